@@ -1,0 +1,37 @@
+//! The version of the kernel/user contract and the names both sides agree on.
+//!
+//! Owned by this crate; the loader looks programs and maps up by these constants and nothing else.
+
+/// Version of every layout in this crate. A record with another version is refused by the decoder.
+///
+/// - 1: first layout.
+pub const ABI_VERSION: u8 = 1;
+
+/// Ring buffer that carries records from the kernel to the agent.
+pub const MAP_EVENTS: &str = "EVENTS";
+/// Array, syscall number → family (0 = not wanted). Written by the agent, read by the dispatcher.
+pub const MAP_WANTED: &str = "WANTED";
+/// Array, i386 syscall number → native syscall number plus one (0 = no counterpart).
+pub const MAP_COMPAT: &str = "COMPAT";
+/// Program array, family → tail-called program.
+pub const MAP_FAMILIES: &str = "FAMILIES";
+/// Per-CPU array, family → [`crate::counter::FamilyCounters`].
+pub const MAP_COUNTERS: &str = "COUNTERS";
+/// Per-CPU array with one entry, the next sequence number of the CPU.
+pub const MAP_SEQUENCE: &str = "SEQUENCE";
+/// Array with one entry, [`crate::event::Control`].
+pub const MAP_CONTROL: &str = "CONTROL";
+
+/// `tp_btf/sys_exit`: looks the syscall up and tail-calls its family.
+pub const PROG_DISPATCH: &str = "dispatch";
+/// `tp_btf/sched_process_exec`.
+pub const PROG_EXEC: &str = "process_exec";
+/// `tp_btf/sched_process_fork`.
+pub const PROG_FORK: &str = "process_fork";
+/// `tp_btf/sched_process_exit`.
+pub const PROG_EXIT: &str = "process_exit";
+
+/// Number of entries of [`MAP_WANTED`] and [`MAP_COMPAT`]; syscall numbers at or above it are never wanted.
+///
+/// x86-64 and arm64 end below 500; the room above is for newer kernels.
+pub const SYSCALL_SLOTS: u32 = 512;

@@ -1,0 +1,23 @@
+//! Size and offset assertions of every type that crosses the kernel border. Checked at compile time, for both
+//! targets.
+
+use core::mem::offset_of;
+
+use crate::{
+    counter::FamilyCounters,
+    event::{AttrHeader, Control, ExecFacts, FileFacts, RecordHeader, SocketFacts, TaskFacts},
+};
+
+const _: () = assert!(size_of::<TaskFacts>() == 136);
+const _: () = assert!(offset_of!(TaskFacts, pid) == 48);
+const _: () = assert!(offset_of!(TaskFacts, comm) == 120);
+const _: () = assert!(size_of::<RecordHeader>() == 232);
+const _: () = assert!(offset_of!(RecordHeader, task) == 32);
+const _: () = assert!(offset_of!(RecordHeader, syscall) == 168);
+const _: () = assert!(offset_of!(RecordHeader, ret) == 176);
+const _: () = assert!(size_of::<AttrHeader>() == 8);
+const _: () = assert!(size_of::<FileFacts>() == 56);
+const _: () = assert!(size_of::<SocketFacts>() == 64);
+const _: () = assert!(size_of::<ExecFacts>() == 24);
+const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<FamilyCounters>() == 40);

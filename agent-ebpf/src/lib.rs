@@ -1,0 +1,2 @@
+//! Kernel programs; see `main.rs`. Empty on purpose: the library target only lets cargo name the crate.
+#![no_std]

@@ -1,0 +1,6 @@
+//! Rampart's per-node agent.
+//!
+//! Data flows one way: `kernel → event → state → engine → alert → output`; policy flows back by publish only.
+//! Only [`kernel`] imports aya. Later stages never call earlier ones.
+
+pub mod event;
