@@ -4,3 +4,4 @@
 //! Only [`kernel`] imports aya. Later stages never call earlier ones.
 
 pub mod event;
+pub mod kernel;
