@@ -4,3 +4,7 @@
 //! Only [`kernel`] imports aya. Later stages never call earlier ones.
 
 pub mod event;
+pub mod state;
+
+#[cfg(test)]
+mod shared_facts;
