@@ -5,3 +5,7 @@
 
 pub mod event;
 pub mod kernel;
+pub mod state;
+
+#[cfg(test)]
+mod shared_facts;
