@@ -1,0 +1,4 @@
+//! Detection: records in, alerts out.
+
+pub mod clock;
+pub mod fields;
