@@ -12,6 +12,8 @@ pub mod value;
 pub mod condition;
 pub mod diagnostic;
 pub mod event_set;
+pub mod output;
+pub mod rule;
 pub mod source;
 pub mod typed;
 

@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub use check::{Checker, Environment};
+pub(crate) use field::longest_prefix as longest_field;
 pub(crate) use transform::Function;
 
 /// A condition. `All` of nothing is true, `Any` of nothing is false.
