@@ -24,6 +24,8 @@ use rampart_rules::{
     value::{FieldArg, FieldSource, Value},
 };
 
+pub(super) use self::socket::datagram_peer;
+
 use self::fd::Fd;
 use super::clock::Clock;
 use crate::{

@@ -9,7 +9,10 @@ use rampart_common::event::{AttrTag, SocketFacts};
 use rampart_rules::catalog::event_ids as ev;
 
 use super::Facts;
-use crate::event::EventKind;
+use crate::{
+    event::{Event, EventKind, until_nul},
+    state::peers::Peer,
+};
 
 /// First port that systems hand out to clients by default; told apart from server ports by it where the kernel
 /// does not say who connected.
@@ -90,7 +93,7 @@ impl Tuple {
 }
 
 /// The peer a datagram is sent to, and the socket, if the send names one: for the memory of last peers.
-pub(crate) fn datagram_peer(event: &crate::event::Event<'_>) -> Option<(SocketFacts, ([u8; 16], u16))> {
+pub(in crate::engine) fn datagram_peer(event: &Event<'_>) -> Option<(SocketFacts, Peer)> {
     if event.kind != EventKind::Syscall || event.header.ret < 0 {
         return None;
     }
@@ -131,7 +134,7 @@ pub(super) fn unix_path(bytes: &[u8]) -> Option<&[u8]> {
     match path.first() {
         None => None,
         Some(0) => Some(path),
-        Some(_) => Some(crate::event::until_nul(path)),
+        Some(_) => Some(until_nul(path)),
     }
 }
 
