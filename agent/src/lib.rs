@@ -3,6 +3,8 @@
 //! Data flows one way: `kernel → event → state → engine → alert → output`; policy flows back by publish only.
 //! Only [`kernel`] imports aya. Later stages never call earlier ones.
 
+pub mod alert;
+pub mod engine;
 pub mod event;
 pub mod kernel;
 pub mod state;

@@ -1,9 +1,27 @@
 //! The rule language: text to tokens, tree, resolved and typed conditions, and a compiled program.
 //!
 //! Invariants: no I/O, no knowledge of kernels or of async runtimes; the events a rule sees come through
-//! [`value::FieldSource`], the fields it may name through [`catalog`].
+//! [`value::FieldSource`], the fields it may name through [`catalog`]. Input is never trusted: no text makes the
+//! crate panic, and time and memory are bounded by its size and by fixed limits.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::result_large_err,
+    reason = "a finding is made once per fault, never while events are evaluated"
+)]
 
 pub mod catalog;
 pub mod value;
+
+pub mod condition;
+pub mod diagnostic;
+pub mod event_set;
+pub mod load;
+pub mod output;
+pub mod rule;
+pub mod source;
+pub mod typed;
+
+mod pattern;
+mod program;
+mod yaml;
