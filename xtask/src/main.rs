@@ -7,10 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod build;
 mod ci;
 mod cli;
 mod console;
+mod demo;
 mod fuzz;
 mod interrupt;
 mod lint;
@@ -18,6 +20,7 @@ mod process;
 mod test;
 mod tidy;
 mod toolchain;
+mod workload;
 mod workspace;
 
 use std::process::ExitCode;
