@@ -18,6 +18,7 @@ pub mod diagnostic;
 pub mod event_set;
 pub mod load;
 pub mod output;
+pub mod pack;
 pub mod rule;
 pub mod source;
 pub mod typed;
