@@ -1,5 +1,8 @@
 //! The whole path: record bytes in, alerts out.
 
+#[path = "tests/triggers.rs"]
+mod triggers;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::tz::TimeZone;
