@@ -1,3 +1,33 @@
 //! Build, test, demo and bench commands of the workspace.
+//!
+//! Invariants of this crate:
+//! - it depends on no product crate, so it builds when they do not;
+//! - every command does its own set-up and says what it does and why;
+//! - what a command starts, mounts or creates outside `target/` and the tool cache it also takes away.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod build;
+mod ci;
+mod cli;
+mod console;
+mod fuzz;
+mod interrupt;
+mod lint;
+mod process;
+mod test;
+mod tidy;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match interrupt::install().and_then(|()| cli::run()) {
+        Ok(code) => code,
+        Err(error) => {
+            console::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}

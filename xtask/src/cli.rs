@@ -1,0 +1,55 @@
+//! The command table: names, flags and help; no logic.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{build, ci, fuzz, lint, test, tidy, toolchain};
+
+/// Build, test, demo and bench commands of the Rampart workspace.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what building and testing need, and record the eBPF toolchain that works
+    ///
+    /// Every step says why it is taken; a second run changes nothing. Installing packages needs root.
+    Setup,
+    /// Check what `setup` would install, without changing anything; exit 1 when something is missing
+    Doctor,
+    /// Build the product: kernel programs, then the binaries that embed them
+    Build(build::Options),
+    /// Check format, clippy for the host and for the kernel half apart, and documentation
+    Lint,
+    /// Check the house style that lints cannot express: sizes, crate edges, manifests, unsafe code, licences
+    Tidy,
+    /// Run every test this machine can run
+    ///
+    /// One line per group, the reasons of skips, the output of failures, and one closing line for the whole.
+    Test(test::Options),
+    /// Run lint, tidy and test, and name everything that failed at the end
+    Ci,
+    /// Run a fuzz target, building it first
+    Fuzz(fuzz::Options),
+}
+
+/// Parses the command line and runs the command.
+pub(crate) fn run() -> Result<ExitCode> {
+    let passed = match Cli::parse().command {
+        Task::Setup => toolchain::setup().map(|()| true),
+        Task::Doctor => Ok(toolchain::check()),
+        Task::Build(options) => build::run(&options).map(|()| true),
+        Task::Lint => lint::run(),
+        Task::Tidy => tidy::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Ci => Ok(ci::run()),
+        Task::Fuzz(options) => fuzz::run(&options).map(|()| true),
+    }?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask lint`: format, clippy and documentation.
+//!
+//! The host's crates and the kernel half are linted apart: one run over all would let a feature of the shared
+//! crate reach the BPF build, and the kernel half only means anything for its own target.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::toolchain::{self, Record};
+use crate::{console, process, workspace};
+
+/// The kernel half; every other member is linted for the host.
+pub(crate) const EBPF_PACKAGE: &str = "rampart-ebpf";
+
+/// Runs every check even after one failed; says whether all passed.
+pub(crate) fn run() -> Result<bool> {
+    let record = toolchain::ensure()?;
+    let mut steps = vec![
+        ("format", command(&["fmt", "--all", "--check"])),
+        (
+            "clippy, host crates with their tests",
+            command(&[
+                "clippy",
+                "--workspace",
+                "--exclude",
+                EBPF_PACKAGE,
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-Dwarnings",
+            ]),
+        ),
+        kernel_half(&record)?,
+        ("documentation", documentation()),
+    ];
+    if workspace::program("cargo-deny").is_some() {
+        steps.push(("cargo deny", command(&["deny", "check", "bans", "licenses", "sources"])));
+    } else {
+        console::say("note: cargo-deny is not installed; tidy checks licences and sources itself");
+    }
+    let mut passed = true;
+    for (name, mut command) in steps {
+        let started = Instant::now();
+        let outcome = process::run(&mut command);
+        let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
+        console::say(format!("lint: {name} … {verdict} ({:.1} s)", started.elapsed().as_secs_f64()));
+        passed &= outcome.is_ok();
+    }
+    Ok(passed)
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = workspace::cargo();
+    command.args(arguments);
+    command
+}
+
+fn documentation() -> Command {
+    let mut command = command(&[
+        "doc",
+        "--workspace",
+        "--exclude",
+        EBPF_PACKAGE,
+        "--no-deps",
+        "--document-private-items",
+        "--quiet",
+    ]);
+    command.env("RUSTDOCFLAGS", "-Dwarnings");
+    command
+}
+
+/// Clippy of the pair that builds the kernel half, for its real target; without one, the compiler's warnings.
+fn kernel_half(record: &Record) -> Result<(&'static str, Command)> {
+    let (name, subcommand) = if record.clippy.is_some() {
+        ("clippy, kernel half for the BPF target", "clippy")
+    } else {
+        ("compiler warnings only, kernel half for the BPF target (its toolchain has no clippy)", "check")
+    };
+    let target: PathBuf = workspace::metadata()?.target_directory.join("bpf-lint").into();
+    let mut command = record.cargo_command(subcommand);
+    command.args(["--package", EBPF_PACKAGE, "--profile", "bpf", "--quiet", "--target-dir"]).arg(target);
+    command.current_dir(workspace::root());
+    if subcommand == "clippy" {
+        command.args(["--", "-Dwarnings"]);
+    } else {
+        // Not through the flags variable: that one carries what the target needs.
+        command.args(["--config", "build.warnings=\"deny\""]);
+    }
+    Ok((name, command))
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask test`: every test this machine can run, counted once, with one closing line.
+//!
+//! Groups: one per host crate (unit, property and integration tests), their doc tests, tidy, and the kernel tests
+//! of the `tests` crate, which need root and run one at a time. A test that cannot run here prints
+//! `SKIP: <test>: <reason>` and counts as skipped, not as passed.
+
+mod group;
+mod libtest;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use self::group::Group;
+use crate::{console, toolchain};
+
+/// Which groups to run.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Only groups whose name contains this text
+    #[arg(long)]
+    filter: Option<String>,
+}
+
+/// What a group came to.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Outcome {
+    passed: usize,
+    failed: usize,
+    /// Each skipped test with its reason.
+    skipped: Vec<String>,
+    /// What failed and what it said.
+    complaints: String,
+}
+
+/// Runs the groups in order; says whether none failed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    toolchain::ensure()?;
+    let wanted =
+        |group: &Group| options.filter.as_ref().is_none_or(|filter| group.name().contains(filter.as_str()));
+    let groups: Vec<Group> = group::all()?.into_iter().filter(wanted).collect();
+    if groups.is_empty() {
+        bail!("no test group's name contains `{}`", options.filter.as_deref().unwrap_or_default());
+    }
+    let mut total = Outcome::default();
+    for group in groups {
+        console::begin(format!("group {} … ", group.name()));
+        let started = Instant::now();
+        let outcome = group.run();
+        console::say(outcome.line(started.elapsed()));
+        for skip in &outcome.skipped {
+            console::say(format!("  skipped {skip}"));
+        }
+        if !outcome.complaints.is_empty() {
+            console::say(outcome.complaints.trim_end());
+        }
+        total.passed += outcome.passed;
+        total.failed += outcome.failed;
+        total.skipped.extend(outcome.skipped);
+    }
+    console::say(format!(
+        "{} passed, {} failed, {} skipped",
+        total.passed,
+        total.failed,
+        total.skipped.len()
+    ));
+    Ok(total.failed == 0)
+}
+
+impl Outcome {
+    fn line(&self, took: Duration) -> String {
+        let Self { passed, failed, skipped, .. } = self;
+        format!("{passed} passed, {failed} failed, {} skipped ({:.1} s)", skipped.len(), took.as_secs_f64())
+    }
+
+    /// A group that did not get as far as its tests.
+    fn broken(complaint: String) -> Self {
+        Self { failed: 1, complaints: complaint, ..Self::default() }
+    }
+}

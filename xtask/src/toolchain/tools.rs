@@ -1,0 +1,36 @@
+//! Programs that the tests and the demo run besides the product itself.
+
+use anyhow::Result;
+
+use super::packages::Packages;
+use crate::workspace;
+
+/// A program, the Debian package that holds it, and who needs it.
+pub(super) struct Tool {
+    pub(super) program: &'static str,
+    package: &'static str,
+    pub(super) purpose: &'static str,
+}
+
+/// Everything the tests and the demo run.
+pub(super) const TOOLS: [Tool; 4] = [
+    Tool { program: "cc", package: "gcc", purpose: "linking the workspace" },
+    Tool { program: "ip", package: "iproute2", purpose: "network namespaces of the tests and the demo" },
+    Tool {
+        program: "python3",
+        package: "python3-minimal",
+        purpose: "the interpreter in the demo and the tests",
+    },
+    Tool { program: "curl", package: "curl", purpose: "requests in the demo and the tests" },
+];
+
+/// Which of them are missing.
+pub(super) fn missing() -> Vec<&'static Tool> {
+    TOOLS.iter().filter(|tool| workspace::program(tool.program).is_none()).collect()
+}
+
+/// Installs them.
+pub(super) fn install(missing: &[&'static Tool], packages: &Packages) -> Result<()> {
+    let names: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    packages.install(&names, "run by the tests and the demo")
+}

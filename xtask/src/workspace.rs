@@ -1,0 +1,49 @@
+//! Where things are: the workspace, its sources, the per-user cache, and the host's cargo.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use cargo_metadata::{Metadata, MetadataCommand};
+
+/// The workspace's root folder.
+pub(crate) fn root() -> PathBuf {
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
+    let manifest = PathBuf::from(manifest);
+    manifest.parent().map_or_else(|| manifest.clone(), Path::to_path_buf)
+}
+
+/// The per-user cache of tools, so that fresh clones reuse them.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+        .context("neither `XDG_CACHE_HOME` nor `HOME` is set, so there is no place to keep tools")?;
+    Ok(base.join("rampart"))
+}
+
+/// The cargo that runs this command, started in the workspace's root.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(root());
+    command
+}
+
+/// Packages and resolved dependencies, as cargo sees them.
+pub(crate) fn metadata() -> Result<Metadata> {
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .exec()
+        .context("cannot read the workspace's metadata")
+}
+
+/// A program of that name in `PATH`.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    // Administration tools such as `ip` are often outside an ordinary user's path.
+    let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(extra).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
