@@ -203,10 +203,16 @@ impl Detector {
     }
 
     /// Compares what arrived with the kernel side's counters and raises an alert for each family that lost events
-    /// since the last call. `drained` says that the ring was empty when the counters were read.
-    pub fn on_counters(&mut self, counters: &Counters, drained: bool, sink: &mut dyn FnMut(Alert)) -> Check {
+    /// since the last call. `drained` says that the ring was empty when the counters were read, `now_ns` is the
+    /// boot clock.
+    pub fn on_counters(
+        &mut self,
+        counters: &Counters,
+        drained: bool,
+        now_ns: u64,
+        sink: &mut dyn FnMut(Alert),
+    ) -> Check {
         let check = self.accounting.check(counters);
-        let now_ns = boot_now_ns();
         let elapsed_ns = now_ns.saturating_sub(if self.counters_ns == 0 { now_ns } else { self.counters_ns });
         for family in Family::ALL {
             let index = family as usize;

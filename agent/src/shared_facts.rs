@@ -8,7 +8,7 @@ use std::{
 use serde_yaml::Value;
 
 /// One case of a section.
-pub(crate) struct Case(Value);
+pub(crate) struct Case(pub(crate) Value);
 
 impl Case {
     /// A text value.
