@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod bench;
 mod build;
 mod ci;
 mod cli;
