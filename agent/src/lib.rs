@@ -3,4 +3,8 @@
 //! Data flows one way: `kernel → event → state → engine → alert → output`; policy flows back by publish only.
 //! Only [`kernel`] imports aya. Later stages never call earlier ones.
 
+pub mod config;
 pub mod event;
+pub mod output;
+pub mod privilege;
+pub mod telemetry;
