@@ -2,7 +2,10 @@
 //!
 //! Owns the set-up of `tracing` and the metric names. Must never block a caller. Called by everything.
 
+pub mod metrics;
 pub mod names;
+pub mod ready;
+pub mod status;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
