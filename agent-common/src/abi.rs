@@ -2,6 +2,8 @@
 //!
 //! Owned by this crate; the loader looks programs and maps up by these constants and nothing else.
 
+use crate::event::Family;
+
 /// Version of every layout in this crate. A record with another version is refused by the decoder.
 ///
 /// - 1: first layout.
@@ -9,7 +11,7 @@ pub const ABI_VERSION: u8 = 1;
 
 /// Ring buffer that carries records from the kernel to the agent.
 pub const MAP_EVENTS: &str = "EVENTS";
-/// Array, syscall number → family (0 = not wanted). Written by the agent, read by the dispatcher.
+/// Array, native syscall number → [`crate::event::SyscallPlan`] as u64 (0 = not wanted). Written by the agent, read by the dispatcher.
 pub const MAP_WANTED: &str = "WANTED";
 /// Array, i386 syscall number → native syscall number plus one (0 = no counterpart).
 pub const MAP_COMPAT: &str = "COMPAT";
@@ -22,6 +24,11 @@ pub const MAP_SEQUENCE: &str = "SEQUENCE";
 /// Array with one entry, [`crate::event::Control`].
 pub const MAP_CONTROL: &str = "CONTROL";
 
+/// Per-CPU array of buffers in which records are built.
+pub const MAP_SCRATCH: &str = "SCRATCH";
+/// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].
+pub const GLOBAL_LAYOUT: &str = "LAYOUT";
+
 /// `tp_btf/sys_exit`: looks the syscall up and tail-calls its family.
 pub const PROG_DISPATCH: &str = "dispatch";
 /// `tp_btf/sched_process_exec`.
@@ -31,7 +38,22 @@ pub const PROG_FORK: &str = "process_fork";
 /// `tp_btf/sched_process_exit`.
 pub const PROG_EXIT: &str = "process_exit";
 
-/// Number of entries of [`MAP_WANTED`] and [`MAP_COMPAT`]; syscall numbers at or above it are never wanted.
+/// Programs the dispatcher tail-calls, with the family that selects each.
+pub const FAMILY_PROGRAMS: [(&str, Family); 6] = [
+    ("family_open", Family::Open),
+    ("family_path", Family::Path),
+    ("family_net", Family::Net),
+    ("family_fd", Family::Fd),
+    ("family_exec", Family::Exec),
+    ("family_scalar", Family::Scalar),
+];
+
+/// i386 number of `socketcall`, through which old 32-bit programs reach all socket calls.
+pub const COMPAT_SOCKETCALL: u32 = 102;
+/// Slots of [`MAP_COMPAT`] behind [`SYSCALL_SLOTS`], one per operation of `socketcall`.
+pub const COMPAT_SOCKET_SLOTS: u32 = 32;
+
+/// Number of entries of [`MAP_WANTED`], and of [`MAP_COMPAT`] before its socket slots; syscall numbers at or above it are never wanted.
 ///
 /// x86-64 and arm64 end below 500; the room above is for newer kernels.
 pub const SYSCALL_SLOTS: u32 = 512;

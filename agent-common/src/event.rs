@@ -208,8 +208,6 @@ pub struct AttrHeader {
 pub const ATTR_TRUNCATED: u16 = 1;
 /// Path: the walk ended at a dentry that hangs in no mount (memfd, pipe, socket, detached mount).
 pub const ATTR_DISCONNECTED: u16 = 1 << 1;
-/// Path: the file has no name any more (unlinked).
-pub const ATTR_DELETED: u16 = 1 << 2;
 
 /// What an attribute holds.
 ///
@@ -367,6 +365,68 @@ pub struct ExecFacts {
 
 /// The executable can be written by the user who runs it (owner, group or other bits; no ACLs).
 pub const EXEC_WRITABLE: u32 = 1;
+
+/// An argument position in a [`SyscallPlan`]: 0 is "none", `n` is argument `n - 1`.
+pub type ArgSlot = u8;
+/// [`SyscallPlan::fd`]: the descriptor is the return value.
+pub const SLOT_RETURN: ArgSlot = 0xff;
+
+/// [`SyscallPlan::extra`] is a `struct sockaddr *`; the next argument is its length.
+pub const EXTRA_SOCKADDR: u8 = 1;
+/// [`SyscallPlan::extra`] is a `struct msghdr *`.
+pub const EXTRA_MSGHDR: u8 = 2;
+/// [`SyscallPlan::extra`] is a `struct open_how *`.
+pub const EXTRA_OPEN_HOW: u8 = 3;
+/// [`SyscallPlan::extra`] is an argument vector (`char **`).
+pub const EXTRA_ARGV: u8 = 4;
+
+/// What the kernel side does with one system call: which arguments are paths, descriptors, structures. The agent
+/// writes one per wanted call, so a new call is a row of the agent's table and no kernel code.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyscallPlan {
+    /// [`Family`]; 0 = not wanted.
+    pub family: u8,
+    /// First path argument ([`AttrTag::UserPath`]).
+    pub path: ArgSlot,
+    /// Directory descriptor of the first path; 0 = the working directory.
+    pub dir: ArgSlot,
+    /// Second path argument ([`AttrTag::UserPath2`]).
+    pub path2: ArgSlot,
+    /// Directory descriptor of the second path.
+    pub dir2: ArgSlot,
+    /// Descriptor to resolve to a file or socket, or [`SLOT_RETURN`].
+    pub fd: ArgSlot,
+    /// Family-specific pointer argument.
+    pub extra: ArgSlot,
+    /// `EXTRA_*`: what `extra` points at; 0 = nothing.
+    pub extra_kind: u8,
+}
+
+/// The first path of the plan is text, never resolved against a directory (`symlink`'s target).
+pub const SLOT_NO_BASE: ArgSlot = 0xfe;
+
+impl SyscallPlan {
+    /// The plan as the map stores it.
+    pub const fn to_bits(self) -> u64 {
+        u64::from_ne_bytes([
+            self.family,
+            self.path,
+            self.dir,
+            self.path2,
+            self.dir2,
+            self.fd,
+            self.extra,
+            self.extra_kind,
+        ])
+    }
+
+    /// The plan of a stored value.
+    pub const fn from_bits(bits: u64) -> Self {
+        let [family, path, dir, path2, dir2, fd, extra, extra_kind] = bits.to_ne_bytes();
+        Self { family, path, dir, path2, dir2, fd, extra, extra_kind }
+    }
+}
 
 /// Switches and shared state, one entry of [`crate::abi::MAP_CONTROL`].
 #[repr(C)]

@@ -5,7 +5,7 @@ use core::mem::offset_of;
 
 use crate::{
     counter::FamilyCounters,
-    event::{AttrHeader, Control, ExecFacts, FileFacts, RecordHeader, SocketFacts, TaskFacts},
+    event::{AttrHeader, Control, ExecFacts, FileFacts, RecordHeader, SocketFacts, SyscallPlan, TaskFacts},
 };
 
 const _: () = assert!(size_of::<TaskFacts>() == 136);
@@ -21,3 +21,4 @@ const _: () = assert!(size_of::<SocketFacts>() == 64);
 const _: () = assert!(size_of::<ExecFacts>() == 24);
 const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<FamilyCounters>() == 40);
+const _: () = assert!(size_of::<SyscallPlan>() == 8);

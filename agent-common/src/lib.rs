@@ -12,3 +12,4 @@ pub mod abi;
 pub mod counter;
 pub mod event;
 pub mod layout;
+pub mod member;

@@ -1,6 +1,38 @@
+//! Rampart's kernel programs.
+//!
+//! `tp_btf/sys_exit` looks the finished system call up in the table of wanted calls and tail-calls the program of
+//! its family; three more tracepoints follow processes. Every program returns 0 whatever happens: nothing here
+//! can change what the watched program sees.
+//!
+//! Invariants:
+//! - a program that reaches its family's counter adds one to `seen` and one to exactly one of `filtered`,
+//!   `emitted`, `ring_full`, `error`;
+//! - kernel memory is read only through [`read`], whose loads fault to zero instead of failing;
+//! - no structure offset is a literal: all come from the frozen [`read::layout`] table.
+
 #![no_std]
 #![no_main]
+#![expect(unsafe_code, reason = "maps, helpers and kernel pointers; each block says why it is sound")]
+
+mod cgroup;
+mod emit;
+mod file;
+mod maps;
+mod path;
+mod probe;
+mod read;
+mod record;
+mod sock;
+mod task;
+
+/// An endless loop, which the verifier refuses: code that can panic does not load.
+#[cfg(target_arch = "bpf")]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// The kernel lets only GPL-compatible programs call the helpers used here.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod event;
+pub mod kernel;
 pub mod output;
 pub mod privilege;
 pub mod telemetry;

@@ -77,7 +77,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
 pub(super) fn path_into(attr: Attr<'_>, out: &mut Vec<u8>) {
     let body = attr.bytes.strip_suffix(b"\0").unwrap_or(attr.bytes);
     if body.is_empty() {
-        out.push(b'/');
+        // A pipe or another nameless object hangs in no directory; only the root is `/`.
+        if attr.flags & ATTR_DISCONNECTED == 0 {
+            out.push(b'/');
+        }
         return;
     }
     let mut components = body.rsplit(|byte| *byte == 0);

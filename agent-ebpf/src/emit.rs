@@ -1,0 +1,121 @@
+//! Counts an event in and out: claim, fill, submit.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+    },
+};
+use rampart_common::{
+    abi::ABI_VERSION,
+    counter::FamilyCounters,
+    event::{EventKind, Family},
+};
+
+use crate::{
+    maps::{CONTROL, COUNTERS, EVENTS, SEQUENCE},
+    read::Typed,
+    record::Record,
+    task,
+};
+
+/// An event that has been counted as seen. Ends in exactly one of its methods.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    counters: *mut FamilyCounters,
+}
+
+/// Counts the event and rejects the agent's own.
+#[inline(always)]
+pub(crate) fn seen(family: Family) -> Option<Seen> {
+    let seen = Seen { counters: COUNTERS.get_ptr_mut(family as u32)? };
+    seen.get().seen += 1;
+    let own = CONTROL.get(0).map_or(0, |control| control.own_pid);
+    if own == (bpf_get_current_pid_tgid() >> 32) as u32 {
+        seen.filtered();
+        return None;
+    }
+    Some(seen)
+}
+
+impl Seen {
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "a per-CPU map value, used by one program at a time")]
+    fn get<'a>(&self) -> &'a mut FamilyCounters {
+        // SAFETY: a non-null map value of this CPU.
+        unsafe { &mut *self.counters }
+    }
+
+    /// The event is rejected on purpose.
+    #[inline(always)]
+    pub(crate) fn filtered(self) {
+        self.get().filtered += 1;
+    }
+
+    /// Starts the record; counts an error when no buffer is free.
+    #[inline(always)]
+    pub(crate) fn record(self, kind: EventKind, family: Family, who: Typed) -> Option<Record> {
+        let Some(record) = Record::claim() else {
+            self.get().error += 1;
+            return None;
+        };
+        let header = record.header();
+        header.kind = kind as u16;
+        header.family = family as u8;
+        header.abi = ABI_VERSION;
+        header.flags = 0;
+        header.pad = 0;
+        // SAFETY: no arguments.
+        header.cpu = unsafe { bpf_get_smp_processor_id() };
+        // SAFETY: no arguments.
+        header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+        header.syscall = u32::MAX;
+        header.ret = 0;
+        header.args = [0; 6];
+        task::fill(who, &mut header.task);
+        Some(record)
+    }
+
+    /// Sends the record and gives the buffer back.
+    #[inline(always)]
+    pub(crate) fn submit(self, record: Record) {
+        self.send(record);
+        record.release();
+    }
+
+    #[inline(always)]
+    fn send(self, record: Record) {
+        let (Some(sequence), Some(bytes)) = (SEQUENCE.get_ptr_mut(0), record.bytes()) else {
+            self.get().error += 1;
+            return;
+        };
+        let header = record.header();
+        header.len = bytes.len() as u32;
+        // SAFETY: a non-null map value of this CPU.
+        let next = unsafe { &mut *sequence };
+        header.seq = *next;
+        *next += 1;
+        if EVENTS.output::<[u8]>(bytes, wake_flags()).is_ok() {
+            self.get().emitted += 1;
+        } else {
+            self.get().ring_full += 1;
+        }
+    }
+}
+
+/// Wakes the reader when it said it sleeps, or when much is waiting; else leaves it to its own bounded delay.
+#[inline(always)]
+fn wake_flags() -> u64 {
+    let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a non-null map value; a race with the reader costs one wake-up or one bounded delay.
+    let control = unsafe { &mut *control };
+    if control.reader_idle != 0 {
+        control.reader_idle = 0;
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    }
+    if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(control.wake_bytes) {
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    }
+    u64::from(BPF_RB_NO_WAKEUP)
+}

@@ -1,0 +1,46 @@
+//! Every map, with the reason for its size.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, PerCpuArray, ProgramArray, RingBuf},
+};
+use rampart_common::{
+    abi::{COMPAT_SOCKET_SLOTS, SYSCALL_SLOTS},
+    counter::FamilyCounters,
+    event::{Control, FAMILY_COUNT},
+};
+
+use crate::record::{SCRATCH_SLOTS, Scratch};
+
+/// Records to the agent. The size here is the smallest; the loader sets the configured one.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+
+/// Native syscall number → `SyscallPlan` bits. An array map, because its lookup is inlined by the JIT.
+#[map]
+pub(crate) static WANTED: Array<u64> = Array::with_max_entries(SYSCALL_SLOTS, 0);
+
+/// i386 syscall number, or operation of `socketcall` → native number plus one.
+#[map]
+pub(crate) static COMPAT: Array<u32> = Array::with_max_entries(SYSCALL_SLOTS + COMPAT_SOCKET_SLOTS, 0);
+
+/// Family → program.
+#[map]
+pub(crate) static FAMILIES: ProgramArray = ProgramArray::with_max_entries(FAMILY_COUNT as u32, 0);
+
+/// Family → counters.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<FamilyCounters> =
+    PerCpuArray::with_max_entries(FAMILY_COUNT as u32, 0);
+
+/// Next sequence number of the CPU.
+#[map]
+pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Buffers in which records are built: one in use, one spare should a program ever interrupt another.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
+
+/// Switches shared with the agent.
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);

@@ -1,0 +1,84 @@
+//! Path names from dentries, as the process would see them.
+
+use rampart_common::{
+    event::{ATTR_DISCONNECTED, ATTR_TRUNCATED, AttrTag},
+    member::Member as M,
+};
+
+use crate::{
+    read::{Raw, Typed, layout},
+    record::Record,
+};
+
+/// Components and mount crossings followed. Deeper paths keep the part nearest to the file and are marked
+/// truncated.
+const DEPTH: u32 = 64;
+
+/// A `struct path`: a mount and a dentry.
+#[derive(Clone, Copy)]
+pub(crate) struct Path {
+    /// `struct vfsmount`.
+    pub(crate) mnt: Raw,
+    pub(crate) dentry: Raw,
+}
+
+impl Path {
+    /// Reads a `struct path` at an address.
+    #[inline(always)]
+    pub(crate) fn read(at: Raw) -> Self {
+        Self { mnt: at.follow(M::PathMnt), dentry: at.follow(M::PathDentry) }
+    }
+}
+
+/// Root and working directory of a task.
+#[inline(always)]
+pub(crate) fn root(task: Typed) -> Path {
+    Path::read(task.follow(M::TaskFs).raw().plus(layout(M::FsRoot)))
+}
+
+/// Working directory of a task.
+#[inline(always)]
+pub(crate) fn cwd(task: Typed) -> Path {
+    Path::read(task.follow(M::TaskFs).raw().plus(layout(M::FsPwd)))
+}
+
+/// Writes the names from `path` up to `root` (the root of the task that acts).
+///
+/// The walk reads live structures without locks: a rename in the same instant can mix old and new names, as it
+/// can for `/proc`; the walk is bounded and cannot fault.
+#[inline(always)]
+pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) {
+    let Some(attr) = record.open(tag) else { return };
+    let mount_offset = layout(M::MountMnt);
+    let (mut dentry, mut mnt) = (path.dentry, path.mnt);
+    let mut mnt_root = mnt.follow(M::VfsmountRoot);
+    let mut flags = ATTR_TRUNCATED;
+    for _ in 0..DEPTH {
+        if dentry == root.dentry && mnt == root.mnt {
+            flags = 0;
+            break;
+        }
+        if dentry == mnt_root {
+            let mount = Raw(mnt.0.wrapping_sub(mount_offset));
+            let parent = mount.follow(M::MountParent);
+            if parent == mount || parent.is_null() {
+                flags = 0;
+                break;
+            }
+            dentry = mount.follow(M::MountMountpoint);
+            mnt = parent.plus(mount_offset);
+            mnt_root = mnt.follow(M::VfsmountRoot);
+            continue;
+        }
+        let parent = dentry.follow(M::DentryParent);
+        if !record.push_name(attr, dentry.follow(M::DentryName)) {
+            break;
+        }
+        if parent == dentry || parent.is_null() {
+            flags = ATTR_DISCONNECTED;
+            break;
+        }
+        dentry = parent;
+    }
+    record.close(attr, flags);
+}

@@ -1,0 +1,7 @@
+//! The attached programs, one hook family per file.
+
+mod dispatch;
+mod exec;
+mod family;
+mod process;
+mod regs;

@@ -1,0 +1,47 @@
+//! Process creation and end.
+//!
+//! Prototypes: `sched_process_fork(struct task_struct *parent, struct task_struct *child)` and
+//! `sched_process_exit(struct task_struct *p)` (6.16 adds `bool group_dead`, not used). Minimum kernel 5.5. If
+//! either does not attach, parents and ancestors go stale, so the agent refuses to start.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use rampart_common::{
+    event::{EventKind, Family},
+    member::Member as M,
+};
+
+use crate::{
+    emit::seen,
+    read::{Typed, current_task},
+};
+
+/// A new process. Threads share their process's entry and are rejected here.
+#[btf_tracepoint(function = "sched_process_fork")]
+fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    let Some(seen) = seen(Family::Process) else { return 0 };
+    let child = Typed(ctx.arg(1));
+    if child.load::<u32>(M::TaskPid) != child.load::<u32>(M::TaskTgid) {
+        seen.filtered();
+        return 0;
+    }
+    if let Some(record) = seen.record(EventKind::Fork, Family::Process, child) {
+        seen.submit(record);
+    }
+    0
+}
+
+/// The end of a process: its last thread is going. Two last threads that leave at once may both report it.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn process_exit(_ctx: BtfTracePointContext) -> i32 {
+    let Some(seen) = seen(Family::Process) else { return 0 };
+    let task = current_task();
+    if task.follow(M::TaskSignal).load::<u32>(M::SignalLive) != 0 {
+        seen.filtered();
+        return 0;
+    }
+    if let Some(record) = seen.record(EventKind::Exit, Family::Process, task) {
+        record.header().ret = i64::from(task.load::<i32>(M::TaskExitCode));
+        seen.submit(record);
+    }
+    0
+}

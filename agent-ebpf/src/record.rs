@@ -1,0 +1,311 @@
+//! Builds one record in a per-CPU buffer: header, then attributes.
+//!
+//! The write position lives in the buffer too, not in a register: the verifier then knows nothing about it but
+//! the bounds checked right before each use, so every iteration of a loop looks alike and verification stays
+//! short.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
+use rampart_common::event::{
+    ATTR_TRUNCATED, AttrHeader, AttrTag, HEADER_BYTES, RECORD_MAX, RECORD_TRUNCATED, RecordHeader, TEXT_MAX,
+};
+
+use crate::{
+    maps::SCRATCH,
+    read::{Plain, Raw, user},
+};
+
+/// Buffers per CPU.
+pub(crate) const SCRATCH_SLOTS: u32 = 2;
+
+/// Longest component of a path with its NUL (`NAME_MAX` + 1).
+const NAME_BYTES: u64 = 256;
+/// A payload may start no later than this, so that the longest still fits.
+const START_LIMIT: u64 = (RECORD_MAX - TEXT_MAX - size_of::<AttrHeader>()) as u64;
+
+/// The build buffer.
+#[repr(C)]
+pub(crate) struct Scratch {
+    data: [u8; RECORD_MAX],
+    /// End of what is written.
+    cursor: u64,
+    /// Bytes of the payload being written.
+    fill: u64,
+    /// 1 while a program uses the buffer.
+    busy: u64,
+    /// Arguments of the system call, padded so that any masked index is inside.
+    args: [u64; 8],
+}
+
+/// A record being built.
+#[derive(Clone, Copy)]
+pub(crate) struct Record {
+    scratch: *mut Scratch,
+}
+
+/// An attribute being written: where its header and payload are.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenAttr {
+    header: u64,
+    tag: AttrTag,
+}
+
+impl Record {
+    /// Claims a free buffer of this CPU.
+    #[inline(always)]
+    pub(crate) fn claim() -> Option<Self> {
+        let first = Self { scratch: SCRATCH.get_ptr_mut(0)? };
+        if first.take() {
+            return Some(first);
+        }
+        let spare = Self { scratch: SCRATCH.get_ptr_mut(1)? };
+        spare.take().then_some(spare)
+    }
+
+    #[inline(always)]
+    fn take(self) -> bool {
+        if read(&raw const self.get().busy) != 0 {
+            return false;
+        }
+        write(&raw mut self.get_mut().busy, 1);
+        write(&raw mut self.get_mut().cursor, HEADER_BYTES as u64);
+        true
+    }
+
+    /// Gives the buffer back.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        write(&raw mut self.get_mut().busy, 0);
+    }
+
+    #[inline(always)]
+    fn get<'a>(self) -> &'a Scratch {
+        // SAFETY: a non-null map value that lives as long as the program; only this CPU and program use it.
+        unsafe { &*self.scratch }
+    }
+
+    #[expect(clippy::mut_from_ref, reason = "the map value is this program's alone while it is claimed")]
+    #[inline(always)]
+    fn get_mut<'a>(&self) -> &'a mut Scratch {
+        // SAFETY: as in `get`; no reference outlives the statement it is made in.
+        unsafe { &mut *self.scratch }
+    }
+
+    /// The header.
+    #[inline(always)]
+    pub(crate) fn header<'a>(self) -> &'a mut RecordHeader {
+        // SAFETY: the buffer starts with the header, is larger and is aligned as map values are (8 bytes).
+        unsafe { &mut *self.scratch.cast::<RecordHeader>() }
+    }
+
+    /// Keeps a raw argument, for [`Self::arg`].
+    #[inline(always)]
+    pub(crate) fn set_args(self, args: [u64; 6]) {
+        let slots = &mut self.get_mut().args;
+        let [a, b, c, d, e, f] = args;
+        *slots = [a, b, c, d, e, f, 0, 0];
+    }
+
+    /// Argument of a plan slot (1-based); zero for slot 0.
+    #[inline(always)]
+    pub(crate) fn arg(self, slot: u8) -> u64 {
+        let index = usize::from(slot.wrapping_sub(1) & 7);
+        let entry = self.get().args.as_ptr().wrapping_add(index);
+        // SAFETY: the index is masked to the array's length.
+        unsafe { entry.read_volatile() }
+    }
+
+    /// Bytes of the finished record.
+    #[inline(always)]
+    pub(crate) fn bytes<'a>(self) -> Option<&'a [u8]> {
+        let len = read(&raw const self.get().cursor);
+        if len > RECORD_MAX as u64 || len < HEADER_BYTES as u64 {
+            return None;
+        }
+        // SAFETY: the length is at most that of the buffer.
+        Some(unsafe { core::slice::from_raw_parts(self.scratch.cast::<u8>(), len as usize) })
+    }
+
+    /// Starts an attribute. `None` when the record is full; the record is then marked truncated.
+    #[inline(always)]
+    pub(crate) fn open(self, tag: AttrTag) -> Option<OpenAttr> {
+        let header = read(&raw const self.get().cursor);
+        if header > START_LIMIT {
+            self.header().flags |= RECORD_TRUNCATED;
+            return None;
+        }
+        write(&raw mut self.get_mut().fill, 0);
+        Some(OpenAttr { header, tag })
+    }
+
+    /// Ends an attribute: writes its header and moves the cursor behind the padded payload.
+    #[inline(always)]
+    pub(crate) fn close(self, attr: OpenAttr, flags: u16) {
+        let fill = read(&raw const self.get().fill);
+        let header = attr.header;
+        if fill > TEXT_MAX as u64 || header > START_LIMIT {
+            return;
+        }
+        let at = self.at(header).cast::<AttrHeader>();
+        // SAFETY: the header lies inside the buffer (checked above) and is eight-byte aligned like the cursor.
+        unsafe { at.write(AttrHeader { tag: attr.tag as u16, flags, len: fill as u32 }) };
+        let end = header + size_of::<AttrHeader>() as u64 + ((fill + 7) & !7);
+        write(&raw mut self.get_mut().cursor, end);
+    }
+
+    #[inline(always)]
+    fn at(self, offset: u64) -> *mut u8 {
+        self.scratch.cast::<u8>().wrapping_add(offset as usize)
+    }
+
+    /// Where the next `room` payload bytes go, if they still fit.
+    #[inline(always)]
+    fn spot(self, attr: OpenAttr, room: u64) -> Option<*mut u8> {
+        let fill = read(&raw const self.get().fill);
+        if attr.header > START_LIMIT || fill > TEXT_MAX as u64 - room {
+            return None;
+        }
+        Some(self.at(attr.header).wrapping_add(size_of::<AttrHeader>()).wrapping_add(fill as usize))
+    }
+
+    #[inline(always)]
+    fn grow(self, bytes: u64) {
+        let fill = read(&raw const self.get().fill);
+        write(&raw mut self.get_mut().fill, fill + bytes);
+    }
+
+    /// Appends a NUL-ended name of kernel memory. False when there is no room for the longest name.
+    #[inline(always)]
+    pub(crate) fn push_name(self, attr: OpenAttr, name: Raw) -> bool {
+        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
+        // SAFETY: `spot` has room for NAME_BYTES; the helper checks the source.
+        let len = unsafe { bpf_probe_read_kernel_str(spot.cast(), NAME_BYTES as u32, name.0 as *const _) };
+        if len > 0 {
+            self.grow(len as u64);
+        }
+        true
+    }
+
+    /// Appends a NUL-ended string of the current process, cut to the longest name, with its NUL. False when
+    /// there is no room or nothing could be read.
+    #[inline(always)]
+    pub(crate) fn push_user_word(self, attr: OpenAttr, address: u64) -> bool {
+        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
+        // SAFETY: `spot` has room for NAME_BYTES; the helper checks the source.
+        let len = unsafe { bpf_probe_read_user_str(spot.cast(), NAME_BYTES as u32, address as *const _) };
+        if len <= 0 {
+            return false;
+        }
+        self.grow(len as u64);
+        true
+    }
+
+    /// An attribute that holds one value.
+    #[inline(always)]
+    pub(crate) fn put<T>(self, tag: AttrTag, value: T) {
+        let Some(attr) = self.open(tag) else { return };
+        let Some(spot) = self.spot(attr, size_of::<T>() as u64) else { return };
+        // SAFETY: `spot` has room for the value and is eight-byte aligned: nothing was written before it.
+        unsafe { spot.cast::<T>().write(value) };
+        self.grow(size_of::<T>() as u64);
+        self.close(attr, 0);
+    }
+
+    /// A text attribute from a NUL-ended string of the current process.
+    #[inline(always)]
+    pub(crate) fn put_user_text(self, tag: AttrTag, address: u64) {
+        let Some(attr) = self.open(tag) else { return };
+        let Some(spot) = self.spot(attr, TEXT_MAX as u64) else { return };
+        // SAFETY: `spot` has room for TEXT_MAX; the helper checks the source.
+        let len = unsafe { bpf_probe_read_user_str(spot.cast(), TEXT_MAX as u32, address as *const _) };
+        if len <= 0 {
+            return;
+        }
+        self.grow(len as u64 - 1);
+        self.close(attr, if len as usize == TEXT_MAX { ATTR_TRUNCATED } else { 0 });
+    }
+
+    /// A text attribute from a NUL-ended string of the kernel.
+    #[inline(always)]
+    pub(crate) fn put_kernel_text(self, tag: AttrTag, address: Raw) {
+        let Some(attr) = self.open(tag) else { return };
+        let Some(spot) = self.spot(attr, TEXT_MAX as u64) else { return };
+        // SAFETY: `spot` has room for TEXT_MAX; the helper checks the source.
+        let len = unsafe { bpf_probe_read_kernel_str(spot.cast(), TEXT_MAX as u32, address.0 as *const _) };
+        if len <= 0 {
+            return;
+        }
+        self.grow(len as u64 - 1);
+        self.close(attr, if len as usize == TEXT_MAX { ATTR_TRUNCATED } else { 0 });
+    }
+
+    /// An attribute copied from the current process: at most `limit` (a constant) of `len` bytes.
+    #[inline(always)]
+    pub(crate) fn put_user_bytes(self, tag: AttrTag, address: u64, len: u64, limit: u64) {
+        let Some(attr) = self.open(tag) else { return };
+        let Some(spot) = self.spot(attr, limit) else { return };
+        let flags = if len > limit { ATTR_TRUNCATED } else { 0 };
+        let take = if len > limit { limit } else { len };
+        if take == 0 {
+            return;
+        }
+        // SAFETY: `spot` has room for `limit` bytes; the helper checks the source.
+        let result = unsafe { bpf_probe_read_user(spot.cast(), take as u32, address as *const _) };
+        if result == 0 {
+            self.grow(take);
+            self.close(attr, flags);
+        }
+    }
+
+    /// An attribute copied from kernel memory: at most `limit` (a constant) of `len` bytes.
+    #[inline(always)]
+    pub(crate) fn put_kernel_bytes(self, tag: AttrTag, address: Raw, len: u64, limit: u64) {
+        let Some(attr) = self.open(tag) else { return };
+        let Some(spot) = self.spot(attr, limit) else { return };
+        let take = if len > limit { limit } else { len };
+        // SAFETY: `spot` has room for `limit` bytes; the helper checks the source.
+        let result = unsafe {
+            aya_ebpf::helpers::generated::bpf_probe_read_kernel(
+                spot.cast(),
+                take as u32,
+                address.0 as *const _,
+            )
+        };
+        if result == 0 {
+            self.grow(take);
+            self.close(attr, 0);
+        }
+    }
+
+    /// A `char **` of the current process as NUL-ended words, 32 at the most.
+    #[inline(always)]
+    pub(crate) fn put_user_vector(self, tag: AttrTag, vector: u64, compat: bool) {
+        let Some(attr) = self.open(tag) else { return };
+        let mut flags = ATTR_TRUNCATED;
+        for index in 0..32u64 {
+            let word: u64 =
+                if compat { u64::from(user::<u32>(vector + index * 4)) } else { user(vector + index * 8) };
+            if word == 0 {
+                flags = 0;
+                break;
+            }
+            if !self.push_user_word(attr, word) {
+                break;
+            }
+        }
+        self.close(attr, flags);
+    }
+}
+
+/// Reads a word of the buffer that the compiler must not keep in a register.
+#[inline(always)]
+fn read<T: Plain>(place: *const T) -> T {
+    // SAFETY: only called with pointers to members of a claimed buffer.
+    unsafe { place.read_volatile() }
+}
+
+/// Writes such a word.
+#[inline(always)]
+fn write<T: Plain>(place: *mut T, value: T) {
+    // SAFETY: only called with pointers to members of a claimed buffer.
+    unsafe { place.write_volatile(value) }
+}

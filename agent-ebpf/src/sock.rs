@@ -1,0 +1,87 @@
+//! Sockets behind descriptors.
+
+use rampart_common::{
+    event::{AttrTag, SOCKADDR_MAX, SocketFacts},
+    member::Member as M,
+};
+
+use crate::{
+    read::{Raw, has, layout},
+    record::Record,
+};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Writes the facts of the socket behind an open file.
+#[inline(always)]
+pub(crate) fn put(record: Record, file: Raw) {
+    let socket = file.follow(M::FilePrivateData);
+    let sk = socket.follow(M::SocketSk);
+    if sk.is_null() {
+        return;
+    }
+    let family: u16 = sk.load(M::SockFamily);
+    let mut facts = SocketFacts {
+        sock: sk.0,
+        family,
+        kind: socket.load(M::SocketType),
+        protocol: sk.load(M::SockProtocol),
+        state: u16::from(sk.load::<u8>(M::SockState)),
+        ino: file.follow(M::FileInode).load::<u64>(M::InodeIno) as u32,
+        ..SocketFacts::default()
+    };
+    if family == AF_INET || family == AF_INET6 {
+        facts.local_port = sk.load(M::SockNum);
+        facts.remote_port = u16::from_be(sk.load(M::SockDport));
+    }
+    if family == AF_INET {
+        facts.local = v4(sk.load(M::SockRcvSaddr));
+        facts.remote = v4(sk.load(M::SockDaddr));
+    }
+    if family == AF_INET6 && has(M::SockV6Daddr) {
+        facts.local = v6(sk.load(M::SockV6RcvSaddr));
+        facts.remote = v6(sk.load(M::SockV6Daddr));
+    }
+    if family == AF_UNIX {
+        facts.peer = sk.load(M::UnixPeer);
+    }
+    record.put(AttrTag::Socket, facts);
+    if family == AF_UNIX {
+        put_unix_path(record, sk, Raw(facts.peer));
+    }
+}
+
+/// The peer's bound path, or the socket's own.
+#[inline(always)]
+fn put_unix_path(record: Record, sk: Raw, peer: Raw) {
+    let mut address = if peer.is_null() { peer } else { peer.follow(M::UnixAddr) };
+    if address.is_null() {
+        address = sk.follow(M::UnixAddr);
+    }
+    if address.is_null() {
+        return;
+    }
+    // The length counts the two bytes of the family before the path.
+    let len = u64::from(address.load::<u32>(M::UnixAddressLen));
+    if len <= 2 || len > SOCKADDR_MAX as u64 {
+        return;
+    }
+    let path = address.plus(layout(M::UnixAddressName) + 2);
+    record.put_kernel_bytes(AttrTag::UnixPath, path, len - 2, SOCKADDR_MAX as u64);
+}
+
+#[inline(always)]
+fn v4(address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = address;
+    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Two words to sixteen bytes, in memory order.
+#[inline(always)]
+fn v6(words: [u64; 2]) -> [u8; 16] {
+    let [high, low] = words;
+    let (h, l) = (high.to_ne_bytes(), low.to_ne_bytes());
+    [h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]]
+}

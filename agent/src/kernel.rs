@@ -1,0 +1,282 @@
+//! The kernel half from the agent's side: load, configure, attach, count, read. Nothing else imports aya.
+//!
+//! Nothing is pinned: programs and maps live as long as the [`Kernel`] value, so a killed agent leaves nothing
+//! behind.
+
+pub mod btf;
+pub mod caps;
+mod compat;
+mod layout;
+mod ring;
+
+use std::{fs, io, path::PathBuf};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
+    maps::{Array, MapData, MapError, PerCpuArray, ProgramArray},
+    programs::{BtfTracePoint, ProgramError},
+};
+use rampart_common::{abi, counter::FamilyCounters, event::Family, event::SyscallPlan};
+use thiserror::Error;
+
+pub use ring::{RingReader, Waker};
+
+use btf::{Btf, BtfError};
+
+/// Where the kernel publishes its type information.
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// The programs, built with the agent.
+static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_BPF_OBJECT"));
+
+/// Programs to attach, with the tracepoint of each.
+const ATTACHED: [(&str, &str); 4] = [
+    (abi::PROG_EXEC, "sched_process_exec"),
+    (abi::PROG_FORK, "sched_process_fork"),
+    (abi::PROG_EXIT, "sched_process_exit"),
+    (abi::PROG_DISPATCH, "sys_exit"),
+];
+
+/// What the kernel half is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelConfig {
+    /// Size of the event ring in bytes; a power of two, at least 64 KiB.
+    pub ring_bytes: u32,
+    /// Process whose own events are rejected in the kernel; 0 for none.
+    pub own_pid: u32,
+}
+
+/// Why the kernel half could not be brought up or used.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// No type information to read.
+    #[error("cannot read the kernel's type information `{}`", path.display())]
+    NoBtf {
+        /// File that was tried.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The type information is damaged.
+    #[error("cannot parse the kernel's type information")]
+    Btf(#[from] BtfError),
+    /// This kernel lacks structure members that the programs need.
+    #[error("this kernel has no {}", list(.0))]
+    Layout(Vec<BtfError>),
+    /// Maps could not be created or the object could not be read.
+    #[error("cannot load the kernel programs")]
+    Load(#[source] Box<EbpfError>),
+    /// The verifier refused a program.
+    #[error("the kernel refused the program `{program}`")]
+    Refused {
+        /// Program name.
+        program: &'static str,
+        /// What the verifier said, whole.
+        log: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program could not be loaded or attached for another reason.
+    #[error("cannot {operation} the program `{program}`")]
+    Program {
+        /// What was tried: `load`, `attach` or `link`.
+        operation: &'static str,
+        /// Program name.
+        program: &'static str,
+        /// Cause.
+        source: Box<ProgramError>,
+    },
+    /// The object lacks a map or program the agent knows: they were not built together.
+    #[error("the kernel object has no `{0}`; agent and object were not built together")]
+    Missing(&'static str),
+    /// A map could not be read or written.
+    #[error("cannot access the map `{map}`")]
+    Map {
+        /// Map name.
+        map: &'static str,
+        /// Cause.
+        source: MapError,
+    },
+    /// Waiting for events failed.
+    #[error("cannot wait for events")]
+    Wait(#[from] nix::Error),
+}
+
+impl KernelError {
+    /// The verifier's log, when that is what went wrong.
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Self::Refused { log, .. } => Some(log),
+            _ => None,
+        }
+    }
+}
+
+/// The loaded kernel half.
+pub struct Kernel {
+    ebpf: Ebpf,
+    config: KernelConfig,
+}
+
+impl Kernel {
+    /// Creates the maps and loads every program; nothing is attached yet.
+    pub fn load(config: &KernelConfig) -> Result<Self, KernelError> {
+        let bytes =
+            fs::read(BTF_PATH).map_err(|source| KernelError::NoBtf { path: BTF_PATH.into(), source })?;
+        let table = layout::resolve(&Btf::parse(&bytes)?).map_err(KernelError::Layout)?;
+        drop(bytes);
+        let loaded = EbpfLoader::new()
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .override_global(abi::GLOBAL_LAYOUT, table.as_slice(), true)
+            .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| KernelError::Load(Box::new(error)))?;
+        let mut kernel = Self { ebpf: loaded, config: *config };
+        kernel.load_programs()?;
+        kernel.fill_compat()?;
+        kernel.fill_control()?;
+        Ok(kernel)
+    }
+
+    /// Replaces the whole table of wanted system calls. Takes effect call by call, without a gap for calls that
+    /// are in both tables.
+    pub fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError> {
+        let mut table = vec![0u64; abi::SYSCALL_SLOTS as usize];
+        for (number, plan) in wanted {
+            if let Some(slot) = table.get_mut(*number as usize) {
+                *slot = plan.to_bits();
+            }
+        }
+        self.fill(abi::MAP_WANTED, &table)
+    }
+
+    /// Attaches every program; events flow from here on. Processes first, so that no call is seen before its
+    /// process can be.
+    pub fn attach(&mut self) -> Result<(), KernelError> {
+        for (name, _) in ATTACHED {
+            let program = self.program(name)?;
+            program.attach().map_err(|error| KernelError::Program {
+                operation: "attach",
+                program: name,
+                source: Box::new(error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The reading end of the event ring. Works once.
+    pub fn reader(&mut self) -> Result<RingReader, KernelError> {
+        let events = self.ebpf.take_map(abi::MAP_EVENTS).ok_or(KernelError::Missing(abi::MAP_EVENTS))?;
+        let control = self.ebpf.take_map(abi::MAP_CONTROL).ok_or(KernelError::Missing(abi::MAP_CONTROL))?;
+        RingReader::new(events, control, self.control())
+    }
+
+    /// Counters of each family, summed over all CPUs.
+    pub fn counters(&self) -> Result<Vec<(Family, FamilyCounters)>, KernelError> {
+        let fault = |source| KernelError::Map { map: abi::MAP_COUNTERS, source };
+        let map = self.ebpf.map(abi::MAP_COUNTERS).ok_or(KernelError::Missing(abi::MAP_COUNTERS))?;
+        let map: PerCpuArray<&MapData, [u64; 5]> = PerCpuArray::try_from(map).map_err(fault)?;
+        Family::ALL
+            .into_iter()
+            .map(|family| {
+                let mut sum = FamilyCounters::default();
+                for [seen, filtered, emitted, ring_full, error] in
+                    map.get(&u32::from(family as u8), 0).map_err(fault)?.iter().copied()
+                {
+                    sum.add(&FamilyCounters { seen, filtered, emitted, ring_full, error });
+                }
+                Ok((family, sum))
+            })
+            .collect()
+    }
+
+    /// Next sequence number of each CPU.
+    pub fn sequences(&self) -> Result<Vec<u64>, KernelError> {
+        let fault = |source| KernelError::Map { map: abi::MAP_SEQUENCE, source };
+        let map = self.ebpf.map(abi::MAP_SEQUENCE).ok_or(KernelError::Missing(abi::MAP_SEQUENCE))?;
+        let map: PerCpuArray<&MapData, u64> = PerCpuArray::try_from(map).map_err(fault)?;
+        Ok(map.get(&0, 0).map_err(fault)?.iter().copied().collect())
+    }
+
+    /// Detaches everything. Dropping the value does the same.
+    pub fn detach(self) {
+        drop(self);
+    }
+
+    fn load_programs(&mut self) -> Result<(), KernelError> {
+        let btf =
+            AyaBtf::from_sys_fs().map_err(|error| KernelError::Load(Box::new(EbpfError::BtfError(error))))?;
+        for (name, tracepoint) in ATTACHED {
+            self.load_program(name, tracepoint, &btf)?;
+        }
+        for (name, family) in abi::FAMILY_PROGRAMS {
+            self.load_program(name, "sys_exit", &btf)?;
+            let link = |error| KernelError::Program { operation: "link", program: name, source: error };
+            let fd = self
+                .program(name)?
+                .fd()
+                .and_then(|fd| Ok(fd.try_clone()?))
+                .map_err(|error| link(Box::new(error)))?;
+            let map = self.ebpf.map_mut(abi::MAP_FAMILIES).ok_or(KernelError::Missing(abi::MAP_FAMILIES))?;
+            let fault = |source| KernelError::Map { map: abi::MAP_FAMILIES, source };
+            let mut families = ProgramArray::try_from(map).map_err(fault)?;
+            families.set(u32::from(family as u8), &fd, 0).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    fn load_program(
+        &mut self,
+        name: &'static str,
+        tracepoint: &str,
+        btf: &AyaBtf,
+    ) -> Result<(), KernelError> {
+        self.program(name)?.load(tracepoint, btf).map_err(|error| match error {
+            ProgramError::LoadError { io_error, verifier_log } => {
+                KernelError::Refused { program: name, log: verifier_log.to_string(), source: io_error }
+            }
+            other => KernelError::Program { operation: "load", program: name, source: Box::new(other) },
+        })
+    }
+
+    fn program(&mut self, name: &'static str) -> Result<&mut BtfTracePoint, KernelError> {
+        let program = self.ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+        program.try_into().map_err(|_| KernelError::Missing(name))
+    }
+
+    fn fill_compat(&mut self) -> Result<(), KernelError> {
+        self.fill(abi::MAP_COMPAT, &compat::table())
+    }
+
+    fn fill_control(&mut self) -> Result<(), KernelError> {
+        let control = self.control();
+        self.fill(abi::MAP_CONTROL, &[control])
+    }
+
+    /// Own process, reader asleep, bytes at which the reader is woken: an eighth of the ring, 256 KiB at most.
+    fn control(&self) -> [u32; 4] {
+        [self.config.own_pid, 1, (self.config.ring_bytes / 8).min(256 * 1024), 0]
+    }
+
+    fn fill<T: aya::Pod>(&mut self, name: &'static str, values: &[T]) -> Result<(), KernelError> {
+        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
+        let fault = |source| KernelError::Map { map: name, source };
+        let mut array: Array<&mut MapData, T> = Array::try_from(map).map_err(fault)?;
+        for (index, value) in (0u32..).zip(values) {
+            array.set(index, value, 0).map_err(fault)?;
+        }
+        Ok(())
+    }
+}
+
+fn list(faults: &[BtfError]) -> String {
+    let names: Vec<String> = faults
+        .iter()
+        .map(|fault| match fault {
+            BtfError::NoType(name) => format!("`{name}`"),
+            BtfError::NoMember { ty, member } => format!("`{ty}.{member}`"),
+            other => other.to_string(),
+        })
+        .collect();
+    names.join(", ")
+}

@@ -1,0 +1,140 @@
+//! Reading end of the event ring.
+//!
+//! While events flow, the reader looks every [`MAX_DELAY`] and the kernel side wakes it only when much is
+//! waiting, so the watched programs pay for few wake-ups. When nothing has come for a while it says that it
+//! sleeps, and the next event wakes it.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use aya::maps::{Array, Map, MapData, RingBuf};
+use nix::sys::{
+    epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    eventfd::{EfdFlags, EventFd},
+};
+use rampart_common::abi;
+
+use super::KernelError;
+
+/// Longest time a record waits in the ring while the reader is awake.
+const MAX_DELAY: Duration = Duration::from_millis(1);
+/// Empty looks after which the reader goes to sleep.
+const LOOKS_BEFORE_SLEEP: u32 = 8;
+/// First wait after saying "asleep": closes the window in which a program has read "awake" but not yet
+/// published its record.
+const SETTLE: Duration = Duration::from_millis(2);
+/// Most records handed out in one go, so that the caller gets to its other duties under any load.
+const BATCH: usize = 16_384;
+
+/// The reading end. One per kernel half; moved to the thread that reads.
+pub struct RingReader {
+    ring: RingBuf<MapData>,
+    control: Array<MapData, [u32; 4]>,
+    asleep: [u32; 4],
+    awake: [u32; 4],
+    epoll: Epoll,
+    waker: Arc<EventFd>,
+    empty_looks: u32,
+    sleeping: bool,
+}
+
+/// Ends a wait from another thread.
+#[derive(Clone)]
+pub struct Waker(Arc<EventFd>);
+
+impl Waker {
+    /// Wakes the reader. A full counter means that it is being woken already.
+    pub fn wake(&self) {
+        let _already_pending = self.0.write(1);
+    }
+}
+
+impl RingReader {
+    pub(super) fn new(events: Map, control: Map, settings: [u32; 4]) -> Result<Self, KernelError> {
+        let ring =
+            RingBuf::try_from(events).map_err(|source| KernelError::Map { map: abi::MAP_EVENTS, source })?;
+        let control =
+            Array::try_from(control).map_err(|source| KernelError::Map { map: abi::MAP_CONTROL, source })?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let waker = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        // Edge-triggered: data that is merely there does not end a wait, a wake-up by a program does.
+        let ring_fd = ring_fd(&ring)?;
+        epoll.add(&ring_fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+        epoll.add(waker.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 1))?;
+        let [own_pid, _, wake_bytes, pad] = settings;
+        Ok(Self {
+            ring,
+            control,
+            asleep: [own_pid, 1, wake_bytes, pad],
+            awake: [own_pid, 0, wake_bytes, pad],
+            epoll,
+            waker,
+            empty_looks: 0,
+            sleeping: false,
+        })
+    }
+
+    /// Waits for events, a [`Waker`] or the timeout, whichever is first; drain afterwards in any case.
+    pub fn wait(&mut self, timeout: Duration) -> Result<(), KernelError> {
+        if self.empty_looks < LOOKS_BEFORE_SLEEP {
+            return self.park(MAX_DELAY.min(timeout));
+        }
+        if !self.sleeping {
+            self.set(self.asleep)?;
+            self.sleeping = true;
+            return self.park(SETTLE.min(timeout));
+        }
+        self.park(timeout)
+    }
+
+    /// Hands out what is there, up to a bounded number. Returns how many.
+    pub fn drain(&mut self, on_record: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError> {
+        let mut count = 0;
+        while count < BATCH
+            && let Some(record) = self.ring.next()
+        {
+            on_record(&record);
+            count += 1;
+        }
+        if count == 0 {
+            self.empty_looks = self.empty_looks.saturating_add(1);
+        } else {
+            self.empty_looks = 0;
+            if self.sleeping {
+                self.sleeping = false;
+                self.set(self.awake)?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// A handle that ends a wait from another thread.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.waker))
+    }
+
+    fn park(&mut self, timeout: Duration) -> Result<(), KernelError> {
+        let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::MAX);
+        let mut events = [EpollEvent::empty(); 2];
+        match self.epoll.wait(&mut events, timeout) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Non-blocking: an error means that nobody had woken us.
+        let _not_woken = self.waker.read();
+        Ok(())
+    }
+
+    fn set(&mut self, control: [u32; 4]) -> Result<(), KernelError> {
+        self.control.set(0, control, 0).map_err(|source| KernelError::Map { map: abi::MAP_CONTROL, source })
+    }
+}
+
+/// A descriptor of the ring of our own: aya's map does not lend one with a lifetime.
+fn ring_fd(ring: &RingBuf<MapData>) -> Result<OwnedFd, KernelError> {
+    let fd = ring.as_fd().try_clone_to_owned();
+    fd.map_err(|error| KernelError::Wait(nix::Error::try_from(error).unwrap_or(nix::Error::EBADF)))
+}
