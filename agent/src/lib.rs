@@ -3,9 +3,12 @@
 //! Data flows one way: `kernel → event → state → engine → alert → output`; policy flows back by publish only.
 //! Only [`kernel`] imports aya. Later stages never call earlier ones.
 
+pub mod admin;
 pub mod config;
+pub mod drain;
 pub mod event;
 pub mod kernel;
 pub mod output;
+pub mod policy;
 pub mod privilege;
 pub mod telemetry;

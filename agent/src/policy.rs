@@ -1,0 +1,4 @@
+//! The rules in force.
+
+pub mod files;
+pub mod watch;
