@@ -8,7 +8,7 @@ use rampart_common::{
 use crate::{
     path::{self, Path},
     read::{Raw, Typed, has, layout},
-    record::Record,
+    record::{Copied, Record},
     sock,
 };
 
@@ -59,34 +59,33 @@ pub(crate) fn put(record: Record, task: Typed, file: Raw) {
 /// Writes the facts of an open file.
 #[inline(always)]
 pub(crate) fn put_file(record: Record, file: Raw) {
-    let inode = file.follow(M::FileInode);
-    let sb = inode.follow(M::InodeSb);
+    let at = file.follow(M::FileInode);
+    let inode = record.copy(at);
+    let sb = Raw(inode.load(M::InodeSb));
     let fs_magic = sb.load::<u64>(M::SbMagic) as u32;
     let mut flags = 0;
     if fs_magic == OVERLAY_MAGIC {
         // overlayfs keeps its inode around the generic one, with the upper dentry right behind it.
-        let upper: u64 = inode.load_at(layout(M::InodeSize));
+        let upper: u64 = at.load_at(layout(M::InodeSize));
         flags |= if upper == 0 { FILE_LOWER_LAYER } else { FILE_UPPER_LAYER };
     }
     if fs_magic == TMPFS_MAGIC && is_memfd(file) {
         flags |= FILE_MEMFD;
     }
-    record.put(
-        AttrTag::File,
-        FileFacts {
-            ino: inode.load(M::InodeIno),
-            ctime_ns: time(inode, M::InodeCtimeSec, M::InodeCtimeNsec),
-            mtime_ns: time(inode, M::InodeMtimeSec, M::InodeMtimeNsec),
-            dev: sb.load(M::SbDev),
-            mode: u32::from(inode.load::<u16>(M::InodeMode)),
-            uid: inode.load(M::InodeUid),
-            gid: inode.load(M::InodeGid),
-            nlink: inode.load(M::InodeNlink),
-            flags,
-            open_flags: file.load(M::FileFlags),
-            fs_magic,
-        },
-    );
+    let facts = FileFacts {
+        ino: inode.load(M::InodeIno),
+        ctime_ns: time(inode, M::InodeCtimeSec, M::InodeCtimeNsec),
+        mtime_ns: time(inode, M::InodeMtimeSec, M::InodeMtimeNsec),
+        dev: sb.load(M::SbDev),
+        mode: u32::from(inode.load::<u16>(M::InodeMode)),
+        uid: inode.load(M::InodeUid),
+        gid: inode.load(M::InodeGid),
+        nlink: inode.load(M::InodeNlink),
+        flags,
+        open_flags: file.load(M::FileFlags),
+        fs_magic,
+    };
+    record.put(AttrTag::File, facts);
 }
 
 /// A memfd's dentry hangs in no directory and carries the kernel's prefix.
@@ -99,7 +98,7 @@ fn is_memfd(file: Raw) -> bool {
 }
 
 #[inline(always)]
-fn time(inode: Raw, seconds: M, nanoseconds: M) -> u64 {
+fn time(inode: Copied, seconds: M, nanoseconds: M) -> u64 {
     if !has(seconds) || !has(nanoseconds) {
         return 0;
     }

@@ -23,23 +23,46 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// Reads a `struct path` at an address.
+    /// Reads a `struct path` at an address: its two pointers in one read where they lie side by side.
     #[inline(always)]
     pub(crate) fn read(at: Raw) -> Self {
+        if layout(M::PathDentry) == layout(M::PathMnt) + 8 {
+            let [mnt, dentry] = at.load(M::PathMnt);
+            return Self { mnt: Raw(mnt), dentry: Raw(dentry) };
+        }
         Self { mnt: at.follow(M::PathMnt), dentry: at.follow(M::PathDentry) }
+    }
+
+    /// Reads a `struct path` inside a typed object.
+    #[inline(always)]
+    fn inside(object: Typed, offset: u64) -> Self {
+        Self {
+            mnt: Raw(object.load_at(offset + layout(M::PathMnt))),
+            dentry: Raw(object.load_at(offset + layout(M::PathDentry))),
+        }
     }
 }
 
-/// Root and working directory of a task.
+/// Parent and name pointer of a dentry, in one read where they lie side by side.
+#[inline(always)]
+fn parent_and_name(dentry: Raw) -> (Raw, Raw) {
+    if layout(M::DentryName) == layout(M::DentryParent) + 16 {
+        let [parent, _hash_and_len, name] = dentry.load::<[u64; 3]>(M::DentryParent);
+        return (Raw(parent), Raw(name));
+    }
+    (dentry.follow(M::DentryParent), dentry.follow(M::DentryName))
+}
+
+/// Root directory of a task.
 #[inline(always)]
 pub(crate) fn root(task: Typed) -> Path {
-    Path::read(task.follow(M::TaskFs).raw().plus(layout(M::FsRoot)))
+    Path::inside(task.follow(M::TaskFs), layout(M::FsRoot))
 }
 
 /// Working directory of a task.
 #[inline(always)]
 pub(crate) fn cwd(task: Typed) -> Path {
-    Path::read(task.follow(M::TaskFs).raw().plus(layout(M::FsPwd)))
+    Path::inside(task.follow(M::TaskFs), layout(M::FsPwd))
 }
 
 /// Writes the names from `path` up to `root` (the root of the task that acts).
@@ -70,8 +93,8 @@ pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) {
             mnt_root = mnt.follow(M::VfsmountRoot);
             continue;
         }
-        let parent = dentry.follow(M::DentryParent);
-        if !record.push_name(attr, dentry.follow(M::DentryName)) {
+        let (parent, name) = parent_and_name(dentry);
+        if !record.push_name(attr, name) {
             break;
         }
         if parent == dentry || parent.is_null() {

@@ -4,14 +4,20 @@
 //! the bounds checked right before each use, so every iteration of a loop looks alike and verification stays
 //! short.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
-use rampart_common::event::{
-    ATTR_TRUNCATED, AttrHeader, AttrTag, HEADER_BYTES, RECORD_MAX, RECORD_TRUNCATED, RecordHeader, TEXT_MAX,
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+};
+use rampart_common::{
+    event::{
+        ATTR_TRUNCATED, AttrHeader, AttrTag, HEADER_BYTES, RECORD_MAX, RECORD_TRUNCATED, RecordHeader,
+        TEXT_MAX,
+    },
+    member::Member,
 };
 
 use crate::{
     maps::SCRATCH,
-    read::{Plain, Raw, user},
+    read::{Plain, Raw, layout, user},
 };
 
 /// Buffers per CPU.
@@ -34,6 +40,32 @@ pub(crate) struct Scratch {
     busy: u64,
     /// Arguments of the system call, padded so that any masked index is inside.
     args: [u64; 8],
+    /// A copy of the start of a kernel object.
+    copy: [u8; COPY_BYTES],
+}
+
+/// Bytes copied of a kernel object by [`Record::copy`]: what is used of an inode lies in its first 200 bytes.
+const COPY_BYTES: usize = 256;
+
+/// A kernel object whose start has been copied in one read; members behind it are read one by one.
+#[derive(Clone, Copy)]
+pub(crate) struct Copied {
+    at: Raw,
+    copy: *const u8,
+}
+
+impl Copied {
+    /// Reads a member.
+    #[inline(always)]
+    pub(crate) fn load<T: Plain>(self, member: Member) -> T {
+        let offset = layout(member);
+        if offset > (COPY_BYTES - 8) as u64 {
+            return self.at.load(member);
+        }
+        let place = self.copy.wrapping_add(offset as usize).cast::<T>();
+        // SAFETY: the member lies inside the copy (checked above, members are eight bytes at the most).
+        unsafe { place.read_unaligned() }
+    }
 }
 
 /// A record being built.
@@ -112,6 +144,15 @@ impl Record {
         let entry = self.get().args.as_ptr().wrapping_add(index);
         // SAFETY: the index is masked to the array's length.
         unsafe { entry.read_volatile() }
+    }
+
+    /// Copies the start of a kernel object, for cheap reads of many members. One object at a time.
+    #[inline(always)]
+    pub(crate) fn copy(self, at: Raw) -> Copied {
+        let copy = self.get().copy.as_ptr();
+        // SAFETY: the destination is this long; the helper checks the source and zeroes what it cannot read.
+        unsafe { bpf_probe_read_kernel(copy.cast_mut().cast(), COPY_BYTES as u32, at.0 as *const _) };
+        Copied { at, copy }
     }
 
     /// Bytes of the finished record.
@@ -263,13 +304,7 @@ impl Record {
         let Some(spot) = self.spot(attr, limit) else { return };
         let take = if len > limit { limit } else { len };
         // SAFETY: `spot` has room for `limit` bytes; the helper checks the source.
-        let result = unsafe {
-            aya_ebpf::helpers::generated::bpf_probe_read_kernel(
-                spot.cast(),
-                take as u32,
-                address.0 as *const _,
-            )
-        };
+        let result = unsafe { bpf_probe_read_kernel(spot.cast(), take as u32, address.0 as *const _) };
         if result == 0 {
             self.grow(take);
             self.close(attr, 0);

@@ -51,11 +51,12 @@ fn credentials(task: Typed, facts: &mut TaskFacts) {
 fn ids(task: Typed, leader: Typed, facts: &mut TaskFacts) {
     let signal = task.follow(M::TaskSignal);
     let pids = layout(M::SignalPids);
-    let group = signal.follow_at(pids + PIDTYPE_PGID * 8).raw();
-    let session = signal.follow_at(pids + PIDTYPE_SID * 8).raw();
-    facts.pgid = number(group, 0);
-    facts.sid = number(session, 0);
-    let pid = task.follow(M::TaskThreadPid).raw();
+    let group = signal.follow_at(pids + PIDTYPE_PGID * 8);
+    let session = signal.follow_at(pids + PIDTYPE_SID * 8);
+    facts.pgid = outermost(group);
+    facts.sid = outermost(session);
+    facts.tty = terminal(signal);
+    let pid = task.follow(M::TaskThreadPid);
     let mut level: u32 = pid.load(M::PidLevel);
     if level > PID_LEVELS {
         level = 0;
@@ -66,13 +67,18 @@ fn ids(task: Typed, leader: Typed, facts: &mut TaskFacts) {
         facts.vpgid = facts.pgid;
         facts.vsid = facts.sid;
     } else {
-        facts.vtid = number(pid, level);
-        facts.vpid = number(leader.follow(M::TaskThreadPid).raw(), level);
-        facts.vpgid = number(group, level);
-        facts.vsid = number(session, level);
+        facts.vtid = inner(pid.raw(), level);
+        facts.vpid = inner(leader.follow(M::TaskThreadPid).raw(), level);
+        facts.vpgid = inner(group.raw(), level);
+        facts.vsid = inner(session.raw(), level);
     }
-    facts.pid_ns = upid(pid, level).follow(M::UpidNs).load(M::PidNsInum);
-    facts.tty = terminal(signal);
+    facts.pid_ns = upid(pid.raw(), level).follow(M::UpidNs).load(M::PidNsInum);
+}
+
+/// Number of a pid in the initial namespace: the first of its numbers.
+#[inline(always)]
+fn outermost(pid: Typed) -> u32 {
+    pid.load_at(layout(M::PidNumbers) + layout(M::UpidNr))
 }
 
 /// Entry of a pid for one namespace level.
@@ -81,10 +87,10 @@ fn upid(pid: Raw, level: u32) -> Raw {
     pid.plus(layout(M::PidNumbers) + u64::from(level) * layout(M::UpidSize))
 }
 
-/// Number of a pid on one namespace level; 0 when the pid is not visible there.
+/// Number of a pid on an inner namespace level; 0 when the pid is not visible there.
 #[inline(always)]
-fn number(pid: Raw, level: u32) -> u32 {
-    if level != 0 && pid.load::<u32>(M::PidLevel) < level {
+fn inner(pid: Raw, level: u32) -> u32 {
+    if pid.load::<u32>(M::PidLevel) < level {
         return 0;
     }
     upid(pid, level).load(M::UpidNr)

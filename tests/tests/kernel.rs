@@ -1,6 +1,7 @@
 //! The kernel half on the running kernel: facts, accounting, and what is left behind.
 
 #![expect(unsafe_code, reason = "the tests make system calls that std does not wrap")]
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::{
     ffi::CString,
@@ -276,11 +277,10 @@ fn the_32_bit_entry_hides_nothing() {
             assert_eq!(path(event, AttrTag::RealPath).as_deref(), Some("/etc/hostname"));
         })
     });
-    // SAFETY: mapped and opened above.
-    unsafe {
-        libc::close(i32::try_from(result).expect("a descriptor"));
-        libc::munmap(page, 4096);
-    }
+    // SAFETY: opened above.
+    unsafe { libc::close(i32::try_from(result).expect("a descriptor")) };
+    // SAFETY: mapped above.
+    unsafe { libc::munmap(page, 4096) };
 }
 
 #[test]

@@ -86,7 +86,7 @@ struct Type<'a> {
     kind_flag: bool,
     vlen: u32,
     /// Size in bytes, or the id of the type referred to.
-    size_or_type: u32,
+    size_or_ref: u32,
     /// What follows the common part.
     extra: &'a [u8],
 }
@@ -104,7 +104,7 @@ impl<'a> Btf<'a> {
 
     /// Size of a structure or union in bytes.
     pub fn size_of(&self, name: &str) -> Result<u32, BtfError> {
-        Ok(self.find(name, &[KIND_STRUCT, KIND_UNION])?.1.size_or_type)
+        Ok(self.find(name, &[KIND_STRUCT, KIND_UNION])?.1.size_or_ref)
     }
 
     /// Byte offset of `path` (members joined by dots) in the structure `name`. Anonymous structures and unions
@@ -199,7 +199,7 @@ impl<'a> Btf<'a> {
             kind: kind_of(info),
             kind_flag: info >> 31 == 1,
             vlen: info & 0xffff,
-            size_or_type: word(self.types, offset + 8)?,
+            size_or_ref: word(self.types, offset + 8)?,
             extra,
         })
     }
@@ -224,7 +224,7 @@ impl<'a> Btf<'a> {
             let ty = self.get(id).ok_or(BtfError::Truncated(id as usize))?;
             match ty.kind {
                 KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG => {
-                    id = ty.size_or_type;
+                    id = ty.size_or_ref;
                 }
                 _ => return Ok(ty),
             }

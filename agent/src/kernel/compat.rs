@@ -1,5 +1,5 @@
 //! Translation of 32-bit (i386) system call numbers to native ones, so that a 64-bit program cannot hide behind
-//! `int 0x80`. Numbers from arch/x86/entry/syscalls/syscall_32.tbl of the kernel.
+//! `int 0x80`. Numbers from `arch/x86/entry/syscalls/syscall_32.tbl` of the kernel.
 
 use rampart_common::abi::{COMPAT_SOCKET_SLOTS, SYSCALL_SLOTS};
 

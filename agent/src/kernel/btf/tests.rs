@@ -63,7 +63,7 @@ fn sample() -> Vec<u8> {
     image.words(&[int, 1 << 24, 4, 32]);
     image.structure("", 8, &[("deep", 1, 32)], false);
     image.structure("outer", 64, &[("a", 1, 0), ("", 2, 64), ("inner", 5, 128)], false);
-    image.structure("inner_t", 8, &[("b", 1, 32), ("c", 1, 3 << 24 | 40)], true);
+    image.structure("inner_t", 8, &[("b", 1, 32), ("c", 1, (3 << 24) | (5 << 3))], true);
     let alias = image.text("alias");
     image.words(&[alias, 8 << 24, 4]);
     let (colour, red, blue) = (image.text("colour"), image.text("RED"), image.text("BLUE"));

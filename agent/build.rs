@@ -1,0 +1,197 @@
+//! Builds the kernel programs (`agent-ebpf`) and hands their object to the agent.
+//!
+//! Owns the nested cargo run; writes only below `OUT_DIR`. The compiler pair it drives is the one that
+//! `cargo xtask setup` found working and recorded; this script never searches or installs one itself.
+//! The crate embeds the result with `include_bytes!(env!("RAMPART_BPF_OBJECT"))`.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Overrides where the toolchain record is read from.
+const RECORD_ENV: &str = "RAMPART_EBPF_TOOLCHAIN";
+/// Package that holds the kernel programs; its binary carries the same name.
+const PACKAGE: &str = "rampart-ebpf";
+/// Only little-endian kernels are supported.
+const TARGET: &str = "bpfel-unknown-none";
+/// Profile of the root manifest for kernel programs.
+const PROFILE: &str = "bpf";
+/// Variables the nested cargo may see although they look like cargo's own: they say where crates come from and
+/// how many jobs may run, not how the outer build is configured.
+const KEPT: [&str; 8] = [
+    "CARGO_HOME",
+    "CARGO_HTTP_",
+    "CARGO_MAKEFLAGS",
+    "CARGO_NET_",
+    "CARGO_REGISTRIES_",
+    "CARGO_REGISTRY_",
+    "CARGO_SOURCE_",
+    "CARGO_TERM_",
+];
+/// Prefixes of variables that the outer cargo sets for its own build and that would mislead a nested one.
+const SCRUBBED: [&str; 6] = ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"];
+
+/// What `cargo xtask setup` recorded: one compiler pair that was seen to produce a BPF object.
+struct Toolchain {
+    cargo: PathBuf,
+    rustc: PathBuf,
+    linker: PathBuf,
+    bootstrap: bool,
+}
+
+/// Why the object could not be built.
+enum Failure {
+    /// Shown as one line; nothing else is worth reading.
+    Message(String),
+    /// The nested cargo has already written its own diagnostics to standard error.
+    Reported(String),
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Message(message)
+    }
+}
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(object) => {
+            directive("rustc-env", &format!("RAMPART_BPF_OBJECT={}", object.display()));
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Message(message)) => {
+            directive("error", &message);
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Reported(message)) => {
+            directive("error", &message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<PathBuf, Failure> {
+    directive("rerun-if-env-changed", RECORD_ENV);
+    let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let workspace =
+        manifest_dir.parent().ok_or_else(|| "the agent crate lies outside its workspace".to_owned())?;
+    for input in [
+        "Cargo.toml",
+        "agent-ebpf/Cargo.toml",
+        "agent-ebpf/src",
+        "agent-common/Cargo.toml",
+        "agent-common/src",
+    ] {
+        directive("rerun-if-changed", &workspace.join(input).display().to_string());
+    }
+
+    let arch = variable("CARGO_CFG_TARGET_ARCH")?;
+    if !matches!(arch.as_str(), "x86_64" | "aarch64") {
+        return Err(format!("kernel programs exist for x86_64 and aarch64, not for `{arch}`").into());
+    }
+    if variable("CARGO_CFG_TARGET_ENDIAN")? != "little" {
+        return Err("big-endian kernels are not supported".to_owned().into());
+    }
+
+    let toolchain = Toolchain::recorded()?;
+    let out_dir = PathBuf::from(variable("OUT_DIR")?);
+    let target_dir = out_dir.join("bpf-target");
+    run_cargo(&toolchain, workspace, &target_dir, &arch)?;
+
+    let built = target_dir.join(TARGET).join(PROFILE).join(PACKAGE);
+    let object = out_dir.join("rampart.bpf.o");
+    fs::copy(&built, &object).map_err(|error| format!("cannot copy `{}`: {error}", built.display()))?;
+    Ok(object)
+}
+
+fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &str) -> Result<(), Failure> {
+    let flags = [
+        "-Ctarget-cpu=v3".to_owned(),
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        format!("-Clinker={}", toolchain.linker.display()),
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+    ];
+    let mut command = Command::new(&toolchain.cargo);
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        let scrubbed = SCRUBBED.iter().any(|prefix| name.starts_with(prefix));
+        if scrubbed && !KEPT.iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(name.as_ref());
+        }
+    }
+    command
+        .args(["build", "--package", PACKAGE, "--bins", "--profile", PROFILE, "--target", TARGET])
+        .args(["-Z", "build-std=core", "--target-dir"])
+        .arg(target_dir)
+        .current_dir(workspace)
+        .env("RUSTC", &toolchain.rustc)
+        // The unit separator keeps flags with spaces whole and outranks any configured `rustflags`.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    if toolchain.bootstrap {
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    let status =
+        command.status().map_err(|error| format!("cannot run `{}`: {error}", toolchain.cargo.display()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::Reported(format!("the kernel programs did not build ({status})")))
+    }
+}
+
+impl Toolchain {
+    /// Reads the record; an absent or outdated one is answered with the command that makes it.
+    fn recorded() -> Result<Self, String> {
+        let path = record_path().ok_or_else(|| {
+            format!("neither `{RECORD_ENV}`, `XDG_CACHE_HOME` nor `HOME` is set, so no eBPF toolchain can be found")
+        })?;
+        directive("rerun-if-changed", &path.display().to_string());
+        let Ok(text) = fs::read_to_string(&path) else {
+            return Err(
+                "no eBPF toolchain is set up on this machine: run `cargo xtask setup` once".to_owned()
+            );
+        };
+        let toolchain = Self {
+            cargo: PathBuf::from(value(&text, "cargo")?),
+            rustc: PathBuf::from(value(&text, "rustc")?),
+            linker: PathBuf::from(value(&text, "linker")?),
+            bootstrap: value(&text, "bootstrap")? == "1",
+        };
+        for tool in [&toolchain.cargo, &toolchain.rustc, &toolchain.linker] {
+            if !tool.is_file() {
+                return Err(format!(
+                    "the recorded eBPF toolchain lacks `{}`: run `cargo xtask setup` again",
+                    tool.display()
+                ));
+            }
+        }
+        Ok(toolchain)
+    }
+}
+
+/// Same place as `xtask` writes: the per-user cache, so that fresh clones reuse it.
+fn record_path() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(RECORD_ENV).or_else(|| {
+        let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+        Some(cache.join("rampart/ebpf-toolchain"))
+    })
+}
+
+/// One `key=value` line of the record.
+fn value<'a>(text: &'a str, key: &str) -> Result<&'a str, String> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .ok_or_else(|| format!("the eBPF toolchain record lacks `{key}`: run `cargo xtask setup` again"))
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|error| format!("cargo did not set `{name}`: {error}"))
+}
+
+/// Tells cargo something; this is the only way a build script can.
+fn directive(name: &str, value: &str) {
+    println!("cargo::{name}={value}");
+}
