@@ -11,4 +11,8 @@ pub mod kernel;
 pub mod output;
 pub mod policy;
 pub mod privilege;
+pub mod state;
 pub mod telemetry;
+
+#[cfg(test)]
+mod shared_facts;

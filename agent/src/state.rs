@@ -1,0 +1,283 @@
+//! What the agent remembers between events: processes, containers, names, datagram peers.
+//!
+//! Owned by the detection thread, changed only by [`State::observe`] in record order, read by the field getters.
+//! Reads `/proc` at the start and once for a process whose records were missed.
+
+pub mod cgroup;
+pub mod image;
+pub mod peers;
+pub mod process;
+pub mod procfs;
+pub mod users;
+
+use std::{path::PathBuf, sync::Arc};
+
+use rampart_common::event::{AttrTag, EventKind, RecordHeader};
+use rampart_rules::catalog::{EventId, event_ids as ev};
+
+use self::{
+    cgroup::{CgroupCache, CtrTasks},
+    image::Image,
+    peers::DatagramPeers,
+    process::{DEFAULT_LIMIT, Process, ProcessTable},
+    procfs::{Found, ProcFs, cgroup_paths},
+    users::Names,
+};
+use crate::event::{Event, ProcessId, lexical, until_nul};
+
+/// Settings of the state.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Processes kept at most.
+    pub process_limit: usize,
+    /// Where `/proc` is mounted.
+    pub proc_root: PathBuf,
+    /// User names.
+    pub passwd: PathBuf,
+    /// Group names.
+    pub group: PathBuf,
+    /// Which two-level groups are containers.
+    pub ctr_tasks: CtrTasks,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            process_limit: DEFAULT_LIMIT,
+            proc_root: "/proc".into(),
+            passwd: "/etc/passwd".into(),
+            group: "/etc/group".into(),
+            ctr_tasks: CtrTasks::default(),
+        }
+    }
+}
+
+/// The state.
+#[derive(Debug)]
+pub struct State {
+    /// Processes.
+    pub processes: ProcessTable,
+    /// User and group names.
+    pub names: Names,
+    /// Last peers of datagram sockets.
+    pub peers: DatagramPeers,
+    cgroups: CgroupCache,
+    procfs: ProcFs,
+    lookups: Lookups,
+    path: Vec<u8>,
+}
+
+/// How often `/proc` had to help out after the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Processes found there.
+    pub found: u64,
+    /// Processes already gone.
+    pub missed: u64,
+}
+
+impl State {
+    /// An empty state.
+    pub fn new(config: Config) -> Self {
+        Self {
+            processes: ProcessTable::new(config.process_limit),
+            names: Names::new(config.passwd, config.group),
+            peers: DatagramPeers::default(),
+            cgroups: CgroupCache::new(config.ctr_tasks),
+            procfs: ProcFs::new(config.proc_root),
+            lookups: Lookups::default(),
+            path: Vec::new(),
+        }
+    }
+
+    /// How often `/proc` had to help out.
+    pub fn lookups(&self) -> Lookups {
+        self.lookups
+    }
+
+    /// Fills the table from `/proc`; `now_ns` is the boot clock. Processes already known from records stay.
+    pub fn bootstrap(&mut self, now_ns: u64) {
+        self.names.refresh(now_ns);
+        let mut parents = Vec::new();
+        for found in self.procfs.scan() {
+            if self.processes.get(found.id).is_none() {
+                parents.push((found.id, found.task.ppid));
+                self.insert_found(found, now_ns);
+            }
+        }
+        for (id, ppid) in parents {
+            let parent = self.processes.by_pid(ppid).map(|parent| parent.id);
+            self.processes.link(id, parent);
+        }
+    }
+
+    /// Brings the state to what it is right after the event. `event_type` is the event's row in the catalogue.
+    pub fn observe(&mut self, event: &Event<'_>, event_type: Option<EventId>) {
+        let now_ns = event.header.time_ns;
+        self.processes.expire(now_ns);
+        self.names.refresh(now_ns);
+        match event.kind {
+            EventKind::Fork => self.fork(event),
+            EventKind::Exec => {
+                self.refresh(event);
+                self.exec(event);
+            }
+            EventKind::Exit => {
+                self.refresh(event);
+                self.processes.exit(event.process(), now_ns);
+            }
+            EventKind::Syscall => {
+                self.refresh(event);
+                if event.header.ret == 0 && matches!(event_type, Some(ev::CHDIR | ev::FCHDIR)) {
+                    self.chdir(event);
+                }
+            }
+        }
+    }
+
+    fn fork(&mut self, event: &Event<'_>) {
+        let header = &event.header;
+        let mut child = Process::new(
+            event.process(),
+            header.task,
+            Arc::new(Image::named(header.task.comm)),
+            header.time_ns,
+        );
+        child.parent = event.parent();
+        if let Some(parent) = event.parent().and_then(|id| self.processes.get(id)) {
+            child.image = Arc::clone(&parent.image);
+            child.cwd = Arc::clone(&parent.cwd);
+            child.container.clone_from(&parent.container);
+            let moved = parent.task.cgroup_id != 0 && parent.task.cgroup_id != header.task.cgroup_id;
+            if moved {
+                child.container = self.container_of(header);
+            }
+        } else {
+            child.container = self.container_of(header);
+        }
+        self.processes.insert(child, header.time_ns);
+    }
+
+    fn exec(&mut self, event: &Event<'_>) {
+        let now_ns = event.header.time_ns;
+        let container = event.attr(AttrTag::Cgroup).map(|attr| {
+            self.path.clear();
+            event.path_into(AttrTag::Cgroup, &mut self.path);
+            let empty = attr.bytes.is_empty();
+            let path = std::mem::take(&mut self.path);
+            let found = self.cgroups.resolve(event.header.task.cgroup_id, (!empty).then_some(&*path));
+            self.path = path;
+            found
+        });
+        self.path.clear();
+        let cwd: Option<Arc<[u8]>> =
+            event.path_into(AttrTag::Cwd, &mut self.path).then(|| self.path.as_slice().into());
+        let image = Arc::new(Image::from_exec(event));
+        if let Some(process) = self.processes.get_mut(event.process(), now_ns) {
+            process.image = image;
+            if let Some(cwd) = cwd {
+                process.cwd = cwd;
+            }
+            if let Some(container) = container {
+                process.container = container;
+            }
+        }
+    }
+
+    fn chdir(&mut self, event: &Event<'_>) {
+        self.path.clear();
+        if event.attr(AttrTag::RealPath).is_some() {
+            event.path_into(AttrTag::RealPath, &mut self.path);
+        } else if let Some(path) = event.attr(AttrTag::UserPath) {
+            let mut base = Vec::new();
+            if !event.path_into(AttrTag::BaseDir, &mut base)
+                && let Some(process) = self.processes.get(event.process())
+            {
+                base.extend_from_slice(&process.cwd);
+            }
+            lexical::join_dir(&base, path.bytes, None, &mut self.path);
+        } else {
+            return;
+        }
+        if let Some(process) = self.processes.get_mut(event.process(), event.header.time_ns) {
+            process.cwd = self.path.as_slice().into();
+        }
+    }
+
+    /// Makes sure the process of a record is in the table with the facts of the record.
+    fn refresh(&mut self, event: &Event<'_>) {
+        let header = &event.header;
+        let id = event.process();
+        if self.processes.get(id).is_none() {
+            self.discover(event);
+        }
+        let parent = event.parent();
+        let Some(process) = self.processes.get_mut(id, header.time_ns) else { return };
+        let moved = process.task.cgroup_id != header.task.cgroup_id;
+        // A process read from `/proc` has no group id yet; its container is already right.
+        let relocate = moved && process.task.cgroup_id != 0;
+        process.task = header.task;
+        process.start_ns = header.task.start_ns;
+        let relink = parent.is_some() && process.parent != parent;
+        if relocate {
+            let container = self.container_of(header);
+            if let Some(process) = self.processes.get_mut(id, header.time_ns) {
+                process.container = container;
+            }
+        }
+        if relink {
+            self.processes.link(id, parent);
+        }
+    }
+
+    /// Adds a process that no record announced: from `/proc` if it is still there, else from the record's header
+    /// and what a fork would have given it.
+    fn discover(&mut self, event: &Event<'_>) {
+        let header = &event.header;
+        let id = event.process();
+        if let Some(mut found) = self.procfs.read_exact(id) {
+            self.lookups.found += 1;
+            found.task = header.task;
+            self.insert_found(found, header.time_ns);
+            self.processes.link(id, event.parent());
+            return;
+        }
+        self.lookups.missed += 1;
+        let mut process =
+            Process::new(id, header.task, Arc::new(Image::named(header.task.comm)), header.time_ns);
+        process.parent = event.parent();
+        process.container = self.container_of(header);
+        if let Some(parent) = event.parent().and_then(|id| self.processes.get(id)) {
+            process.cwd = Arc::clone(&parent.cwd);
+            if parent.image.comm() == until_nul(&header.task.comm) {
+                process.image = Arc::clone(&parent.image);
+            }
+        }
+        self.processes.insert(process, header.time_ns);
+    }
+
+    fn insert_found(&mut self, found: Found, now_ns: u64) {
+        let mut process = Process::new(found.id, found.task, Arc::new(found.image), now_ns);
+        process.cwd = found.cwd.into();
+        process.container = self.cgroups.resolve(found.task.cgroup_id, cgroup_paths(&found.cgroup));
+        self.processes.insert(process, now_ns);
+    }
+
+    /// The container of a record's process, by its group id or else by `/proc`.
+    fn container_of(&mut self, header: &RecordHeader) -> Option<Arc<str>> {
+        if let Some(known) = self.cgroups.group(header.task.cgroup_id) {
+            return known;
+        }
+        let file = self.procfs.cgroup(header.task.pid)?;
+        self.cgroups.resolve(header.task.cgroup_id, cgroup_paths(&file))
+    }
+
+    /// The process of an event, if it is in the table.
+    pub fn process(&self, id: ProcessId) -> Option<&Process> {
+        self.processes.get(id)
+    }
+}
+
+#[cfg(test)]
+#[path = "state/tests.rs"]
+mod tests;
