@@ -53,3 +53,46 @@ pub trait FieldSource {
     /// The value of `field`. [`Value::Unknown`] only from partial sources.
     fn field<'a>(&'a self, field: FieldId, arg: FieldArg<'_>) -> Value<'a>;
 }
+
+/// Truth of a condition over fields of which some may not be known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Truth {
+    /// False whatever the unknown fields hold.
+    False,
+    /// It depends on an unknown field.
+    Unknown,
+    /// True whatever the unknown fields hold.
+    True,
+}
+
+impl Truth {
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        self.min(other)
+    }
+
+    /// Either.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        self.max(other)
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+impl std::ops::Not for Truth {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        match self {
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+            Self::True => Self::False,
+        }
+    }
+}
