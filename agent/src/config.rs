@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
@@ -61,15 +62,6 @@ pub enum Format {
     Json,
 }
 
-/// Which of the rules that match an event are reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Matching {
-    /// The first in definition order.
-    First,
-    /// All.
-    All,
-}
-
 /// Section `rules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -77,8 +69,8 @@ pub struct Rules {
     pub files: Vec<PathBuf>,
     /// First match or all.
     pub matching: Matching,
-    /// One of [`keys::PRIORITIES`].
-    pub min_priority: &'static str,
+    /// Rules less severe are left out.
+    pub min_priority: Priority,
     /// Evaluate path rules on the real path too.
     pub realpath_matching: bool,
     /// Reproduce Falco's known faults.
@@ -216,6 +208,24 @@ impl Sources {
     /// The file that [`Sources::load`] reads.
     pub fn file_path(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+}
+
+impl Config {
+    /// Sections, besides `rules`, in which another configuration differs.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("log", self.log == other.log),
+            ("output", self.output == other.output),
+            ("admin", self.admin == other.admin),
+            ("kernel", self.kernel == other.kernel),
+            ("state", self.state == other.state),
+            ("node", self.node == other.node),
+        ];
+        // The engine takes this one at its start, although it stands among the rules.
+        let realpath = self.rules.realpath_matching == other.rules.realpath_matching;
+        let changed = sections.into_iter().chain([("rules.realpath_matching", realpath)]);
+        changed.filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use super::{
-    Admin, Config, FileOutput, Format, Kernel, Log, Matching, Node, Output, Rules, State, StdoutOutput,
+    Admin, Config, FileOutput, Format, Kernel, Log, Node, Output, Rules, State, StdoutOutput,
     fault::{Fault, Place},
     keys,
     raw::{Raw, describe},
@@ -34,7 +35,10 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
                 "all" => Matching::All,
                 _ => Matching::First,
             },
-            min_priority: check.choice("rules.min_priority", keys::PRIORITIES, "debug"),
+            min_priority: check
+                .choice("rules.min_priority", keys::PRIORITIES, "debug")
+                .parse()
+                .unwrap_or(Priority::Debug),
             realpath_matching: check.bool("rules.realpath_matching", true),
             strict_falco: check.bool("rules.strict_falco", false),
             watch: check.bool("rules.watch", true),
