@@ -4,8 +4,10 @@
 //! Only [`kernel`] imports aya. Later stages never call earlier ones.
 
 pub mod admin;
+pub mod alert;
 pub mod config;
 pub mod drain;
+pub mod engine;
 pub mod event;
 pub mod kernel;
 pub mod output;

@@ -94,6 +94,7 @@ fields! {
     FD_TYPE "fd.type" Text(0) Fd [] "kind of the descriptor: `file`, `directory`, `ipv4`, `ipv6`, `unix`, `pipe` and more";
     FD_TYPECHAR "fd.typechar" Text(0) Fd [] "kind of the descriptor as one letter, such as `f`, `d`, `4`, `6`, `u`";
     FD_NAME "fd.name" Text(0) Fd [] "path of a file, or addresses of a socket";
+    FD_REALPATH "fd.realpath" Text(0) Fd [] "path of the file behind the descriptor, symbolic links resolved by the kernel; not in Falco";
     FD_DIRECTORY "fd.directory" Text(0) Fd [] "directory part of a file's path";
     FD_FILENAME "fd.filename" Text(0) Fd [] "last component of a file's path";
     FD_IP "fd.ip" Ip(0) Fd [filter_only: true, rhs_ok: false, transformer_ok: false] "either address of a socket";

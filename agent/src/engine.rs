@@ -1,0 +1,292 @@
+//! Detection: kernel records in, alerts out.
+//!
+//! [`Detector`] is the single owner of the state; one thread calls it with each record in the order of the ring:
+//! decode, account, bring the state up to date, evaluate the rules of the event's type, build alerts. It never
+//! waits and does no I/O, except for `/proc` reads for processes whose records were missed.
+
+pub mod accounting;
+pub mod clock;
+pub mod fields;
+pub mod stats;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use bumpalo::Bump;
+use rampart_common::event::Family;
+use rampart_rules::rule::{Priority, RuleId, RuleSet};
+use serde_json::Value as Json;
+
+use self::{
+    accounting::{Accounting, Check, Counters},
+    clock::{Clock, boot_now_ns, system_offset_ns},
+    fields::{Context, EventFields, Facts, Position, Scratch, View, datagram_peer},
+    stats::{Stats, Tally},
+};
+use crate::{
+    alert::{
+        Alert, AlertIds,
+        build::{self, Style},
+    },
+    event::{decode, lexical, syscall::SyscallTable},
+    state::{self, State, cgroup::CtrTasks},
+};
+
+/// How often the clock offset is read again, nanoseconds of event time.
+const CLOCK_EVERY_NS: u64 = 1_000_000_000;
+
+/// Settings of a detector.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the node, `hostname` in alerts.
+    pub hostname: String,
+    /// Whether rules on `fd.name` are tried on the real path of an opened file too.
+    pub realpath_matching: bool,
+    /// Whether alerts show the fields that the catalogue suggests.
+    pub suggested_output: bool,
+    /// Whether the text form shows times in ISO 8601 and UTC.
+    pub iso_time: bool,
+    /// Whether Falco's faults are reproduced.
+    pub strict_falco: bool,
+    /// Digest of the policy, shown in alerts.
+    pub policy_digest: Option<Arc<str>>,
+    /// Wall minus boot clock in nanoseconds, asked once a second.
+    pub clock_offset_ns: fn() -> i64,
+    /// Clock and zone to start with.
+    pub clock: Clock,
+    /// Random number that makes alert ids unique over restarts.
+    pub id_seed: u64,
+    /// State.
+    pub state: state::Config,
+}
+
+impl Default for Options {
+    /// Settings for this machine.
+    fn default() -> Self {
+        let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let mut seed = [0; 8];
+        // Without randomness ids still differ within a run, and by their time between runs.
+        let _ = getrandom::fill(&mut seed);
+        Self {
+            hostname: hostname.unwrap_or_else(|| "unknown".to_owned()),
+            realpath_matching: true,
+            suggested_output: true,
+            iso_time: false,
+            strict_falco: false,
+            policy_digest: None,
+            clock_offset_ns: system_offset_ns,
+            clock: Clock::system(),
+            id_seed: u64::from_ne_bytes(seed),
+            state: state::Config::default(),
+        }
+    }
+}
+
+/// The detection path. See the module for its place.
+pub struct Detector {
+    policy: Arc<RuleSet>,
+    table: SyscallTable,
+    state: State,
+    clock: Clock,
+    clock_offset_ns: fn() -> i64,
+    next_clock_ns: u64,
+    style: Style,
+    realpath_matching: bool,
+    path_limit: Option<usize>,
+    ids: AlertIds,
+    accounting: Accounting,
+    counters: Counters,
+    counters_ns: u64,
+    unexplained: u64,
+    tally: Tally,
+    position: Position,
+    arena: Bump,
+    scratch: Scratch,
+    matched: Vec<RuleId>,
+}
+
+impl Detector {
+    /// A detector with an empty state; call [`Detector::bootstrap`] once the kernel side runs.
+    pub fn new(policy: Arc<RuleSet>, options: Options) -> Self {
+        let mut state = options.state;
+        if options.strict_falco {
+            state.ctr_tasks = CtrTasks::Any;
+        }
+        Self {
+            policy,
+            table: SyscallTable::new(),
+            state: State::new(state),
+            clock: options.clock,
+            clock_offset_ns: options.clock_offset_ns,
+            next_clock_ns: 0,
+            style: Style {
+                hostname: options.hostname.into(),
+                iso_time: options.iso_time,
+                suffix: if options.suggested_output { build::suggested_output() } else { None },
+                policy_digest: options.policy_digest,
+            },
+            realpath_matching: options.realpath_matching,
+            path_limit: options.strict_falco.then_some(lexical::FALCO_LIMIT),
+            ids: AlertIds::new(options.id_seed),
+            accounting: Accounting::default(),
+            counters: Counters::default(),
+            counters_ns: 0,
+            unexplained: 0,
+            tally: Tally::default(),
+            position: Position::default(),
+            arena: Bump::new(),
+            scratch: Scratch::default(),
+            matched: Vec::new(),
+        }
+    }
+
+    /// Fills the state from `/proc`. Call it after the kernel programs are attached and before the first record is
+    /// handed in, so that nothing falls between the two.
+    pub fn bootstrap(&mut self) {
+        self.state.bootstrap(boot_now_ns());
+    }
+
+    /// Handles one record of the ring.
+    pub fn on_record(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Alert)) {
+        let event = match decode::decode(bytes) {
+            Ok(event) => event,
+            Err(error) => return self.tally.undecodable(error),
+        };
+        self.accounting.record(&event.header);
+        let now_ns = event.header.time_ns;
+        self.refresh_clock(now_ns);
+        let Some(row) = self.table.of(&event) else {
+            self.tally.unknown += 1;
+            return;
+        };
+        self.tally.event(row.event);
+        self.state.observe(&event, Some(row.event));
+        self.position.number += 1;
+        if self.position.first_ns == 0 {
+            self.position.first_ns = now_ns;
+        }
+        self.position.peer_changed =
+            datagram_peer(&event).is_some_and(|(socket, peer)| self.state.peers.changed(&socket, peer));
+        if self.policy.events().contains(row.event) {
+            let context = Context {
+                state: &self.state,
+                clock: &self.clock,
+                hostname: &self.style.hostname,
+                arena: &self.arena,
+                scratch: &self.scratch,
+                path_limit: self.path_limit,
+            };
+            let facts = Facts::new(&event, row, context, self.position);
+            let wall_ns = self.clock.wall_ns(now_ns);
+            let views: &[View] = if self.realpath_matching && facts.differing_paths().is_some() {
+                self.tally.second_views += 1;
+                &[View::Lexical, View::Real]
+            } else {
+                &[View::Lexical]
+            };
+            self.matched.clear();
+            for view in views {
+                let fields = EventFields::new(&facts, *view);
+                self.tally.evaluated += 1;
+                self.policy.evaluate(row.event, &fields, |rule| {
+                    if self.matched.contains(&rule.id) {
+                        return;
+                    }
+                    self.matched.push(rule.id);
+                    self.tally.matched(rule);
+                    sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
+                });
+            }
+        }
+        self.position.previous_ns = now_ns;
+        self.arena.reset();
+    }
+
+    /// Compares what arrived with the kernel side's counters and raises an alert for each family that lost events
+    /// since the last call. `drained` says that the ring was empty when the counters were read.
+    pub fn on_counters(&mut self, counters: &Counters, drained: bool, sink: &mut dyn FnMut(Alert)) -> Check {
+        let check = self.accounting.check(counters);
+        let now_ns = boot_now_ns();
+        let span_ns = now_ns.saturating_sub(if self.counters_ns == 0 { now_ns } else { self.counters_ns });
+        for family in Family::ALL {
+            let index = family as usize;
+            let (Some(new), Some(old)) = (counters.get(index), self.counters.get(index)) else { continue };
+            for (cause, count) in [
+                ("ring_full", new.ring_full.saturating_sub(old.ring_full)),
+                ("error", new.error.saturating_sub(old.error)),
+            ] {
+                if count > 0 {
+                    sink(self.loss(family.name(), cause, count, now_ns, span_ns));
+                }
+            }
+        }
+        let unexplained = check.unexplained(drained);
+        if unexplained > self.unexplained {
+            let count = unexplained - self.unexplained;
+            sink(self.loss("unknown", "unexplained", count, now_ns, span_ns));
+            self.unexplained = unexplained;
+        }
+        self.counters = *counters;
+        self.counters_ns = now_ns;
+        check
+    }
+
+    /// Starts the sequence of a CPU at another number than 0; for programs that were running before.
+    pub fn set_sequence_base(&mut self, cpu: u32, seq: u64) {
+        self.accounting.set_base(cpu, seq);
+    }
+
+    /// Replaces the rules; the state stays.
+    pub fn swap(&mut self, policy: Arc<RuleSet>, digest: Option<Arc<str>>) {
+        self.tally.rules_changed(&self.policy);
+        self.policy = policy;
+        self.style.policy_digest = digest;
+    }
+
+    /// The rules in force.
+    pub fn policy(&self) -> &Arc<RuleSet> {
+        &self.policy
+    }
+
+    /// The state, for reading.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> Stats {
+        self.tally.stats(&self.policy, &self.state, &self.accounting)
+    }
+
+    fn loss(&mut self, family: &str, cause: &str, count: u64, now_ns: u64, span_ns: u64) -> Alert {
+        // What is lost without a known cause is a fault of the agent, not of the load.
+        let priority = if cause == "unexplained" { Priority::Critical } else { Priority::Warning };
+        let span_ms = span_ns / 1_000_000;
+        let message = format!("{count} events of family {family} lost in {span_ms} ms, cause {cause}");
+        let fields = BTreeMap::from([
+            ("family".to_owned(), Json::from(family)),
+            ("cause".to_owned(), Json::from(cause)),
+            ("count".to_owned(), Json::from(count)),
+            ("span_ms".to_owned(), Json::from(span_ms)),
+        ]);
+        let wall_ns = self.clock.wall_ns(now_ns);
+        let notice = build::Internal { what: "event loss", priority, message, fields };
+        build::internal(notice, wall_ns, &self.clock, &self.style, &mut self.ids)
+    }
+
+    fn refresh_clock(&mut self, now_ns: u64) {
+        if now_ns >= self.next_clock_ns {
+            self.clock.set_offset((self.clock_offset_ns)());
+            self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
+        }
+    }
+}
+
+impl fmt::Debug for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detector").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "engine/tests.rs"]
+mod tests;

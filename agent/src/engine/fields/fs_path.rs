@@ -1,0 +1,44 @@
+//! Class `fs.path`: paths of file system calls that did what they were asked to.
+
+use rampart_common::event::{AttrTag, Family};
+use rampart_rules::{
+    catalog::{FieldId, event_ids as ev, ids},
+    value::Value,
+};
+
+use super::{Facts, View};
+use crate::event::lexical;
+
+pub(super) fn get<'e>(facts: &Facts<'e>, view: View, field: FieldId) -> Option<Value<'e>> {
+    if !facts.succeeded() || !matches!(facts.row.family, Family::Open | Family::Path) {
+        return None;
+    }
+    let raw = |tag| facts.event.attr(tag).map(|attr| attr.bytes);
+    let symlink = matches!(facts.row.event, ev::SYMLINK | ev::SYMLINKAT);
+    // The calls whose source is the new name, the target what it points to.
+    let link = symlink || matches!(facts.row.event, ev::LINK | ev::LINKAT);
+    let two = raw(AttrTag::UserPath2).is_some();
+    let path = match field {
+        ids::FS_PATH_NAME if !two && view == View::Real && facts.row.family == Family::Open => {
+            facts.real_path()
+        }
+        ids::FS_PATH_NAME if !two => facts.path(AttrTag::UserPath),
+        ids::FS_PATH_NAMERAW if !two => raw(AttrTag::UserPath),
+        ids::FS_PATH_SOURCE if two => facts.path(if link { AttrTag::UserPath2 } else { AttrTag::UserPath }),
+        ids::FS_PATH_SOURCERAW if two => raw(if link { AttrTag::UserPath2 } else { AttrTag::UserPath }),
+        ids::FS_PATH_TARGET if two && symlink => symlink_target(facts),
+        ids::FS_PATH_TARGET if two => facts.path(if link { AttrTag::UserPath } else { AttrTag::UserPath2 }),
+        ids::FS_PATH_TARGETRAW if two => raw(if link { AttrTag::UserPath } else { AttrTag::UserPath2 }),
+        _ => None,
+    };
+    path.map(Value::Bytes)
+}
+
+/// A relative target is relative to the directory the link lies in.
+fn symlink_target<'e>(facts: &Facts<'e>) -> Option<&'e [u8]> {
+    let target = facts.event.attr(AttrTag::UserPath)?.bytes;
+    let link = facts.path(AttrTag::UserPath2)?;
+    let end = memchr::memrchr(b'/', link).map_or(0, |slash| slash + 1);
+    let directory = link.get(..end)?;
+    Some(facts.text(|out| lexical::join(directory, target, facts.context.path_limit, out)))
+}
