@@ -371,6 +371,9 @@ pub type ArgSlot = u8;
 /// [`SyscallPlan::fd`]: the descriptor is the return value.
 pub const SLOT_RETURN: ArgSlot = 0xff;
 
+/// [`SyscallPlan::fd`]: not a descriptor but the working directory after the call ([`AttrTag::Cwd`]).
+pub const SLOT_CWD: ArgSlot = 0xfd;
+
 /// [`SyscallPlan::extra`] is a `struct sockaddr *`; the next argument is its length.
 pub const EXTRA_SOCKADDR: u8 = 1;
 /// [`SyscallPlan::extra`] is a `struct msghdr *`.
@@ -395,7 +398,7 @@ pub struct SyscallPlan {
     pub path2: ArgSlot,
     /// Directory descriptor of the second path.
     pub dir2: ArgSlot,
-    /// Descriptor to resolve to a file or socket, or [`SLOT_RETURN`].
+    /// Descriptor to resolve to a file or socket, [`SLOT_RETURN`] or [`SLOT_CWD`].
     pub fd: ArgSlot,
     /// Family-specific pointer argument.
     pub extra: ArgSlot,

@@ -15,7 +15,10 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Overrides, Sources, fault::Faults};
+use crate::{
+    app::in_full,
+    config::{self, Overrides, Sources, fault::Faults},
+};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum Outcome {
     Findings,
     /// It could not work: wrong usage, configuration or environment.
     Unusable,
+    /// It failed by a fault of its own.
+    Internal,
 }
 
 impl From<Outcome> for ExitCode {
@@ -34,6 +39,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Clean => Self::SUCCESS,
             Outcome::Findings => Self::from(1),
             Outcome::Unusable => Self::from(2),
+            Outcome::Internal => Self::from(101),
         }
     }
 }
@@ -41,7 +47,7 @@ impl From<Outcome> for ExitCode {
 /// Detects what goes wrong on a node: Falco rules over system calls, files, processes and the network.
 #[derive(Debug, Parser)]
 #[command(name = "rampart", version, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 all well, 1 something was found, 2 wrong usage or environment.")]
+#[command(after_help = "Exit codes: 0 all well, 1 something was found, 2 wrong usage or environment,\n101 a fault of Rampart itself.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,7 +56,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent: alerts go to standard output, the agent's own log to standard error
-    #[command(after_help = run::EXAMPLES, after_long_help = run::LONG_EXAMPLES)]
+    #[command(after_help = run::EXAMPLES, after_long_help = run::long_help())]
     Run(run::Arguments),
     /// Check configuration and rules without running anything
     #[command(after_help = check::EXAMPLES)]
@@ -153,19 +159,4 @@ fn complain_config(faults: &Faults) -> Outcome {
     }
     print::message("help: `rampart check` shows the same, `rampart run --help` lists every setting");
     Outcome::Unusable
-}
-
-/// An error with all its causes in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some errors repeat their cause in their own text.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod alert;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod engine;

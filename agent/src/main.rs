@@ -2,4 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use rampart_agent::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run().into()
+}

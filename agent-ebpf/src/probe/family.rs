@@ -7,7 +7,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use rampart_common::event::{
     ArgSlot, AttrTag, EXTRA_ARGV, EXTRA_MSGHDR, EXTRA_OPEN_HOW, EXTRA_SOCKADDR, EventKind, Family,
-    RECORD_COMPAT32, SLOT_NO_BASE, SLOT_RETURN, SOCKADDR_MAX, SyscallPlan,
+    RECORD_COMPAT32, SLOT_CWD, SLOT_NO_BASE, SLOT_RETURN, SOCKADDR_MAX, SyscallPlan,
 };
 
 use crate::{
@@ -95,6 +95,10 @@ impl Step {
         if self.plan.fd == 0 {
             return;
         }
+        if self.plan.fd == SLOT_CWD {
+            path::put(self.record, AttrTag::Cwd, path::cwd(self.task), path::root(self.task));
+            return;
+        }
         let fd = if self.plan.fd == SLOT_RETURN {
             self.ret
         } else {
@@ -147,12 +151,13 @@ fn family_open(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// link, symlink and their kin: one or two paths.
+/// link, symlink and their kin: one or two paths; chdir: the directory it leads to.
 #[btf_tracepoint(function = "sys_exit")]
 fn family_path(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Path) {
         step.path(step.plan.path, step.plan.dir, AttrTag::UserPath, AttrTag::BaseDir);
         step.path(step.plan.path2, step.plan.dir2, AttrTag::UserPath2, AttrTag::BaseDir2);
+        step.descriptor();
         step.finish();
     }
     0

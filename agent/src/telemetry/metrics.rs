@@ -110,6 +110,7 @@ impl Page {
     fn detection(&mut self, status: &Status) {
         let detection = status.detection();
         self.add(Name::Records, &[], detection.records);
+        self.add(Name::RecordGaps, &[], detection.gaps);
         self.add(Name::DecodeErrors, &[], detection.decode_errors);
         self.add(Name::Evaluated, &[], detection.evaluated);
         self.add(Name::Alerts, &[], detection.alerts);

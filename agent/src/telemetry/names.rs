@@ -53,6 +53,8 @@ pub enum Name {
     Unexplained,
     /// Records received.
     Records,
+    /// Sequence numbers that did not arrive.
+    RecordGaps,
     /// Records that could not be decoded.
     DecodeErrors,
     /// Events evaluated against the rules.
@@ -81,7 +83,7 @@ pub enum Name {
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -105,6 +107,7 @@ impl Name {
         Self::KernelErrors,
         Self::Unexplained,
         Self::Records,
+        Self::RecordGaps,
         Self::DecodeErrors,
         Self::Evaluated,
         Self::Alerts,
@@ -192,6 +195,7 @@ impl Name {
                 "Events seen that no counter explains, by family; 0 when all is well",
             ),
             Self::Records => ("rampart_records_total", COUNTER, "Records taken from the ring"),
+            Self::RecordGaps => ("rampart_record_gaps", GAUGE, "Sequence numbers that did not arrive; each is also counted in the kernel"),
             Self::DecodeErrors => {
                 ("rampart_record_decode_errors_total", COUNTER, "Records that could not be decoded")
             }

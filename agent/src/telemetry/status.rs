@@ -55,6 +55,8 @@ pub struct Detection {
     pub matches: Vec<RuleMatches>,
     /// Kernel counters of each family, and what they leave unexplained.
     pub families: Vec<(Family, FamilyCounters, i64)>,
+    /// Sequence numbers that did not arrive.
+    pub gaps: u64,
     /// Processes remembered.
     pub processes: u64,
     /// Processes forgotten to make room.
