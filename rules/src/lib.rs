@@ -5,6 +5,10 @@
 //! crate panic, and time and memory are bounded by its size and by fixed limits.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::result_large_err,
+    reason = "a finding is made once per fault, never while events are evaluated"
+)]
 
 pub mod catalog;
 pub mod value;
@@ -12,7 +16,9 @@ pub mod value;
 pub mod condition;
 pub mod diagnostic;
 pub mod event_set;
+pub mod load;
 pub mod output;
+pub mod pack;
 pub mod rule;
 pub mod source;
 pub mod typed;

@@ -49,11 +49,11 @@ impl OutputFormat {
     /// Parses a format. A leading `*` is not shown; it makes rendering go on behind a missing value.
     pub fn parse(text: &str) -> Result<Self, OutputError> {
         let environment = Environment { container_fields: true, strict: false };
-        Self::parse_in(&Mapped::plain(text), &environment).map_err(|error| OutputError(Box::new(error)))
+        Self::parse_in(&Mapped::plain(text), environment).map_err(|error| OutputError(Box::new(error)))
     }
 
     /// Parses a format out of a rule file.
-    pub(crate) fn parse_in(text: &Mapped, environment: &Environment) -> Result<Self, Diagnostic> {
+    pub(crate) fn parse_in(text: &Mapped, environment: Environment) -> Result<Self, Diagnostic> {
         let lenient = text.text().starts_with('*');
         let tokens = parse::tokens(text, usize::from(lenient), environment)?;
         let mut fields: Vec<OutputField> = Vec::new();

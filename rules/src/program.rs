@@ -223,7 +223,7 @@ fn exists(value: &Value<'_>) -> Truth {
 /// Applies a comparison of single values to whatever shape a value has.
 fn spread(value: &Value<'_>, quantifier: Quantifier, single: &dyn Fn(&Value<'_>) -> Truth) -> Truth {
     match value {
-        Value::Null => Truth::False,
+        Value::Null | Value::List([]) => Truth::False,
         Value::Unknown => Truth::Unknown,
         Value::Any(items) => {
             items.iter().map(|item| spread(item, quantifier, single)).fold(Truth::False, Truth::or)
@@ -236,7 +236,6 @@ fn spread(value: &Value<'_>, quantifier: Quantifier, single: &dyn Fn(&Value<'_>)
                 truths.fold(Truth::False, Truth::or)
             }
         }
-        Value::List([]) => Truth::False,
         Value::List(items) => {
             let truths = items.iter().map(|item| spread(item, quantifier, single));
             if quantifier.every {

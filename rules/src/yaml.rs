@@ -317,7 +317,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..20 {
             let refs = vec![format!("*a{}", level - 1); 10].join(", ");
-            bomb += &format!("a{level}: &a{level} [{refs}]\n");
+            bomb += &"aX: &aX [refs]\n".replace('X', &level.to_string()).replace("refs", &refs);
         }
         assert_eq!(read(&bomb).1[0].code, code::YAML_LIMIT);
         assert_eq!(read("a: &a [*a]").1[0].code, code::YAML_SYNTAX);

@@ -193,7 +193,7 @@ impl Literal {
 }
 
 impl Op {
-    /// All operators.
+    /// All operators; one that begins another stands behind it.
     pub const ALL: [Self; 19] = [
         Self::Exists,
         Self::Eq,
@@ -211,8 +211,8 @@ impl Op {
         Self::Glob,
         Self::IGlob,
         Self::Regex,
-        Self::In,
         Self::Intersects,
+        Self::In,
         Self::PMatch,
     ];
 

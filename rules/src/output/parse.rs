@@ -20,7 +20,7 @@ const WIDTH_LIMIT: usize = 1024;
 pub(super) fn tokens(
     text: &Mapped,
     start: usize,
-    environment: &Environment,
+    environment: Environment,
 ) -> Result<Vec<Token>, Diagnostic> {
     let whole = text.text();
     if whole.len() > LENGTH_LIMIT {
@@ -45,7 +45,7 @@ pub(super) fn tokens(
 }
 
 /// The token at a `%` and its length.
-fn value(text: &Mapped, at: usize, environment: &Environment) -> Result<(Token, usize), Diagnostic> {
+fn value(text: &Mapped, at: usize, environment: Environment) -> Result<(Token, usize), Diagnostic> {
     let rest = text.text().get(at + 1..).unwrap_or("");
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let width = match rest.get(..digits).unwrap_or("") {

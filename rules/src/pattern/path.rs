@@ -57,15 +57,13 @@ impl PathPrefixes {
         let fresh = self.nodes.len();
         let Some(node) = self.nodes.get_mut(at) else { return at };
         let glob = Glob::new(component, false);
-        let child = match glob.literal() {
-            Some(plain) => *node.plain.entry(plain.into_boxed_slice()).or_insert(fresh),
-            None => match node.globs.iter().find(|(known, _)| *known == glob) {
-                Some(&(_, child)) => child,
-                None => {
-                    node.globs.push((glob, fresh));
-                    fresh
-                }
-            },
+        let child = if let Some(plain) = glob.literal() {
+            *node.plain.entry(plain.into_boxed_slice()).or_insert(fresh)
+        } else if let Some(&(_, child)) = node.globs.iter().find(|(known, _)| *known == glob) {
+            child
+        } else {
+            node.globs.push((glob, fresh));
+            fresh
         };
         if child == fresh {
             self.nodes.push(Node::default());

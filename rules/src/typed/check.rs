@@ -21,14 +21,14 @@ pub struct Environment {
 
 /// Checks conditions; keeps what it reports.
 #[derive(Debug)]
-pub struct Checker<'a> {
-    environment: &'a Environment,
+pub struct Checker {
+    environment: Environment,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl<'a> Checker<'a> {
+impl Checker {
     /// A checker that has reported nothing.
-    pub fn new(environment: &'a Environment) -> Self {
+    pub fn new(environment: Environment) -> Self {
         Self { environment, diagnostics: Vec::new() }
     }
 
@@ -81,7 +81,7 @@ impl<'a> Checker<'a> {
                 None => complete = false,
             }
         }
-        complete.then(|| if all { Node::All(typed) } else { Node::Any(typed) })
+        complete.then_some(if all { Node::All(typed) } else { Node::Any(typed) })
     }
 
     fn field(&mut self, written: &crate::condition::ast::FieldRef) -> Option<FieldUse> {

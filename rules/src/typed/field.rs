@@ -24,7 +24,7 @@ pub(super) fn resolve(field: &FieldRef, container: bool) -> Result<FieldUse, Box
         (ArgKind::None, true) => {
             return Err(argument(field, format!("field `{}` takes no argument", def.name)));
         }
-        (ArgKind::None, false) | (ArgKind::Optional(_), false) => None,
+        (ArgKind::None | ArgKind::Optional(_), false) => None,
         (ArgKind::Required(form) | ArgKind::Optional(form), true) => Some(form),
     };
     if dotted.is_some() && field.arg.is_some() {

@@ -31,7 +31,7 @@ pub(super) fn text(literal: &Literal) -> Option<Diagnostic> {
 /// A regular expression without anything that needs one.
 pub(super) fn regex(literal: &Literal) -> Option<Diagnostic> {
     let text = std::str::from_utf8(&literal.bytes).ok()?;
-    let wild = |text: &str| [".*", ".+", ".?"].iter().any(|wild| text == *wild);
+    let wild = |text: &str| [".*", ".+", ".?"].contains(&text);
     let mut core = text.strip_prefix('^').unwrap_or(text);
     core = core.strip_suffix('$').filter(|rest| !rest.ends_with('\\')).unwrap_or(core);
     if core.get(..2).is_some_and(wild) {

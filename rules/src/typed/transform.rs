@@ -57,7 +57,7 @@ impl Function {
 }
 
 /// Checks a transformer and everything inside it; `None` when something was reported.
-pub(super) fn check(checker: &mut Checker<'_>, transform: &Transform) -> Option<Source> {
+pub(super) fn check(checker: &mut Checker, transform: &Transform) -> Option<Source> {
     let function = Function::ALL.into_iter().find(|function| function.name() == transform.name)?;
     let mut args = Vec::with_capacity(transform.args.len());
     let mut complete = true;
@@ -142,7 +142,7 @@ fn all_text(source: &Source) -> bool {
 }
 
 /// Operands of a list argument are checked one by one.
-pub(super) fn list(checker: &mut Checker<'_>, items: &[Operand]) -> Option<Source> {
-    let checked: Vec<Option<Source>> = items.iter().map(|item| checker.operand(item)).collect();
-    checked.into_iter().collect::<Option<Vec<_>>>().map(Source::List)
+pub(super) fn list(checker: &mut Checker, items: &[Operand]) -> Option<Source> {
+    let sources: Vec<Option<Source>> = items.iter().map(|item| checker.operand(item)).collect();
+    sources.into_iter().collect::<Option<Vec<_>>>().map(Source::List)
 }

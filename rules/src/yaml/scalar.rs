@@ -62,10 +62,9 @@ impl Node {
 /// First byte that can hold text: behind the quote, or behind the header of a block.
 fn raw_start(raw: &str, style: Style) -> usize {
     match style {
-        Style::Plain => 0,
         Style::Single | Style::Double => usize::from(raw.starts_with(['"', '\''])),
         Style::Block if raw.starts_with(['|', '>']) => raw.find('\n').map_or(raw.len(), |end| end + 1),
-        Style::Block => 0,
+        Style::Block | Style::Plain => 0,
     }
 }
 

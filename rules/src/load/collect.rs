@@ -1,0 +1,125 @@
+//! Items by name, as they stand after all redefinitions, appends and overrides.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{exception::Exception, version::Version};
+use crate::{
+    rule::Priority,
+    source::{Mapped, Span},
+};
+
+/// All items of a load.
+#[derive(Debug, Default)]
+pub(super) struct Collection {
+    pub(super) lists: Named<List>,
+    pub(super) macros: Named<Macro>,
+    pub(super) rules: Named<RuleDraft>,
+    pub(super) plugins: Vec<PluginRequirement>,
+    /// Counts definitions and appends; orders items for visibility.
+    clock: usize,
+}
+
+/// Items of one kind in definition order.
+#[derive(Debug)]
+pub(super) struct Named<T> {
+    items: Vec<T>,
+    index: HashMap<String, usize>,
+}
+
+/// A list.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) name: String,
+    pub(super) items: Vec<Mapped>,
+    pub(super) defined: usize,
+    /// It sees what was defined before this.
+    pub(super) visible: usize,
+    pub(super) span: Span,
+}
+
+/// A macro.
+#[derive(Debug)]
+pub(super) struct Macro {
+    pub(super) name: String,
+    pub(super) condition: Mapped,
+    pub(super) defined: usize,
+    /// It sees what was defined before this.
+    pub(super) visible: usize,
+    pub(super) span: Span,
+}
+
+/// A rule.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "keys of a rule item, one for one")]
+pub(super) struct RuleDraft {
+    pub(super) name: String,
+    pub(super) desc: String,
+    pub(super) condition: Mapped,
+    pub(super) output: Mapped,
+    pub(super) priority: Priority,
+    pub(super) source: String,
+    pub(super) unknown_source: bool,
+    pub(super) enabled: bool,
+    pub(super) tags: BTreeSet<String>,
+    pub(super) warn_evttypes: bool,
+    pub(super) skip_if_unknown: bool,
+    pub(super) exceptions: Vec<Exception>,
+    pub(super) capture: bool,
+    pub(super) capture_duration_ms: u64,
+    pub(super) span: Span,
+}
+
+/// One line of `required_plugin_versions`: any of these plugins will do.
+#[derive(Debug)]
+pub(super) struct PluginRequirement {
+    pub(super) any_of: Vec<(String, Version)>,
+    pub(super) span: Span,
+}
+
+impl Collection {
+    /// The next point in definition order.
+    pub(super) fn tick(&mut self) -> usize {
+        self.clock += 1;
+        self.clock
+    }
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), index: HashMap::new() }
+    }
+}
+
+impl<T> Named<T> {
+    /// In definition order; a redefinition keeps the place of the first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&T> {
+        self.items.get(*self.index.get(name)?)
+    }
+
+    /// Place in definition order.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut T> {
+        self.items.get_mut(*self.index.get(name)?)
+    }
+
+    /// Adds an item or replaces the one of that name.
+    pub(super) fn set(&mut self, name: &str, item: T) {
+        if let Some(old) = self.get_mut(name) {
+            *old = item;
+        } else {
+            self.index.insert(name.to_owned(), self.items.len());
+            self.items.push(item);
+        }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.index.keys().map(String::as_str)
+    }
+}
