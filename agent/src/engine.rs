@@ -36,6 +36,7 @@ const CLOCK_EVERY_NS: u64 = 1_000_000_000;
 
 /// Settings of a detector.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration of its own")]
 pub struct Options {
     /// Name of the node, `hostname` in alerts.
     pub hostname: String,
@@ -202,11 +203,17 @@ impl Detector {
     }
 
     /// Compares what arrived with the kernel side's counters and raises an alert for each family that lost events
-    /// since the last call. `drained` says that the ring was empty when the counters were read.
-    pub fn on_counters(&mut self, counters: &Counters, drained: bool, sink: &mut dyn FnMut(Alert)) -> Check {
+    /// since the last call. `drained` says that the ring was empty when the counters were read, `now_ns` is the
+    /// boot clock.
+    pub fn on_counters(
+        &mut self,
+        counters: &Counters,
+        drained: bool,
+        now_ns: u64,
+        sink: &mut dyn FnMut(Alert),
+    ) -> Check {
         let check = self.accounting.check(counters);
-        let now_ns = boot_now_ns();
-        let span_ns = now_ns.saturating_sub(if self.counters_ns == 0 { now_ns } else { self.counters_ns });
+        let elapsed_ns = now_ns.saturating_sub(if self.counters_ns == 0 { now_ns } else { self.counters_ns });
         for family in Family::ALL {
             let index = family as usize;
             let (Some(new), Some(old)) = (counters.get(index), self.counters.get(index)) else { continue };
@@ -215,14 +222,14 @@ impl Detector {
                 ("error", new.error.saturating_sub(old.error)),
             ] {
                 if count > 0 {
-                    sink(self.loss(family.name(), cause, count, now_ns, span_ns));
+                    sink(self.loss(family.name(), cause, count, now_ns, elapsed_ns));
                 }
             }
         }
         let unexplained = check.unexplained(drained);
         if unexplained > self.unexplained {
             let count = unexplained - self.unexplained;
-            sink(self.loss("unknown", "unexplained", count, now_ns, span_ns));
+            sink(self.loss("unknown", "unexplained", count, now_ns, elapsed_ns));
             self.unexplained = unexplained;
         }
         self.counters = *counters;
@@ -257,10 +264,10 @@ impl Detector {
         self.tally.stats(&self.policy, &self.state, &self.accounting)
     }
 
-    fn loss(&mut self, family: &str, cause: &str, count: u64, now_ns: u64, span_ns: u64) -> Alert {
+    fn loss(&mut self, family: &str, cause: &str, count: u64, now_ns: u64, elapsed_ns: u64) -> Alert {
         // What is lost without a known cause is a fault of the agent, not of the load.
         let priority = if cause == "unexplained" { Priority::Critical } else { Priority::Warning };
-        let span_ms = span_ns / 1_000_000;
+        let span_ms = elapsed_ns / 1_000_000;
         let message = format!("{count} events of family {family} lost in {span_ms} ms, cause {cause}");
         let fields = BTreeMap::from([
             ("family".to_owned(), Json::from(family)),

@@ -5,7 +5,10 @@
 //! read by the field getters, by the engine and by whoever fills the kernel's table of wanted calls.
 
 use rampart_common::{abi::SYSCALL_SLOTS, event::Family};
-use rampart_rules::catalog::{EventId, event_ids as ev};
+use rampart_rules::{
+    catalog::{EventId, event_ids as ev},
+    event_set::EventSet,
+};
 
 use super::{
     Event, EventKind,
@@ -280,6 +283,19 @@ pub fn by_event(event: EventId) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.event == event)
 }
 
+/// The native system calls to ask the kernel side for, with their families: those of `events` and those the state
+/// needs.
+pub fn wanted(events: &EventSet) -> impl Iterator<Item = (u32, Family)> {
+    ROWS.iter()
+        .filter(|row| row.state || events.contains(row.event))
+        .filter_map(|row| Some((row.number?, row.family)))
+}
+
+/// Event types of `events` that the agent cannot deliver: rules that name only these never match.
+pub fn undeliverable(events: &EventSet) -> impl Iterator<Item = EventId> + '_ {
+    events.iter().filter(|event| by_event(*event).is_none())
+}
+
 fn execve() -> Option<&'static Row> {
     by_event(ev::EXECVE)
 }
@@ -287,9 +303,12 @@ fn execve() -> Option<&'static Row> {
 #[cfg(test)]
 mod tests {
     use rampart_common::event::Family;
-    use rampart_rules::catalog::{ParamType, event_ids as ev};
+    use rampart_rules::{
+        catalog::{ParamType, event_ids as ev},
+        event_set::EventSet,
+    };
 
-    use super::{ROWS, Source, SyscallTable, by_event};
+    use super::{ROWS, Source, SyscallTable, by_event, undeliverable, wanted};
     use crate::event::{EventKind, build::RecordBuilder, decode};
 
     #[test]
@@ -322,6 +341,17 @@ mod tests {
             }
         }
         assert!(table.number(u32::MAX).is_none() && table.number(9999).is_none());
+    }
+
+    #[test]
+    fn the_wanted_calls_are_those_of_the_rules_and_of_the_state() {
+        let events: EventSet = [ev::OPENAT, ev::REBOOT, ev::EXECVE].into_iter().collect();
+        let calls: Vec<(u32, Family)> = wanted(&events).collect();
+        assert!(calls.contains(&(libc::SYS_openat as u32, Family::Open)));
+        assert!(calls.contains(&(libc::SYS_execve as u32, Family::Exec)));
+        assert!(calls.contains(&(libc::SYS_chdir as u32, Family::Path)));
+        assert!(!calls.iter().any(|(number, _)| *number == libc::SYS_ptrace as u32));
+        assert_eq!(undeliverable(&events).collect::<Vec<_>>(), [ev::REBOOT]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) fn all<'e>(facts: &Facts<'e>) -> &'e [u8] {
     })
 }
 
-fn find<'e>(facts: &Facts<'e>, arg: FieldArg<'_>) -> Option<(&'static Param, Source)> {
+fn find(facts: &Facts<'_>, arg: FieldArg<'_>) -> Option<(&'static Param, Source)> {
     let params = facts.row.event.def()?.params;
     let index = match arg {
         FieldArg::Key(name) => params.iter().position(|param| param.name == name)?,

@@ -154,9 +154,8 @@ pub(super) fn get<'e>(facts: &Facts<'e>, view: View, field: FieldId, arg: FieldA
         ids::FD_DIRECTORY => Some(Value::Bytes(directory(fd, file_name(facts, fd, view)?))),
         ids::FD_FILENAME => Some(Value::Bytes(last_component(file_name(facts, fd, view)?))),
         ids::FD_NAMERAW => Some(Value::Bytes(raw_name(facts)?)),
-        ids::FD_IP => either(facts, tuple?, |(ip, _)| Value::Ip(ip)),
-        ids::FD_NET => either(facts, tuple?, |(ip, _)| Value::Ip(ip)),
-        ids::FD_PORT => either(facts, tuple?, |(_, port)| Value::Uint(u64::from(port))),
+        ids::FD_IP | ids::FD_NET => Some(either(facts, tuple?, |(ip, _)| Value::Ip(ip))),
+        ids::FD_PORT => Some(either(facts, tuple?, |(_, port)| Value::Uint(u64::from(port)))),
         ids::FD_CIP | ids::FD_CNET => ip(fd.client()),
         ids::FD_SIP | ids::FD_SNET => ip(fd.server()),
         ids::FD_LIP | ids::FD_LNET => ip(tuple.map(|tuple| tuple.local)),
@@ -180,8 +179,10 @@ pub(super) fn get<'e>(facts: &Facts<'e>, view: View, field: FieldId, arg: FieldA
         ids::FD_UID => Some(Value::Bytes(facts.text(|out| {
             let _ = write!(out, "{}{}", facts.event.header.task.tid, fd.num);
         }))),
-        ids::FD_CONTAINERNAME => container_joined(facts, name(facts, fd, view)?),
-        ids::FD_CONTAINERDIRECTORY => container_joined(facts, directory(fd, file_name(facts, fd, view)?)),
+        ids::FD_CONTAINERNAME => Some(container_joined(facts, name(facts, fd, view)?)),
+        ids::FD_CONTAINERDIRECTORY => {
+            Some(container_joined(facts, directory(fd, file_name(facts, fd, view)?)))
+        }
         ids::FD_DEV => Some(Value::Int(i64::from(fd.file?.dev))),
         ids::FD_DEV_MAJOR => Some(Value::Int(i64::from(fd.file?.dev >> 20))),
         ids::FD_DEV_MINOR => Some(Value::Int(i64::from(fd.file?.dev & 0xf_ffff))),
@@ -257,9 +258,9 @@ fn file_name<'e>(facts: &Facts<'e>, fd: &Fd<'e>, view: View) -> Option<&'e [u8]>
         return None;
     }
     match view {
-        View::Real => fd.path,
         View::Lexical if facts.row.family == Family::Open => facts.path(AttrTag::UserPath).or(fd.path),
-        View::Lexical => fd.path,
+        // Descriptors that were there before have the one name the kernel knows.
+        View::Lexical | View::Real => fd.path,
     }
 }
 
@@ -323,11 +324,11 @@ fn last_component(path: &[u8]) -> &[u8] {
     path.get(start..).unwrap_or(path)
 }
 
-fn either<'e>(facts: &Facts<'e>, tuple: Tuple, value: impl Fn(Endpoint) -> Value<'e>) -> Option<Value<'e>> {
-    Some(match tuple.remote {
+fn either<'e>(facts: &Facts<'e>, tuple: Tuple, value: impl Fn(Endpoint) -> Value<'e>) -> Value<'e> {
+    match tuple.remote {
         Some(remote) => Value::Either(facts.context.arena.alloc([value(tuple.local), value(remote)])),
         None => value(tuple.local),
-    })
+    }
 }
 
 fn connected(facts: &Facts<'_>, fd: &Fd<'_>) -> bool {
@@ -348,13 +349,13 @@ fn types<'e>(facts: &Facts<'e>, fd: &Fd<'e>, arg: FieldArg<'_>) -> Option<Value<
     }
 }
 
-fn container_joined<'e>(facts: &Facts<'e>, text: &[u8]) -> Option<Value<'e>> {
+fn container_joined<'e>(facts: &Facts<'e>, text: &[u8]) -> Value<'e> {
     let id = container::id(facts);
-    Some(Value::Bytes(facts.text(|out| {
+    Value::Bytes(facts.text(|out| {
         out.extend_from_slice(id);
         out.push(b':');
         out.extend_from_slice(text);
-    })))
+    }))
 }
 
 fn socket_kind(socket: &SocketFacts, tuple: Option<Tuple>) -> Option<Kind> {
