@@ -18,7 +18,7 @@ use std::{
 };
 
 use bumpalo::Bump;
-use rampart_common::event::{ATTR_DELETED, ATTR_DISCONNECTED, AttrTag, Family};
+use rampart_common::event::{ATTR_DISCONNECTED, AttrTag, Family};
 use rampart_rules::{
     catalog::{Class, FieldId},
     value::{FieldArg, FieldSource, Value},
@@ -112,7 +112,7 @@ impl<'e> Facts<'e> {
         }
         let real = self.real_path()?;
         let flags = self.event.attr(AttrTag::RealPath)?.flags;
-        if flags & (ATTR_DISCONNECTED | ATTR_DELETED) != 0 {
+        if flags & ATTR_DISCONNECTED != 0 {
             return None;
         }
         // The usual case: a clean absolute text equals the real path byte by byte, no join needed.
