@@ -247,7 +247,10 @@ fn options(config: &Config, bundle: &Bundle) -> engine::Options {
         realpath_matching: config.rules.realpath_matching,
         strict_falco: config.rules.strict_falco,
         policy_digest: Some(Arc::clone(&bundle.digest)),
-        state: state::Config { process_limit: config.state.max_processes as usize, ..state::Config::default() },
+        state: state::Config {
+            process_limit: config.state.max_processes as usize,
+            ..state::Config::default()
+        },
         ..engine::Options::default()
     }
 }

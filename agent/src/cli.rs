@@ -47,7 +47,9 @@ impl From<Outcome> for ExitCode {
 /// Detects what goes wrong on a node: Falco rules over system calls, files, processes and the network.
 #[derive(Debug, Parser)]
 #[command(name = "rampart", version, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 all well, 1 something was found, 2 wrong usage or environment,\n101 a fault of Rampart itself.")]
+#[command(
+    after_help = "Exit codes: 0 all well, 1 something was found, 2 wrong usage or environment,\n101 a fault of Rampart itself."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -133,7 +135,7 @@ impl Cli {
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
-            Command::Completions(arguments) => completions::run(&arguments),
+            Command::Completions(arguments) => completions::run(arguments),
         };
         match done {
             Ok(outcome) => outcome,

@@ -82,7 +82,7 @@ pub fn load(config: &config::Rules) -> Report {
 
 fn read(names: &[PathBuf]) -> (Vec<Source>, Vec<ReadFault>) {
     if names.is_empty() {
-        let text = rampart_rules::BASE_PACK.as_bytes().to_vec();
+        let text = rampart_rules::pack::BASE_PACK.as_bytes().to_vec();
         return (vec![Source { name: BUILT_IN.to_owned(), text }], Vec::new());
     }
     let (mut sources, mut faults) = (Vec::new(), Vec::new());

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     alert::{Alert, INTERNAL_SOURCE, JsonOptions},
     config::Format,
-    engine::Detector,
+    engine::{Detector, clock::boot_now_ns},
     event::plan,
     kernel::KernelError,
     output::{Fanout, Message},
@@ -41,7 +41,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const LAST_ROUNDS: u32 = 64;
 
 /// What the thread is told.
-pub enum Command {
+pub(super) enum Command {
     /// Replace the rules; answered when it is done.
     Swap(Box<Bundle>, oneshot::Sender<()>),
     /// Take what is in the ring and end.
@@ -50,22 +50,22 @@ pub enum Command {
 
 /// Hooks shared with the thread, which reads the counters itself: only then are the counters never older than
 /// the records it has seen, and no loss looks unexplained.
-pub type SharedHooks = Arc<Mutex<dyn Hooks>>;
+pub(super) type SharedHooks = Arc<Mutex<dyn Hooks>>;
 
 /// Everything the thread owns.
-pub struct Detection<R> {
+pub(super) struct Detection<R> {
     /// Where records come from.
-    pub records: R,
+    pub(super) records: R,
     /// Where counters come from.
-    pub hooks: SharedHooks,
+    pub(super) hooks: SharedHooks,
     /// The detector.
-    pub detector: Detector,
+    pub(super) detector: Detector,
     /// Commands; bounded, the sender waits.
-    pub commands: Receiver<Command>,
+    pub(super) commands: Receiver<Command>,
     /// Where alerts go.
-    pub fanout: Fanout,
+    pub(super) fanout: Fanout,
     /// Where the heartbeat is written.
-    pub status: Arc<Status>,
+    pub(super) status: Arc<Status>,
 }
 
 /// What the alerts added up to.
@@ -77,7 +77,7 @@ struct Sink {
 
 impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
-    pub fn run(self) -> Result<(), KernelError> {
+    pub(super) fn run(self) -> Result<(), KernelError> {
         let Self { mut records, hooks, mut detector, commands, fanout, status } = self;
         let mut sink = Sink { fanout, alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
@@ -129,22 +129,22 @@ fn beat(
         }
     }
     // The ring is never known to be empty while programs run, so records on their way are not held against it.
-    detector.on_counters(&counters, false, &mut |alert| sink.take(alert));
-    let stats = detector.stats();
-    let evictions = stats.evictions;
+    detector.on_counters(&counters, false, boot_now_ns(), &mut |alert| sink.take(alert));
+    let counts = detector.stats();
+    let evictions = counts.evictions;
     let mut matches: Vec<RuleMatches> = sink.matches.values().cloned().collect();
     matches.sort_by(|one, other| one.rule.cmp(&other.rule));
     status.set_detection(status::Detection {
         beat: Some(Instant::now()),
-        records: stats.received,
-        decode_errors: stats.decode_errors,
-        evaluated: stats.evaluated,
+        records: counts.received,
+        decode_errors: counts.decode_errors,
+        evaluated: counts.evaluated,
         alerts: sink.alerts,
         matches,
         families: settle.families(&counted),
-        processes: stats.processes as u64,
+        processes: counts.processes as u64,
         evictions: evictions.exited + evictions.living,
-        gaps: stats.gaps,
+        gaps: counts.gaps,
     });
     status.latches.release(Latch::Detection);
     Ok(())
@@ -154,21 +154,18 @@ impl Sink {
     fn take(&mut self, alert: Alert) {
         self.alerts += 1;
         if alert.source != INTERNAL_SOURCE {
-            match self.matches.get_mut(&alert.rule) {
-                Some(known) => {
-                    known.count += 1;
-                    known.priority = alert.priority as u8;
-                }
-                None => {
-                    let first = RuleMatches {
-                        rule: alert.rule.clone(),
-                        priority: alert.priority as u8,
-                        source: alert.source.clone(),
-                        tags: alert.tags.clone().unwrap_or_default(),
-                        count: 1,
-                    };
-                    self.matches.insert(alert.rule.clone(), first);
-                }
+            if let Some(known) = self.matches.get_mut(&alert.rule) {
+                known.count += 1;
+                known.priority = alert.priority as u8;
+            } else {
+                let first = RuleMatches {
+                    rule: alert.rule.clone(),
+                    priority: alert.priority as u8,
+                    source: alert.source.clone(),
+                    tags: alert.tags.clone().unwrap_or_default(),
+                    count: 1,
+                };
+                self.matches.insert(alert.rule.clone(), first);
             }
         }
         let line: Arc<dyn Message> = Arc::new(alert);
@@ -187,6 +184,6 @@ impl Message for Alert {
 }
 
 /// The table of calls that a set of rules and the process table need.
-pub fn wanted(rules: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
+pub(super) fn wanted(rules: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
     plan::wanted(|row| row.state || rules.iter().any(|rules| rules.events().contains(row.event)))
 }

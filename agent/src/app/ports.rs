@@ -10,7 +10,7 @@ use rampart_common::{
 use crate::kernel::{Kernel, KernelError, RingReader, Waker};
 
 /// Control of the kernel programs.
-pub trait Hooks: Send {
+pub(super) trait Hooks: Send {
     /// Replaces the table of wanted system calls.
     fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError>;
 
@@ -22,7 +22,7 @@ pub trait Hooks: Send {
 }
 
 /// The records the programs wrote.
-pub trait Records: Send {
+pub(super) trait Records: Send {
     /// Waits for records, a wake-up or the timeout, whichever is first.
     fn wait(&mut self, timeout: Duration) -> Result<(), KernelError>;
 
@@ -31,7 +31,7 @@ pub trait Records: Send {
 }
 
 /// Ends a wait from another thread.
-pub trait Wake: Send + Sync {
+pub(super) trait Wake: Send + Sync {
     /// Wakes the reader.
     fn wake(&self);
 }

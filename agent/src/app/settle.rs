@@ -13,13 +13,16 @@ const READINGS: usize = 5;
 
 /// The last readings of each family.
 #[derive(Debug, Default)]
-pub struct Settle {
+pub(super) struct Settle {
     readings: [VecDeque<i64>; FAMILY_COUNT],
 }
 
 impl Settle {
     /// Adds a reading and gives each family with what is left unexplained in every one of the last readings.
-    pub fn families(&mut self, counted: &[(Family, FamilyCounters)]) -> Vec<(Family, FamilyCounters, i64)> {
+    pub(super) fn families(
+        &mut self,
+        counted: &[(Family, FamilyCounters)],
+    ) -> Vec<(Family, FamilyCounters, i64)> {
         counted
             .iter()
             .map(|(family, counters)| (*family, *counters, self.settled(*family, counters.unexplained())))
@@ -36,7 +39,8 @@ impl Settle {
         if readings.len() < READINGS {
             return 0;
         }
-        let (low, high) = readings.iter().fold((i64::MAX, i64::MIN), |(low, high), one| (low.min(*one), high.max(*one)));
+        let (low, high) =
+            readings.iter().fold((i64::MAX, i64::MIN), |(low, high), one| (low.min(*one), high.max(*one)));
         if low > 0 {
             low
         } else if high < 0 {
@@ -55,7 +59,8 @@ mod tests {
         let mut settle = Settle::default();
         let mut last = 0;
         for value in values {
-            let counters = FamilyCounters { seen: (100 + value) as u64, emitted: 100, ..FamilyCounters::default() };
+            let counters =
+                FamilyCounters { seen: (100 + value) as u64, emitted: 100, ..FamilyCounters::default() };
             last = settle.families(&[(Family::Open, counters)])[0].2;
         }
         last

@@ -93,7 +93,9 @@ fn as_text(faults: &[Fault], report: Option<&Report>, style: Style) -> String {
             Some(help) if style == Style::Full => {
                 writeln!(text, "error: {}\n  --> {}\n  = help: {help}\n", fault.message, fault.place)
             }
-            None if style == Style::Full => writeln!(text, "error: {}\n  --> {}\n", fault.message, fault.place),
+            None if style == Style::Full => {
+                writeln!(text, "error: {}\n  --> {}\n", fault.message, fault.place)
+            }
             _ => writeln!(text, "{}: error: {}", fault.place, fault.message),
         };
     }

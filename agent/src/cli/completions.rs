@@ -7,8 +7,7 @@ use clap_complete::{Shell, generate};
 
 use super::{Cli, Outcome, print};
 
-pub(super) const EXAMPLES: &str =
-    "Example:\n  rampart completions bash > /etc/bash_completion.d/rampart";
+pub(super) const EXAMPLES: &str = "Example:\n  rampart completions bash > /etc/bash_completion.d/rampart";
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct Arguments {
@@ -17,7 +16,7 @@ pub(super) struct Arguments {
     shell: Shell,
 }
 
-pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
+pub(super) fn run(arguments: Arguments) -> io::Result<Outcome> {
     let mut script = Vec::new();
     generate(arguments.shell, &mut Cli::command(), "rampart", &mut script);
     print::data(&String::from_utf8_lossy(&script))?;

@@ -5,14 +5,7 @@ use std::{fs, io, path::Path};
 use clap::Args;
 
 use super::{Outcome, PolicyArgs, print};
-use crate::{
-    admin::Admin,
-    app::VERIFIER_LOG,
-    config::Config,
-    kernel::caps,
-    policy,
-    privilege::lock,
-};
+use crate::{admin::Admin, app::VERIFIER_LOG, config::Config, kernel::caps, policy, privilege::lock};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -84,17 +77,12 @@ fn line(mark: Mark, name: &str, detail: &str, fix: &str) -> Line {
 
 fn rules(config: &Config) -> Line {
     let report = policy::load(&config.rules);
-    match &report.bundle {
-        Some(bundle) => {
-            let detail =
-                format!("{} rules, {} findings", bundle.rules.rules().len(), report.findings.len());
-            line(Mark::Ok, "rules", &detail, "")
-        }
-        None => {
-            let count = report.unreadable.len() + report.findings.len();
-            line(Mark::Fail, "rules", &format!("{count} findings"), "see `rampart check` with the same options")
-        }
+    if let Some(bundle) = &report.bundle {
+        let detail = format!("{} rules, {} findings", bundle.rules.rules().len(), report.findings.len());
+        return line(Mark::Ok, "rules", &detail, "");
     }
+    let count = report.unreadable.len() + report.findings.len();
+    line(Mark::Fail, "rules", &format!("{count} findings"), "see `rampart check` with the same options")
 }
 
 fn node(config: &Config) -> Vec<Line> {
@@ -117,7 +105,9 @@ fn node(config: &Config) -> Vec<Line> {
             }
         });
     }
-    for (name, dir) in [("runtime directory", &config.node.runtime_dir), ("state directory", &config.node.state_dir)] {
+    for (name, dir) in
+        [("runtime directory", &config.node.runtime_dir), ("state directory", &config.node.state_dir)]
+    {
         lines.push(match writable(dir) {
             Ok(()) => line(Mark::Ok, name, &dir.display().to_string(), ""),
             Err(error) => line(
@@ -175,12 +165,16 @@ fn page(lines: &[Line], kept: Option<&(String, Vec<String>)>) -> String {
     }
     let failed = lines.iter().filter(|line| line.mark == Mark::Fail).count();
     text.push('\n');
-    text.push_str(&match (failed, kept) {
-        (0, None) => "The agent can run on this machine.\n".to_owned(),
-        (0, Some(_)) => "Every check passed; a start clears the kept log when the kernel accepts the programs.\n".to_owned(),
-        (1, _) => "1 check failed.\n".to_owned(),
-        (count, _) => format!("{count} checks failed.\n"),
-    });
+    let verdict = match (failed, kept) {
+        (0, None) => "The agent can run on this machine.".to_owned(),
+        (0, Some(_)) => {
+            "Every check passed; a start removes the log once the kernel accepts the programs.".to_owned()
+        }
+        (1, _) => "1 check failed.".to_owned(),
+        (count, _) => format!("{count} checks failed."),
+    };
+    text.push_str(&verdict);
+    text.push('\n');
     text
 }
 

@@ -165,9 +165,10 @@ fn rule(name: &str, policy: &PolicyArgs) -> io::Result<Outcome> {
         Err(error) => return Ok(complain(&error.to_string())),
     };
     let all = || bundle.rules.rules().iter().chain(bundle.rules.disabled());
-    let Some(rule) = all().find(|rule| rule.name == name).or_else(|| {
-        all().find(|rule| rule.name.eq_ignore_ascii_case(name))
-    }) else {
+    let Some(rule) = all()
+        .find(|rule| rule.name == name)
+        .or_else(|| all().find(|rule| rule.name.eq_ignore_ascii_case(name)))
+    else {
         let names = all().map(|rule| rule.name.as_str()).chain(FIELDS.iter().map(|field| field.name));
         let near = closest(names, name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         return Ok(complain(&format!(
@@ -230,6 +231,9 @@ mod tests {
     #[test]
     fn the_event_table_says_what_is_captured() {
         assert!(events("openat").lines().all(|line| line.contains("captured")), "{}", events("openat"));
-        assert!(event_text(event("openat").unwrap()).contains("evt.arg.name"), "parameters are named as rules do");
+        assert!(
+            event_text(event("openat").unwrap()).contains("evt.arg.name"),
+            "parameters are named as rules do"
+        );
     }
 }

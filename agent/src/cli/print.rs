@@ -46,7 +46,8 @@ mod tests {
     #[test]
     fn columns_line_up_without_trailing_blanks() {
         let rows = [vec!["a", "bb", "c"], vec!["aaa", "", ""]];
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|&cell| cell.to_owned()).collect()).collect();
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|&cell| cell.to_owned()).collect()).collect();
         assert_eq!(table(&rows), "a    bb  c\naaa\n");
     }
 }

@@ -43,12 +43,13 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         Err(error) => {
             let mut text = in_full(&error);
             if matches!(error, ClientError::Refused { .. }) {
-                text.push_str(&match lock::holder(&config.node.runtime_dir) {
+                let hint = match lock::holder(&config.node.runtime_dir) {
                     Some(pid) => format!(
                         "; process {pid} is an agent of this node, listening elsewhere or not at all: see its `admin` settings"
                     ),
                     None => "; no agent runs on this node: start one with `rampart run`".to_owned(),
-                });
+                };
+                text.push_str(&hint);
             }
             return Ok(complain(&text));
         }
@@ -57,63 +58,80 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         return Ok(complain(&format!("what listens on {address} is no agent: its answer is no JSON")));
     };
     if body.get("policy").is_none() {
-        return Ok(complain(&format!("what listens on {address} is no agent: it answered with status {}", answer.status)));
+        return Ok(complain(&format!(
+            "what listens on {address} is no agent: it answered with status {}",
+            answer.status
+        )));
     }
     match arguments.format {
         FormatArg::Json => print::data(&format!("{body:#}\n"))?,
         FormatArg::Text => print::data(&page(&body))?,
     }
-    let well = body["status"] == "ok" && body["ready"] == true;
+    let well = *at(&body, "status") == "ok" && *at(&body, "ready") == true;
     Ok(if well { Outcome::Clean } else { Outcome::Findings })
 }
 
 /// The answer for people.
 fn page(body: &Value) -> String {
-    let policy = &body["policy"];
-    let detection = &body["detection"];
+    let policy = at(body, "policy");
+    let detection = at(body, "detection");
     let mut rows = vec![
-        row("agent", &format!(
-            "rampart {} on {}, process {}, up {}, {} of memory",
-            text(&body["version"]),
-            text(&body["hostname"]),
-            body["pid"],
-            duration(number(&body["uptime_seconds"])),
-            size(number(&body["memory_rss_bytes"])),
-        )),
+        row(
+            "agent",
+            &format!(
+                "rampart {} on {}, process {}, up {}, {} of memory",
+                text(at(body, "version")),
+                text(at(body, "hostname")),
+                at(body, "pid"),
+                duration(number(at(body, "uptime_seconds"))),
+                size(number(at(body, "memory_rss_bytes"))),
+            ),
+        ),
         row("state", &state(body)),
-        row("rules", &format!(
-            "{} in force, digest {}, {} reloads ({} failed)",
-            policy["rules"],
-            text(&policy["digest"]).chars().take(12).collect::<String>(),
-            number(&policy["reloads"]),
-            number(&policy["failed_reloads"]),
-        )),
-        row("events", &format!(
-            "{} records, {} evaluated, {} alerts, {} undecodable; {} processes known",
-            detection["records"],
-            detection["evaluated"],
-            detection["alerts"],
-            detection["decode_errors"],
-            detection["processes"],
-        )),
+        row(
+            "rules",
+            &format!(
+                "{} in force, digest {}, {} reloads ({} failed)",
+                at(policy, "rules"),
+                text(at(policy, "digest")).chars().take(12).collect::<String>(),
+                number(at(policy, "reloads")),
+                number(at(policy, "failed_reloads")),
+            ),
+        ),
+        row(
+            "events",
+            &format!(
+                "{} records, {} evaluated, {} alerts, {} undecodable; {} processes known",
+                at(detection, "records"),
+                at(detection, "evaluated"),
+                at(detection, "alerts"),
+                at(detection, "decode_errors"),
+                at(detection, "processes"),
+            ),
+        ),
     ];
-    for output in list(&body["outputs"]) {
-        let lost = number(&output["dropped_queue_full"]) + number(&output["dropped_write_failed"]);
-        let failing = if output["failing"] == true { ", fails now" } else { "" };
-        let line = format!("{}: {} written, {lost} lost{failing}", text(&output["name"]), output["written"]);
+    for output in list(at(body, "outputs")) {
+        let lost = number(at(output, "dropped_queue_full")) + number(at(output, "dropped_write_failed"));
+        let failing = if *at(output, "failing") == true { ", fails now" } else { "" };
+        let line =
+            format!("{}: {} written, {lost} lost{failing}", text(at(output, "name")), at(output, "written"));
         rows.push(row("output", &line));
     }
-    for complaint in list(&body["complaints"]) {
+    for complaint in list(at(body, "complaints")) {
         rows.push(row("problem", text(complaint)));
     }
     let mut page = print::table(&rows);
     let columns = ["family", "seen", "filtered", "emitted", "ring_full", "error", "unexplained"];
     let mut families = vec![columns.map(str::to_owned).to_vec()];
-    for family in list(&detection["families"]) {
-        families.push(columns.map(|column| match &family[column] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }).to_vec());
+    for family in list(at(detection, "families")) {
+        families.push(
+            columns
+                .map(|column| match at(family, column) {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+                .to_vec(),
+        );
     }
     if families.len() > 1 {
         page.push('\n');
@@ -123,11 +141,11 @@ fn page(body: &Value) -> String {
 }
 
 fn state(body: &Value) -> String {
-    if body["ready"] != true {
-        let waiting: Vec<&str> = list(&body["waiting_for"]).iter().map(text).collect();
+    if *at(body, "ready") != true {
+        let waiting: Vec<&str> = list(at(body, "waiting_for")).iter().map(text).collect();
         return format!("starting, waiting for {}", waiting.join(", "));
     }
-    match text(&body["status"]) {
+    match text(at(body, "status")) {
         "ok" => "ready, all well".to_owned(),
         other => format!("ready, {other}"),
     }
@@ -135,6 +153,11 @@ fn state(body: &Value) -> String {
 
 fn row(name: &str, value: &str) -> Vec<String> {
     vec![name.to_owned(), value.to_owned()]
+}
+
+/// A member, null when it is absent.
+fn at<'a>(value: &'a Value, key: &str) -> &'a Value {
+    value.get(key).unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> &str {

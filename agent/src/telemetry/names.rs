@@ -195,7 +195,11 @@ impl Name {
                 "Events seen that no counter explains, by family; 0 when all is well",
             ),
             Self::Records => ("rampart_records_total", COUNTER, "Records taken from the ring"),
-            Self::RecordGaps => ("rampart_record_gaps", GAUGE, "Sequence numbers that did not arrive; each is also counted in the kernel"),
+            Self::RecordGaps => (
+                "rampart_record_gaps",
+                GAUGE,
+                "Sequence numbers that did not arrive; each is also counted in the kernel",
+            ),
             Self::DecodeErrors => {
                 ("rampart_record_decode_errors_total", COUNTER, "Records that could not be decoded")
             }
