@@ -94,7 +94,8 @@ pub(super) fn all(scene: &Scene) -> Vec<Step> {
         Step {
             title: "read them again through a harmless looking link",
             script: format!("cat {} >/dev/null; :", path("notes.txt")),
-            expected: expect(&credentials, "cat", "sh", &File::Is(path("notes.txt"))),
+            // The rule sees the file behind the link, and so does the reader of its alert.
+            expected: expect(&credentials, "cat", "sh", &shadow),
         },
         Step {
             title: "and once more by a roundabout relative path",
