@@ -467,6 +467,7 @@ fn executables_tell_where_they_come_from() {
 fn a_failed_exec_shows_who_tried() {
     let record = RecordBuilder::syscall(libc::SYS_execve, Family::Exec, -13, &[])
         .text(AttrTag::UserPath, "./tool")
+        .strings(AttrTag::Argv, &["tool", "-x", "y"])
         .path(AttrTag::BaseDir, "/dev/shm");
     after_family(record).check(&[
         ("evt.type", "execve"),
@@ -474,6 +475,9 @@ fn a_failed_exec_shows_who_tried() {
         ("proc.name", "cat"),
         ("evt.arg.res", "EACCES"),
         ("evt.arg.filename", "/dev/shm/tool"),
+        ("evt.arg.exe", "tool"),
+        ("evt.arg.args", "-x y"),
+        ("proc.args", "-n /etc/shadow"),
         ("evt.arg.flags", "0"),
     ]);
 }
