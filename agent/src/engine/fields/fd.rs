@@ -222,7 +222,7 @@ fn socket_name<'e>(facts: &Facts<'e>, fd: &Fd<'e>) -> Option<&'e [u8]> {
             let ports = !icmp_protocol(socket.protocol) && i32::from(socket.kind) != libc::SOCK_RAW;
             facts.text(|out| tuple.text_into(ports, out))
         }
-        (None, Some(Kind::Unix)) => facts.text(|out| {
+        (None, Some(Kind::Unix)) if fd.path.is_some() || socket.peer != 0 => facts.text(|out| {
             let _ = write!(out, "{:x}->{:x} ", socket.sock, socket.peer);
             out.extend_from_slice(fd.path.unwrap_or_default());
         }),
