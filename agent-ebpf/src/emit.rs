@@ -41,7 +41,6 @@ pub(crate) fn seen(family: Family) -> Option<Seen> {
 
 impl Seen {
     #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "a per-CPU map value, used by one program at a time")]
     fn get<'a>(&self) -> &'a mut FamilyCounters {
         // SAFETY: a non-null map value of this CPU.
         unsafe { &mut *self.counters }

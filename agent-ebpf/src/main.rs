@@ -12,6 +12,11 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "tail calls and kernel-to-kernel function calls do not mix before 5.10 on every architecture"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "the program macros hand the context over by value")]
 #![expect(unsafe_code, reason = "maps, helpers and kernel pointers; each block says why it is sound")]
 
 mod cgroup;

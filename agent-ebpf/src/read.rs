@@ -30,7 +30,7 @@ pub(crate) fn layout(member: Member) -> u64 {
 /// Whether this kernel has the member.
 #[inline(always)]
 pub(crate) fn has(member: Member) -> bool {
-    layout(member) != ABSENT as u64
+    layout(member) != u64::from(ABSENT)
 }
 
 /// Integers that may be read from foreign memory: every bit pattern is a value.

@@ -115,7 +115,6 @@ impl Record {
         unsafe { &*self.scratch }
     }
 
-    #[expect(clippy::mut_from_ref, reason = "the map value is this program's alone while it is claimed")]
     #[inline(always)]
     fn get_mut<'a>(&self) -> &'a mut Scratch {
         // SAFETY: as in `get`; no reference outlives the statement it is made in.
@@ -133,8 +132,10 @@ impl Record {
     #[inline(always)]
     pub(crate) fn set_args(self, args: [u64; 6]) {
         let slots = &mut self.get_mut().args;
-        let [a, b, c, d, e, f] = args;
-        *slots = [a, b, c, d, e, f, 0, 0];
+        *slots = [0; 8];
+        for (slot, arg) in slots.iter_mut().zip(args) {
+            *slot = arg;
+        }
     }
 
     /// Argument of a plan slot (1-based); zero for slot 0.
@@ -186,9 +187,11 @@ impl Record {
         if fill > TEXT_MAX as u64 || header > START_LIMIT {
             return;
         }
-        let at = self.at(header).cast::<AttrHeader>();
+        let place = self.at(header);
+        #[expect(clippy::cast_ptr_alignment, reason = "the cursor only moves by multiples of eight bytes")]
+        let place = place.cast::<AttrHeader>();
         // SAFETY: the header lies inside the buffer (checked above) and is eight-byte aligned like the cursor.
-        unsafe { at.write(AttrHeader { tag: attr.tag as u16, flags, len: fill as u32 }) };
+        unsafe { place.write(AttrHeader { tag: attr.tag as u16, flags, len: fill as u32 }) };
         let end = header + size_of::<AttrHeader>() as u64 + ((fill + 7) & !7);
         write(&raw mut self.get_mut().cursor, end);
     }

@@ -3,11 +3,20 @@
 //! Data flows one way: `kernel → event → state → engine → alert → output`; policy flows back by publish only.
 //! Only [`kernel`] imports aya. Later stages never call earlier ones.
 
+pub mod admin;
 pub mod alert;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod drain;
 pub mod engine;
 pub mod event;
 pub mod kernel;
+pub mod output;
+pub mod policy;
+pub mod privilege;
 pub mod state;
+pub mod telemetry;
 
 #[cfg(test)]
 mod shared_facts;

@@ -15,7 +15,9 @@ pub mod value;
 
 pub mod condition;
 pub mod diagnostic;
+pub mod duration;
 pub mod event_set;
+pub mod filter;
 pub mod load;
 pub mod output;
 pub mod pack;

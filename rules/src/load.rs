@@ -66,7 +66,7 @@ pub struct LoadOptions {
     pub selection: Vec<Selection>,
     /// How many rules may match one event.
     pub matching: Matching,
-    /// Reproduces upstream's faults instead of fixing them.
+    /// Reproduces upstream's faults instead of fixing them, and compiles after each file as it does.
     pub strict_falco: bool,
     /// Event sources whose rules are loaded.
     pub sources: Vec<String>,
@@ -92,8 +92,12 @@ pub fn load(sources: &[Source], options: &LoadOptions) -> Loaded {
     let mut map = SourceMap::default();
     let mut collection = collect::Collection::default();
     let mut diagnostics = Vec::new();
-    for source in sources {
+    for (source, left) in sources.iter().zip((0..sources.len()).rev()) {
         diagnostics.extend(read::file(source, options, &mut map, &mut collection));
+        // Falco compiles what it has after each file: a file cannot use what a later one defines.
+        if options.strict_falco && left > 0 {
+            diagnostics.extend(build::rules(&collection, options).1);
+        }
     }
     diagnostics.extend(read::plugins(&collection, options));
     let (rules, found) = build::rules(&collection, options);

@@ -164,6 +164,20 @@ impl RuleSet {
     }
 }
 
+/// Name of a rule in metrics: letters, digits and `:` stay, every run of others becomes one `_`, none at the end.
+pub fn metric_name(rule: &str) -> String {
+    let mut out = String::with_capacity(rule.len());
+    for character in rule.chars() {
+        if character.is_ascii_alphanumeric() || character == ':' {
+            out.push(character);
+        } else if !out.ends_with('_') {
+            out.push('_');
+        }
+    }
+    out.truncate(out.trim_end_matches('_').len());
+    out
+}
+
 impl Priority {
     /// All, worst first.
     pub const ALL: [Self; 8] = [

@@ -73,7 +73,7 @@ fields! {
     EVT_COUNT_PROCINFO "evt.count.procinfo" Uint(32) Evt [hidden: true] "1 for each process statistics event";
     EVT_COUNT_THREADINFO "evt.count.threadinfo" Uint(32) Evt [hidden: true] "1 for each thread statistics event";
     EVT_AROUND "evt.around" Uint(64) Evt [arg: ArgKind::Required(ArgForm::Key), filter_only: true, rhs_ok: false, transformer_ok: false] "true when the event lies within the interval around the time in the argument";
-    EVT_ABSPATH "evt.abspath" Text(0) Evt [arg: ArgKind::Required(ArgForm::Key)] "absolute path built from the directory descriptor and name arguments";
+    EVT_ABSPATH "evt.abspath" Text(0) Evt [arg: ArgKind::Optional(ArgForm::Key)] "absolute path built from the directory descriptor and name arguments";
     EVT_BUFLEN_IN "evt.buflen.in" Uint(64) Evt [hidden: true] "bytes of an event that reads";
     EVT_BUFLEN_OUT "evt.buflen.out" Uint(64) Evt [hidden: true] "bytes of an event that writes";
     EVT_BUFLEN_FILE "evt.buflen.file" Uint(64) Evt [hidden: true] "bytes of file I/O";

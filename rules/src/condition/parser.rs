@@ -130,7 +130,11 @@ impl Parser<'_> {
             self.lexer = before;
             break self.primary()?;
         };
-        Ok(if negated { Expr::Not(Box::new(term)) } else { term })
+        Ok(match term {
+            Expr::Not(inner) if negated => *inner,
+            term if negated => Expr::Not(Box::new(term)),
+            term => term,
+        })
     }
 
     fn primary(&mut self) -> Parsed<Expr> {
@@ -265,7 +269,8 @@ impl Parser<'_> {
         let op_start = self.lexer.offset();
         let op = self.operator()?;
         let op_span = self.span_from(op_start);
-        let blank = self.lexer.blank();
+        // Word operators have taken their blank along.
+        let blank = self.lexer.blank() || !matches!(op, Op::Eq | Op::Ne);
         let right = if op == Op::Exists {
             Right::None
         } else if op.takes_list() {

@@ -102,6 +102,9 @@ pub(super) fn read(
             );
         }
         let (fields, comps) = (entry("fields")?, entry("comps")?);
+        if fields.is_none() && !append {
+            return Err(shape(item.span, format!("exception `{name}` has no `fields`")));
+        }
         exceptions.push(Exception { name: name.to_owned(), fields, comps, values, span: item.span });
     }
     Ok(exceptions)

@@ -138,7 +138,8 @@ impl Reader<'_> {
     /// The deprecated `append` key.
     pub(super) fn append_key(&mut self, item: Item<'_>) -> Read<bool> {
         let append = item.bool("append")?.unwrap_or(false);
-        if item.get("append").is_some() {
+        // Upstream's loader warns of the mere key on rules, elsewhere only when it is true.
+        if append || (item.kind == "rule" && item.get("append").is_some()) {
             self.diagnostics.push(
                 item.fault_at("append", code::DEPRECATED, "key `append` is deprecated")
                     .help("name the keys to append under `override`, as in `condition: append`"),

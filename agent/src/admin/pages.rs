@@ -1,0 +1,147 @@
+//! The pages.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::PAGES;
+use crate::telemetry::{metrics, status::Status};
+
+type Shared = State<Arc<Status>>;
+
+/// Alive: the process answers. Falco's page and answer.
+pub(super) async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// Healthy: nothing to complain about.
+pub(super) async fn health(State(status): Shared) -> Response {
+    let complaints = status.complaints(Instant::now());
+    let (code, word) = verdict(&complaints);
+    (code, Json(json!({ "status": word }))).into_response()
+}
+
+fn verdict(complaints: &[String]) -> (StatusCode, &'static str) {
+    if complaints.is_empty() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") }
+}
+
+/// Ready: every latch of the start is released; later trouble does not take it back.
+pub(super) async fn ready(State(status): Shared) -> Response {
+    let waiting = status.latches.waiting_for();
+    if waiting.is_empty() {
+        return Json(json!({ "status": "ready" })).into_response();
+    }
+    let body = json!({ "status": "starting", "waiting_for": waiting });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+pub(super) async fn versions() -> Json<Value> {
+    Json(json!({
+        "rampart_version": env!("CARGO_PKG_VERSION"),
+        "abi_version": rampart_common::abi::ABI_VERSION.to_string(),
+    }))
+}
+
+pub(super) async fn metrics(State(status): Shared) -> Response {
+    match metrics::page(&status, Instant::now()) {
+        Ok(page) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], page).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "The metrics page could not be made");
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))).into_response()
+        }
+    }
+}
+
+pub(super) async fn unknown() -> Response {
+    let body = json!({ "error": "no such page", "pages": PAGES });
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}
+
+/// Everything, for people and for `rampart status`. Always 200: the answer itself says how things are.
+pub(super) async fn detailed(State(status): Shared) -> Json<Value> {
+    let now = Instant::now();
+    let complaints = status.complaints(now);
+    let facts = status.facts();
+    let policy = status.policy();
+    let detection = status.detection();
+    let families: Vec<Value> = detection
+        .families
+        .iter()
+        .map(|(family, counters, unexplained)| {
+            json!({
+                "family": family.name(),
+                "seen": counters.seen,
+                "filtered": counters.filtered,
+                "emitted": counters.emitted,
+                "ring_full": counters.ring_full,
+                "error": counters.error,
+                "unexplained": unexplained,
+            })
+        })
+        .collect();
+    let outputs: Vec<Value> = status
+        .outputs()
+        .iter()
+        .map(|tally| {
+            json!({
+                "name": tally.name,
+                "written": tally.written,
+                "dropped_queue_full": tally.dropped_full,
+                "dropped_write_failed": tally.dropped_failed,
+                "failing": tally.failing,
+            })
+        })
+        .collect();
+    let waiting = status.latches.waiting_for();
+    Json(json!({
+        "status": verdict(&complaints).1,
+        "complaints": complaints,
+        "ready": waiting.is_empty(),
+        "waiting_for": waiting,
+        "pid": std::process::id(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "hostname": facts.as_ref().map(|facts| &facts.hostname),
+        "kernel_release": facts.as_ref().map(|facts| &facts.kernel_release),
+        "uptime_seconds": facts.as_ref().map(|facts| now.saturating_duration_since(facts.started_at).as_secs()),
+        "memory_rss_bytes": metrics::resident_bytes(),
+        "policy": {
+            "digest": policy.digest,
+            "rules": policy.rules,
+            "files": policy.sources.iter().map(|(path, digest)| json!({
+                "path": path.to_string_lossy(),
+                "sha256": digest,
+            })).collect::<Vec<_>>(),
+            "loaded_at": policy.loaded.map(epoch_seconds),
+            "reloads": policy.reloads,
+            "failed_reloads": policy.failures,
+            "last_fault": policy.fault.map(|fault| json!({
+                "at": epoch_seconds(fault.time),
+                "text": fault.text,
+            })),
+        },
+        "detection": {
+            "last_beat_seconds": detection.beat.map(|beat| now.saturating_duration_since(beat).as_secs_f64()),
+            "records": detection.records,
+            "decode_errors": detection.decode_errors,
+            "evaluated": detection.evaluated,
+            "alerts": detection.alerts,
+            "processes": detection.processes,
+            "process_evictions": detection.evictions,
+            "families": families,
+        },
+        "outputs": outputs,
+    }))
+}
+
+fn epoch_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}

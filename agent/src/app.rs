@@ -1,0 +1,298 @@
+//! The only wiring: builds every part, starts every thread and task, and ends them in order.
+
+mod detection;
+mod ports;
+mod settle;
+mod supervisor;
+mod tasks;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::{Instant, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use self::{
+    detection::{Detection, SharedHooks},
+    ports::{Records, Wake},
+    supervisor::{ADMIN, DETECTION, Supervisor, publish},
+    tasks::Tasks,
+};
+use crate::{
+    admin::{Admin, AdminError},
+    config::{Config, Sources},
+    drain::Signals,
+    engine::{self, Detector},
+    kernel::{Kernel, KernelConfig, KernelError, caps},
+    output::{self, AllDead, Fanout, worker::Worker},
+    policy::{Bundle, reload::Reloader},
+    privilege::{
+        self, Refusal,
+        lock::{LockError, NodeLock},
+    },
+    state,
+    telemetry::{
+        ready::Latch,
+        status::{self, Facts, Status},
+    },
+};
+
+/// Where the log of a refused program is kept, in the state directory or else in the runtime directory.
+pub const VERIFIER_LOG: &str = "verifier.log";
+/// Commands that may wait for the detection thread; the sender is refused when it is full.
+const COMMANDS: usize = 4;
+
+/// Why the agent could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// No output works.
+    #[error(transparent)]
+    Outputs(#[from] AllDead),
+    /// Another agent runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The machine or the user does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The HTTP server cannot start.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The kernel half cannot start or failed.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The kernel refused a program; its log is kept.
+    #[error("{error}; its log is in `{}`, and `rampart doctor` shows the end of it", path.display())]
+    Verifier {
+        /// What was refused.
+        error: KernelError,
+        /// Where the log is.
+        path: PathBuf,
+    },
+    /// The machine refuses something ordinary.
+    #[error("cannot {operation}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A task ended that should run as long as the agent.
+    #[error("the task `{task}` ended unexpectedly")]
+    Ended {
+        /// Its name.
+        task: &'static str,
+        /// Its fault, if it said one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The detection thread did not answer.
+    #[error("the detection thread does not answer")]
+    Busy,
+    /// The shutdown took too long.
+    #[error("gave up after {secs} s while {phase}; alerts that waited are lost")]
+    Grace {
+        /// What was going on.
+        phase: &'static str,
+        /// The limit.
+        secs: u64,
+    },
+}
+
+impl AppError {
+    /// Whether the fault is the agent's own and not its surroundings'.
+    pub const fn is_internal(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::Busy | Self::Grace { .. })
+    }
+}
+
+/// An error with all its causes in one line.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors repeat their cause in their own text.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Everything that is built before anything runs.
+struct Parts<R> {
+    sources: Sources,
+    config: Config,
+    bundle: Bundle,
+    fanout: Fanout,
+    workers: Vec<Worker>,
+    admin: Option<Admin>,
+    hooks: SharedHooks,
+    records: R,
+    waker: Arc<dyn Wake>,
+    status: Arc<Status>,
+}
+
+/// Runs the agent until it is told to stop.
+pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppError> {
+    let (fanout, workers) = output::build(output::open(&config.output), config.output.queue_alerts)?;
+    let lock = NodeLock::acquire(&config.node.runtime_dir)?;
+    for note in &lock.notes {
+        tracing::warn!("The node is locked by other means only: {note}");
+    }
+    let admin = config.admin.enabled.then(|| Admin::bind(config.admin.listen)).transpose()?;
+    privilege::decide(&caps::probe())?;
+    privilege::lift_memlock();
+    let settings = KernelConfig { ring_bytes: config.kernel.ring_bytes, own_pid: std::process::id() };
+    let mut kernel = Kernel::load(&settings).map_err(|error| keep_log(error, &config))?;
+    forget_log(&config);
+    let records = kernel.reader()?;
+    let waker: Arc<dyn Wake> = Arc::new(records.waker());
+    let hooks: SharedHooks = Arc::new(Mutex::new(kernel));
+    let status = status::shared();
+    let parts = Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Health and metrics only: one is plenty, and the node keeps its cores.
+        .worker_threads(1)
+        .thread_name("runtime")
+        .enable_all()
+        .build()
+        .map_err(|source| AppError::System { operation: "start the runtime", source })?;
+    let outcome = runtime.block_on(async {
+        let mut signals =
+            Signals::install().map_err(|source| AppError::System { operation: "listen to signals", source })?;
+        let grace = parts.config.node.shutdown_grace;
+        let mut supervisor = launch(parts)?;
+        tracing::info!("Ready");
+        let outcome = supervisor.supervise(&mut signals).await;
+        tracing::info!("Stopping");
+        // The first fault is the one to report.
+        tokio::select! {
+            ended = supervisor.shut_down(grace) => outcome.and(ended),
+            () = signals.stop() => outcome.and(Err(AppError::Grace { phase: "stopping, and told to stop at once", secs: 0 })),
+        }
+    });
+    runtime.shutdown_background();
+    drop(lock);
+    outcome
+}
+
+/// Starts every thread and task, lets events flow, and releases the latches one by one.
+fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError> {
+    let Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status } = parts;
+    let mut tasks = Tasks::new();
+    status.set_facts(facts(&config));
+    status.set_outputs(fanout.tallies());
+    publish(&status, &bundle);
+    status.latches.release(Latch::Policy);
+    let thread = |source| AppError::System { operation: "start a thread", source };
+    let (stop_admin, stopped) = watch::channel(false);
+    let admin = admin.map(|admin| {
+        let status = Arc::clone(&status);
+        tasks.task(ADMIN, async move { admin.serve(status, stopped).await.map_err(Into::into) })
+    });
+    let mut outputs = Vec::new();
+    for worker in workers {
+        let name = worker.name();
+        outputs.push(name);
+        tasks
+            .thread(name, move || {
+                worker.run();
+                Ok(())
+            })
+            .map_err(thread)?;
+    }
+    status.latches.release(Latch::Outputs);
+    // Processes first, system calls once the running ones are known: nothing falls between the two, and the ring
+    // does not fill while `/proc` is read.
+    let with_hooks = || hooks.lock().unwrap_or_else(PoisonError::into_inner);
+    with_hooks().set_wanted(&[])?;
+    with_hooks().attach()?;
+    let mut detector = Detector::new(Arc::clone(&bundle.rules), options(&config, &bundle));
+    detector.bootstrap();
+    status.latches.release(Latch::Processes);
+    with_hooks().set_wanted(&detection::wanted(&[&bundle.rules]))?;
+    status.latches.release(Latch::Kernel);
+    let (commands, received) = mpsc::sync_channel(COMMANDS);
+    let detection = Detection {
+        records,
+        hooks: Arc::clone(&hooks),
+        detector,
+        commands: received,
+        fanout: fanout.clone(),
+        status: Arc::clone(&status),
+    };
+    tasks.thread(DETECTION, move || detection.run().map_err(Into::into)).map_err(thread)?;
+    Ok(Supervisor {
+        hooks,
+        waker,
+        commands,
+        fanout,
+        outputs,
+        status,
+        reloader: Reloader::new(sources, config),
+        rules: bundle.rules,
+        tasks,
+        admin,
+        stop_admin,
+    })
+}
+
+fn options(config: &Config, bundle: &Bundle) -> engine::Options {
+    engine::Options {
+        hostname: config.node.hostname.clone(),
+        realpath_matching: config.rules.realpath_matching,
+        strict_falco: config.rules.strict_falco,
+        policy_digest: Some(Arc::clone(&bundle.digest)),
+        state: state::Config {
+            process_limit: config.state.max_processes as usize,
+            ..state::Config::default()
+        },
+        ..engine::Options::default()
+    }
+}
+
+fn facts(config: &Config) -> Facts {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    Facts {
+        hostname: config.node.hostname.clone(),
+        kernel_release: release.unwrap_or_default(),
+        started: SystemTime::now(),
+        started_at: Instant::now(),
+    }
+}
+
+/// Keeps the verifier's log where `rampart doctor` finds it.
+fn keep_log(error: KernelError, config: &Config) -> AppError {
+    let Some(log) = error.verifier_log() else { return AppError::Kernel(error) };
+    let write = |dir: &Path| {
+        let path = dir.join(VERIFIER_LOG);
+        fs::create_dir_all(dir).and_then(|()| fs::write(&path, format!("{error}\n{log}\n"))).map(|()| path)
+    };
+    match write(&config.node.state_dir).or_else(|_| write(&config.node.runtime_dir)) {
+        Ok(path) => AppError::Verifier { error, path },
+        Err(reason) => {
+            // Better long than lost.
+            tracing::error!("The verifier's log cannot be kept in a file ({reason}):\n{log}");
+            AppError::Kernel(error)
+        }
+    }
+}
+
+/// Removes a log that an earlier start kept: the programs are accepted now.
+fn forget_log(config: &Config) {
+    for dir in [&config.node.state_dir, &config.node.runtime_dir] {
+        match fs::remove_file(dir.join(VERIFIER_LOG)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(%error, "An old verifier log stays");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The detection thread: ring → detector → outputs. The one owner of the detector; others reach it by command.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use rampart_common::{
+    counter::FamilyCounters,
+    event::{FAMILY_COUNT, SyscallPlan},
+};
+use rampart_rules::rule::RuleSet;
+use tokio::sync::oneshot;
+
+use super::{
+    ports::{Hooks, Records},
+    settle::Settle,
+};
+use crate::{
+    alert::{Alert, INTERNAL_SOURCE, JsonOptions},
+    config::Format,
+    engine::{Detector, clock::boot_now_ns},
+    event::plan,
+    kernel::KernelError,
+    output::{Fanout, Message},
+    policy::Bundle,
+    telemetry::{
+        ready::Latch,
+        status::{self, RuleMatches, Status},
+    },
+};
+
+/// Time between heartbeats.
+const BEAT: Duration = Duration::from_secs(1);
+/// Rounds the thread may take to empty the ring at the end; each hands out thousands of records, and the
+/// programs are still attached and may go on filling it.
+const LAST_ROUNDS: u32 = 64;
+
+/// What the thread is told.
+pub(super) enum Command {
+    /// Replace the rules; answered when it is done.
+    Swap(Box<Bundle>, oneshot::Sender<()>),
+    /// Take what is in the ring and end.
+    Stop,
+}
+
+/// Hooks shared with the thread, which reads the counters itself: only then are the counters never older than
+/// the records it has seen, and no loss looks unexplained.
+pub(super) type SharedHooks = Arc<Mutex<dyn Hooks>>;
+
+/// Everything the thread owns.
+pub(super) struct Detection<R> {
+    /// Where records come from.
+    pub(super) records: R,
+    /// Where counters come from.
+    pub(super) hooks: SharedHooks,
+    /// The detector.
+    pub(super) detector: Detector,
+    /// Commands; bounded, the sender waits.
+    pub(super) commands: Receiver<Command>,
+    /// Where alerts go.
+    pub(super) fanout: Fanout,
+    /// Where the heartbeat is written.
+    pub(super) status: Arc<Status>,
+}
+
+/// What the alerts added up to.
+struct Sink {
+    fanout: Fanout,
+    alerts: u64,
+    matches: HashMap<String, RuleMatches>,
+}
+
+impl<R: Records> Detection<R> {
+    /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
+    pub(super) fn run(self) -> Result<(), KernelError> {
+        let Self { mut records, hooks, mut detector, commands, fanout, status } = self;
+        let mut sink = Sink { fanout, alerts: 0, matches: HashMap::new() };
+        let mut settle = Settle::default();
+        let mut next_beat = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= next_beat {
+                beat(&hooks, &mut detector, &mut sink, &mut settle, &status)?;
+                next_beat = now + BEAT;
+            }
+            records.wait(next_beat.saturating_duration_since(now))?;
+            drain(&mut records, &mut detector, &mut sink)?;
+            match commands.try_recv() {
+                Ok(Command::Swap(bundle, done)) => {
+                    detector.swap(bundle.rules, Some(bundle.digest));
+                    // Nobody waiting for the answer changes nothing.
+                    let _ = done.send(());
+                }
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
+            }
+        }
+        for _ in 0..LAST_ROUNDS {
+            if drain(&mut records, &mut detector, &mut sink)? == 0 {
+                break;
+            }
+        }
+        beat(&hooks, &mut detector, &mut sink, &mut settle, &status)
+    }
+}
+
+fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -> Result<usize, KernelError> {
+    records.drain(&mut |bytes| detector.on_record(bytes, &mut |alert| sink.take(alert)))
+}
+
+/// Compares the kernel's counters with what arrived, and publishes how things are.
+fn beat(
+    hooks: &SharedHooks,
+    detector: &mut Detector,
+    sink: &mut Sink,
+    settle: &mut Settle,
+    status: &Status,
+) -> Result<(), KernelError> {
+    let counted = hooks.lock().unwrap_or_else(PoisonError::into_inner).counters()?;
+    let mut counters = [FamilyCounters::default(); FAMILY_COUNT];
+    for (family, count) in &counted {
+        if let Some(slot) = counters.get_mut(*family as usize) {
+            *slot = *count;
+        }
+    }
+    // The ring is never known to be empty while programs run, so records on their way are not held against it.
+    detector.on_counters(&counters, false, boot_now_ns(), &mut |alert| sink.take(alert));
+    let counts = detector.stats();
+    let evictions = counts.evictions;
+    let mut matches: Vec<RuleMatches> = sink.matches.values().cloned().collect();
+    matches.sort_by(|one, other| one.rule.cmp(&other.rule));
+    status.set_detection(status::Detection {
+        beat: Some(Instant::now()),
+        records: counts.received,
+        decode_errors: counts.decode_errors,
+        evaluated: counts.evaluated,
+        alerts: sink.alerts,
+        matches,
+        families: settle.families(&counted),
+        processes: counts.processes as u64,
+        evictions: evictions.exited + evictions.living,
+        gaps: counts.gaps,
+    });
+    status.latches.release(Latch::Detection);
+    Ok(())
+}
+
+impl Sink {
+    fn take(&mut self, alert: Alert) {
+        self.alerts += 1;
+        if alert.source != INTERNAL_SOURCE {
+            if let Some(known) = self.matches.get_mut(&alert.rule) {
+                known.count += 1;
+                known.priority = alert.priority as u8;
+            } else {
+                let first = RuleMatches {
+                    rule: alert.rule.clone(),
+                    priority: alert.priority as u8,
+                    source: alert.source.clone(),
+                    tags: alert.tags.clone().unwrap_or_default(),
+                    count: 1,
+                };
+                self.matches.insert(alert.rule.clone(), first);
+            }
+        }
+        let line: Arc<dyn Message> = Arc::new(alert);
+        self.fanout.send(&line);
+    }
+}
+
+impl Message for Alert {
+    fn append(&self, format: Format, out: &mut Vec<u8>) {
+        let text = match format {
+            Format::Text => self.text(),
+            Format::Json => self.json(JsonOptions::default()),
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// The table of calls that a set of rules and the process table need.
+pub(super) fn wanted(rules: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
+    plan::wanted(|row| row.state || rules.iter().any(|rules| rules.events().contains(row.event)))
+}

@@ -1,0 +1,67 @@
+//! What the wiring needs of the kernel half, as traits, so that it is tested without a kernel.
+
+use std::time::Duration;
+
+use rampart_common::{
+    counter::FamilyCounters,
+    event::{Family, SyscallPlan},
+};
+
+use crate::kernel::{Kernel, KernelError, RingReader, Waker};
+
+/// Control of the kernel programs.
+pub(super) trait Hooks: Send {
+    /// Replaces the table of wanted system calls.
+    fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError>;
+
+    /// Lets events flow.
+    fn attach(&mut self) -> Result<(), KernelError>;
+
+    /// Counters of each family, summed over all CPUs.
+    fn counters(&self) -> Result<Vec<(Family, FamilyCounters)>, KernelError>;
+}
+
+/// The records the programs wrote.
+pub(super) trait Records: Send {
+    /// Waits for records, a wake-up or the timeout, whichever is first.
+    fn wait(&mut self, timeout: Duration) -> Result<(), KernelError>;
+
+    /// Hands out what is there, up to a bounded number. Returns how many.
+    fn drain(&mut self, on_record: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError>;
+}
+
+/// Ends a wait from another thread.
+pub(super) trait Wake: Send + Sync {
+    /// Wakes the reader.
+    fn wake(&self);
+}
+
+impl Hooks for Kernel {
+    fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError> {
+        Self::set_wanted(self, wanted)
+    }
+
+    fn attach(&mut self) -> Result<(), KernelError> {
+        Self::attach(self)
+    }
+
+    fn counters(&self) -> Result<Vec<(Family, FamilyCounters)>, KernelError> {
+        Self::counters(self)
+    }
+}
+
+impl Records for RingReader {
+    fn wait(&mut self, timeout: Duration) -> Result<(), KernelError> {
+        Self::wait(self, timeout)
+    }
+
+    fn drain(&mut self, on_record: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError> {
+        Self::drain(self, on_record)
+    }
+}
+
+impl Wake for Waker {
+    fn wake(&self) {
+        Self::wake(self);
+    }
+}

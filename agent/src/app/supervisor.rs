@@ -1,0 +1,196 @@
+//! The running agent: answers signals, reloads rules, notices tasks that end, and shuts down in order.
+
+use std::{
+    sync::{
+        Arc, PoisonError,
+        mpsc::{SyncSender, TrySendError},
+    },
+    time::{Duration, SystemTime},
+};
+
+use rampart_rules::rule::RuleSet;
+use tokio::{
+    sync::{oneshot, watch},
+    task::AbortHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    AppError,
+    detection::{Command, SharedHooks, wanted},
+    ports::Wake,
+    tasks::Tasks,
+};
+use crate::{
+    drain::{Grace, Phase, Request, Signals},
+    output::Fanout,
+    policy::{
+        Bundle,
+        reload::{Reload, Reloader},
+    },
+    telemetry::status::{Fault, Status},
+};
+
+/// Time between two looks at the rule files; a change counts at the second look after it.
+const LOOK: Duration = Duration::from_secs(1);
+/// Time the detection thread has to take new rules: it answers after one batch of events.
+const SWAP_MAX: Duration = Duration::from_secs(10);
+/// Time the HTTP server has for answers under way.
+const ADMIN_MAX: Duration = Duration::from_secs(1);
+
+/// Names of the tasks; outputs are named after themselves.
+pub(super) const DETECTION: &str = "detection";
+pub(super) const ADMIN: &str = "admin";
+
+/// The running agent.
+pub(super) struct Supervisor {
+    pub(super) hooks: SharedHooks,
+    pub(super) waker: Arc<dyn Wake>,
+    pub(super) commands: SyncSender<Command>,
+    pub(super) fanout: Fanout,
+    pub(super) outputs: Vec<&'static str>,
+    pub(super) status: Arc<Status>,
+    pub(super) reloader: Reloader,
+    pub(super) rules: Arc<RuleSet>,
+    pub(super) tasks: Tasks,
+    pub(super) admin: Option<AbortHandle>,
+    pub(super) stop_admin: watch::Sender<bool>,
+}
+
+impl Supervisor {
+    /// Runs until a stop is asked for, or until a task ends that should not.
+    pub(super) async fn supervise(&mut self, signals: &mut Signals) -> Result<(), AppError> {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                request = signals.next() => match request {
+                    Request::Stop => return Ok(()),
+                    Request::Reload => {
+                        tracing::info!("Reload asked for");
+                        self.reload().await;
+                    }
+                    Request::Reopen => self.fanout.reopen(),
+                },
+                end = self.tasks.next_end() => {
+                    return Err(AppError::Ended { task: end.task, source: end.cause });
+                }
+                _ = look.tick() => {
+                    if self.reloader.changed() {
+                        tracing::info!("Configuration or rules have changed");
+                        self.reload().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads and puts in force, or keeps everything as it was and says why.
+    pub(super) async fn reload(&mut self) {
+        let outcome = match self.reloader.load() {
+            Ok(reload) => self.put_in_force(reload).await.map_err(|error| super::in_full(&error)),
+            Err(error) => Err(error.to_string()),
+        };
+        match outcome {
+            Ok(bundle) => {
+                tracing::info!(rules = bundle.rules.rules().len(), digest = %bundle.digest, "New rules are in force");
+                publish(&self.status, &bundle);
+                self.status.update_policy(|policy| policy.reloads += 1);
+            }
+            Err(text) => {
+                for line in text.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("Reload failed, the rules before it stay in force");
+                self.status.update_policy(|policy| {
+                    policy.failures += 1;
+                    policy.fault = Some(Fault { time: SystemTime::now(), text });
+                });
+            }
+        }
+    }
+
+    /// Widens what the kernel sends to both rule sets, swaps, then narrows it: no event is missed in between.
+    async fn put_in_force(&mut self, reload: Reload) -> Result<Bundle, AppError> {
+        for warning in &reload.warnings {
+            tracing::warn!("{warning}");
+        }
+        for section in &reload.waiting {
+            tracing::warn!(section, "Changed setting takes effect at the next start");
+        }
+        let new = Arc::clone(&reload.bundle.rules);
+        self.set_wanted(&[&self.rules, &new])?;
+        if let Err(error) = self.swap(&reload.bundle).await {
+            // The thread has the old rules still; what it no longer needs costs time, not alerts.
+            self.set_wanted(&[&self.rules])?;
+            return Err(error);
+        }
+        self.rules = new;
+        self.set_wanted(&[&self.rules])?;
+        Ok(self.reloader.accept(reload))
+    }
+
+    async fn swap(&self, bundle: &Bundle) -> Result<(), AppError> {
+        let (done, answer) = oneshot::channel();
+        // Full policy: refuse. One reload at a time is sent, so a full queue means a thread that does not answer.
+        match self.commands.try_send(Command::Swap(Box::new(bundle.clone()), done)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(AppError::Busy),
+        }
+        self.waker.wake();
+        match timeout(SWAP_MAX, answer).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(AppError::Busy),
+        }
+    }
+
+    fn set_wanted(&self, rules: &[&RuleSet]) -> Result<(), AppError> {
+        let mut hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        hooks.set_wanted(&wanted(rules)).map_err(AppError::Kernel)
+    }
+
+    /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
+    /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
+    pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
+        let Self { hooks, waker, commands, fanout, outputs, mut tasks, admin, stop_admin, .. } = self;
+        let grace = Grace::start(limit);
+        if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
+            tracing::warn!("Intake could not be stopped before the drain: {}", super::in_full(&error));
+        }
+        // A thread that ended early needs no command.
+        let _ = commands.try_send(Command::Stop);
+        drop(commands);
+        waker.wake();
+        let mut late = None;
+        if !tasks.ended(&[DETECTION], grace.left()).await {
+            late = late.or(Some(Phase::Engine));
+        }
+        drop(fanout);
+        if !tasks.ended(&outputs, grace.left()).await {
+            late = late.or(Some(Phase::Outputs));
+        }
+        let _ = stop_admin.send(true);
+        if !tasks.ended(&[ADMIN], ADMIN_MAX).await
+            && let Some(admin) = admin
+        {
+            // A client that keeps its connection busy must not hold the agent.
+            admin.abort();
+        }
+        drop(hooks);
+        match late {
+            None => Ok(()),
+            Some(phase) => Err(AppError::Grace { phase: phase.name(), secs: limit.as_secs() }),
+        }
+    }
+}
+
+/// Tells the status which rules are in force.
+pub(super) fn publish(status: &Status, bundle: &Bundle) {
+    status.update_policy(|policy| {
+        policy.digest = bundle.digest.to_string();
+        policy.rules = bundle.rules.rules().len();
+        policy.sources.clone_from(&bundle.files);
+        policy.loaded = Some(SystemTime::now());
+        policy.fault = None;
+    });
+}

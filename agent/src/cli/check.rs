@@ -1,0 +1,151 @@
+//! `rampart check`: the whole load of configuration and rules, with no side effect.
+
+use std::{fmt::Write as _, io};
+
+use clap::{Args, ValueEnum};
+use rampart_rules::diagnostic::render;
+use serde_json::{Value, json};
+
+use super::{Outcome, PolicyArgs, print};
+use crate::{
+    config::{
+        Config,
+        fault::{Fault, Faults, Place},
+    },
+    policy::{self, Report},
+};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  rampart check                               the configuration and rules the agent would run with
+  rampart check -r rules/                     a directory of rule files
+  rampart check -r a.yaml -r b.yaml --format concise
+  rampart check -r a.yaml --format json | jq '.[].message'
+
+Findings go to standard output. Exit codes: 0 clean, 1 findings, 2 a file could not be read.";
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// How findings are shown
+    #[arg(long, value_enum, default_value_t = Style::Full)]
+    format: Style,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Style {
+    /// With the source line and what to do
+    Full,
+    /// One line each
+    Concise,
+    /// One JSON array
+    Json,
+}
+
+pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
+    let (faults, report) = match arguments.policy.sources().load() {
+        Ok(config) => (Vec::new(), Some(check(&config))),
+        Err(Faults(faults)) => (faults, None),
+    };
+    // A file that cannot be read is no finding in a file.
+    let unreadable = report.as_ref().is_some_and(|report| !report.unreadable.is_empty());
+    let clean = faults.is_empty() && report.as_ref().is_some_and(Report::is_clean);
+    match arguments.format {
+        Style::Json => print::data(&as_json(&faults, report.as_ref()))?,
+        style => {
+            print::data(&as_text(&faults, report.as_ref(), style))?;
+            if let Some(report) = &report
+                && clean
+            {
+                print::message(&summary(report));
+            }
+        }
+    }
+    Ok(match (clean, unreadable) {
+        (true, _) => Outcome::Clean,
+        (false, true) => Outcome::Unusable,
+        (false, false) => Outcome::Findings,
+    })
+}
+
+fn check(config: &Config) -> Report {
+    policy::load(&config.rules)
+}
+
+fn summary(report: &Report) -> String {
+    let Some(bundle) = &report.bundle else { return String::new() };
+    let files = bundle.files.len();
+    let plural = if files == 1 { "" } else { "s" };
+    format!(
+        "ok: {} rules in force, {} disabled, from {files} file{plural}; digest {}",
+        bundle.rules.rules().len(),
+        bundle.rules.disabled().len(),
+        bundle.digest,
+    )
+}
+
+fn as_text(faults: &[Fault], report: Option<&Report>, style: Style) -> String {
+    let mut text = String::new();
+    for fault in faults {
+        // Writing to a `String` cannot fail.
+        let _ = match &fault.help {
+            Some(help) if style == Style::Full => {
+                writeln!(text, "error: {}\n  --> {}\n  = help: {help}\n", fault.message, fault.place)
+            }
+            None if style == Style::Full => {
+                writeln!(text, "error: {}\n  --> {}\n", fault.message, fault.place)
+            }
+            _ => writeln!(text, "{}: error: {}", fault.place, fault.message),
+        };
+    }
+    if let Some(report) = report {
+        for fault in &report.unreadable {
+            let _ = writeln!(text, "error: {fault}");
+        }
+        text.push_str(&match style {
+            Style::Full => render::full(&report.findings, &report.texts),
+            _ => render::concise(&report.findings, &report.texts),
+        });
+    }
+    text
+}
+
+fn as_json(faults: &[Fault], report: Option<&Report>) -> String {
+    let mut findings: Vec<Value> = faults.iter().map(fault_json).collect();
+    if let Some(report) = report {
+        let unreadable = report.unreadable.iter().map(|fault| {
+            json!({
+                "code": "unreadable",
+                "severity": "error",
+                "message": fault.to_string(),
+                "location": { "file": fault.path.to_string_lossy() },
+            })
+        });
+        findings.extend(unreadable);
+        let rules = render::json(&report.findings, &report.texts);
+        if let Ok(Value::Array(rules)) = serde_json::from_str(&rules) {
+            findings.extend(rules);
+        }
+    }
+    format!("{}\n", Value::Array(findings))
+}
+
+fn fault_json(fault: &Fault) -> Value {
+    let location = match &fault.place {
+        Place::File { path, line, column } => json!({
+            "file": path.to_string_lossy(), "line": line, "column": column,
+        }),
+        other => json!({ "file": other.to_string() }),
+    };
+    let mut finding = json!({
+        "code": "config",
+        "severity": "error",
+        "message": fault.message,
+        "location": location,
+    });
+    if let (Some(help), Some(finding)) = (&fault.help, finding.as_object_mut()) {
+        finding.insert("help".to_owned(), help.as_str().into());
+    }
+    finding
+}

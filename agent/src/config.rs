@@ -1,0 +1,266 @@
+//! The agent's configuration: load, check, explain.
+//!
+//! One YAML file, the environment and the flags become one checked [`Config`]. Owns the table of settings;
+//! must never change anything outside itself. Called by the command line at start and by the reload.
+
+pub mod fault;
+pub mod keys;
+mod places;
+mod raw;
+mod validate;
+
+use std::{
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rampart_rules::rule::{Matching, Priority};
+use serde_yaml::Value;
+
+use self::fault::{Fault, Faults, Place};
+
+/// The file that is read when no `-c` names one; it may be absent.
+pub const DEFAULT_FILE: &str = "/etc/rampart/rampart.yaml";
+
+/// The checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What the agent says about itself.
+    pub log: Log,
+    /// Which rules, and how they are read.
+    pub rules: Rules,
+    /// Where alerts go.
+    pub output: Output,
+    /// The local HTTP server.
+    pub admin: Admin,
+    /// The kernel half.
+    pub kernel: Kernel,
+    /// What is remembered of processes.
+    pub state: State,
+    /// This node.
+    pub node: Node,
+}
+
+/// Section `log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// One of [`keys::LEVELS`].
+    pub level: &'static str,
+    /// Form of the lines.
+    pub format: Format,
+}
+
+/// Form of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Section `rules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Files and directories in load order; empty for the built-in base pack.
+    pub files: Vec<PathBuf>,
+    /// First match or all.
+    pub matching: Matching,
+    /// Rules less severe are left out.
+    pub min_priority: Priority,
+    /// Evaluate path rules on the real path too.
+    pub realpath_matching: bool,
+    /// Reproduce Falco's known faults.
+    pub strict_falco: bool,
+    /// Reload when a file changes.
+    pub watch: bool,
+}
+
+/// Section `output`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Alerts that may wait for each output; the newest is dropped, and counted, when it is full.
+    pub queue_alerts: NonZeroUsize,
+    /// Standard output.
+    pub stdout: StdoutOutput,
+    /// A file, when one is named.
+    pub file: Option<FileOutput>,
+}
+
+/// Section `output.stdout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StdoutOutput {
+    /// Whether it is used.
+    pub enabled: bool,
+    /// Form of the alerts.
+    pub format: Format,
+}
+
+/// Section `output.file`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileOutput {
+    /// The file, created when absent, appended to otherwise.
+    pub path: PathBuf,
+    /// Form of the alerts.
+    pub format: Format,
+}
+
+/// Section `admin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Whether the server runs.
+    pub enabled: bool,
+    /// Its address.
+    pub listen: SocketAddr,
+}
+
+/// Section `kernel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Size of the event ring, a power of two.
+    pub ring_bytes: u32,
+}
+
+/// Section `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Processes remembered.
+    pub max_processes: u32,
+}
+
+/// Section `node`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name of this node in alerts.
+    pub hostname: String,
+    /// Directory of the lock.
+    pub runtime_dir: PathBuf,
+    /// Directory of what outlives the agent.
+    pub state_dir: PathBuf,
+    /// Time for the shutdown.
+    pub shutdown_grace: Duration,
+}
+
+/// Settings given as flags; they win over everything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--rules`, in order; empty when not given.
+    pub rules: Vec<PathBuf>,
+    /// `--output`.
+    pub output: Option<Format>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+}
+
+/// Everything a configuration is made of, kept so that a reload takes the same way as the start.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file named by `-c`; without one [`DEFAULT_FILE`] is read if it is there.
+    pub file: Option<PathBuf>,
+    /// The environment, read once at start.
+    pub env: Vec<(String, String)>,
+    /// The flags.
+    pub overrides: Overrides,
+    /// The machine's own name, for `node.hostname`.
+    pub machine: Option<String>,
+}
+
+impl Sources {
+    /// The sources of this process: its environment and the machine's name.
+    pub fn of_process(file: Option<PathBuf>, overrides: Overrides) -> Self {
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let machine = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        Self { file, env, overrides, machine }
+    }
+
+    /// Reads and checks the whole configuration, without any side effect.
+    pub fn load(&self) -> Result<Config, Faults> {
+        let mut raw = raw::Raw::default();
+        match (&self.file, read(self.file_path())) {
+            (_, Ok(text)) => raw.read_file(self.file_path(), &text),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            (_, Err(error)) => {
+                let place = Place::File { path: self.file_path().to_owned(), line: 0, column: 0 };
+                raw.faults.push(Fault { place, message: format!("cannot be read: {error}"), help: None });
+            }
+        }
+        raw.read_env(&self.env);
+        let Overrides { rules, output, log_level } = &self.overrides;
+        if !rules.is_empty() {
+            let files = rules.iter().map(|path| path.to_string_lossy().as_ref().into()).collect();
+            raw.read_flag("rules.files", Value::Sequence(files), "--rules");
+        }
+        if let Some(format) = output {
+            raw.read_flag("output.stdout.enabled", true.into(), "--output");
+            raw.read_flag("output.stdout.format", format.name().into(), "--output");
+        }
+        if let Some(level) = log_level {
+            raw.read_flag("log.level", level.as_str().into(), "--log-level");
+        }
+        validate::validate(raw, self.machine.clone()).map_err(Faults)
+    }
+
+    /// The file that [`Sources::load`] reads.
+    pub fn file_path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+}
+
+impl Config {
+    /// Sections, besides `rules`, in which another configuration differs.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("log", self.log == other.log),
+            ("output", self.output == other.output),
+            ("admin", self.admin == other.admin),
+            ("kernel", self.kernel == other.kernel),
+            ("state", self.state == other.state),
+            ("node", self.node == other.node),
+        ];
+        // The engine takes this one at its start, although it stands among the rules.
+        let realpath = self.rules.realpath_matching == other.rules.realpath_matching;
+        let changed = sections.into_iter().chain([("rules.realpath_matching", realpath)]);
+        changed.filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}
+
+impl Format {
+    /// The word used in settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// A file's bytes; a directory or device gets an error of its own instead of whatever reading it does.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    std::fs::read(path)
+}
+
+/// The settings as a table for people: name, default, meaning, environment name.
+pub fn reference() -> String {
+    let mut text = String::new();
+    for key in keys::KEYS {
+        let names = [key.env_name()].into_iter().chain(key.aliases.iter().map(|alias| (*alias).to_owned()));
+        let names: Vec<String> = names.collect();
+        let line = [key.path, "\n    ", key.help, " [default: ", key.default, "]\n    "];
+        text.extend(line);
+        text.push_str(&names.join(", "));
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The one table of settings: name, kind, default and text. The file reader, the environment, the flags and
+//! the reference of `rampart check --help` all read it.
+
+/// What a setting's value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Free text.
+    Text,
+    /// A file or directory.
+    Path,
+    /// A list of files or directories.
+    Paths,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number, zero or more.
+    Number,
+    /// One of a few words, in any letter case.
+    Choice(&'static [&'static str]),
+    /// `ADDRESS:PORT`.
+    Socket,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Sections and name, joined by dots.
+    pub path: &'static str,
+    /// What its value looks like.
+    pub kind: Kind,
+    /// The value when nothing sets it, as a person would write it.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// Environment names that other software uses for the same thing; they rank below Rampart's own name.
+    pub aliases: &'static [&'static str],
+}
+
+/// Log levels.
+pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+/// Line formats.
+pub const FORMATS: &[&str] = &["text", "json"];
+/// Rule matching modes.
+pub const MATCHING: &[&str] = &["first", "all"];
+/// Falco's priorities, most severe first.
+pub const PRIORITIES: &[&str] =
+    &["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key { path, kind, default, help, aliases: &[] }
+}
+
+/// All settings, in the order of the documentation.
+pub static KEYS: &[Key] = &[
+    Key {
+        path: "log.level",
+        kind: Kind::Choice(LEVELS),
+        default: "info",
+        help: "how much the agent says about itself on standard error",
+        aliases: &["LOG_LEVEL"],
+    },
+    key("log.format", Kind::Choice(FORMATS), "text", "form of the log lines"),
+    key("rules.files", Kind::Paths, "the built-in base pack", "rule files, or directories of them"),
+    key(
+        "rules.matching",
+        Kind::Choice(MATCHING),
+        "first",
+        "report the first rule that matches an event, or all",
+    ),
+    key("rules.min_priority", Kind::Choice(PRIORITIES), "debug", "leave out rules less severe than this"),
+    key("rules.realpath_matching", Kind::Bool, "true", "also match rules on `fd.name` against the real path"),
+    key("rules.strict_falco", Kind::Bool, "false", "reproduce Falco's known faults too"),
+    key("rules.watch", Kind::Bool, "true", "reload when a rule file changes, not only on SIGHUP"),
+    key("output.queue_alerts", Kind::Number, "8192", "alerts that may wait for each output"),
+    key("output.stdout.enabled", Kind::Bool, "true", "write alerts to standard output"),
+    key("output.stdout.format", Kind::Choice(FORMATS), "text", "form of the alerts on standard output"),
+    key("output.file.path", Kind::Path, "no file", "also append alerts to this file; SIGUSR1 reopens it"),
+    key("output.file.format", Kind::Choice(FORMATS), "json", "form of the alerts in the file"),
+    key("admin.enabled", Kind::Bool, "true", "serve health and metrics over HTTP"),
+    key("admin.listen", Kind::Socket, "127.0.0.1:8765", "address of the HTTP server"),
+    key("kernel.ring_bytes", Kind::Number, "8388608", "event ring buffer, a power of two"),
+    key("state.max_processes", Kind::Number, "65536", "processes remembered before the oldest are forgotten"),
+    key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
+    key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),
+    key("node.state_dir", Kind::Path, "/var/lib/rampart", "where a refused program's verifier log is kept"),
+    key(
+        "node.shutdown_grace_secs",
+        Kind::Number,
+        "10",
+        "time to hand over the last alerts when told to stop",
+    ),
+];
+
+impl Key {
+    /// Rampart's own environment name: `log.level` is `RAMPART_LOG__LEVEL`.
+    pub fn env_name(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.path.to_ascii_uppercase().replace('.', "__"))
+    }
+}
+
+/// What Rampart's environment names start with.
+pub const ENV_PREFIX: &str = "RAMPART_";
+
+/// The setting of that name.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Whether `path` names a section, that is, the front part of some setting.
+pub fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The name a person may have meant: a setting or section at the same place that looks alike, or else the
+/// full name of a setting that is spelled the same somewhere else.
+pub fn suggest(section: &str, name: &str) -> Option<String> {
+    let siblings = KEYS.iter().filter_map(|key| {
+        let rest = match section {
+            "" => key.path,
+            _ => key.path.strip_prefix(section)?.strip_prefix('.')?,
+        };
+        rest.split('.').next()
+    });
+    let near = closest(siblings, name).map(str::to_owned);
+    near.or_else(|| {
+        let elsewhere = KEYS.iter().find(|key| key.path.rsplit('.').next() == Some(name))?;
+        Some(elsewhere.path.to_owned())
+    })
+}
+
+/// The candidate nearest to `word`, when it is near enough to be a slip of the hand.
+pub fn closest<'a>(candidates: impl Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let allowed = (word.chars().count() / 3).max(1);
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&candidate.to_lowercase(), &word), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_choices_hold_their_default() {
+        for (index, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[index + 1..].iter().all(|other| other.path != key.path), "{} twice", key.path);
+            assert!(!is_section(key.path), "{} is a section too", key.path);
+            if let Kind::Choice(words) = key.kind {
+                assert!(words.contains(&key.default), "{}: default {} is no choice", key.path, key.default);
+            }
+        }
+    }
+
+    #[test]
+    fn environment_names_follow_the_path() {
+        assert_eq!(find("output.stdout.format").unwrap().env_name(), "RAMPART_OUTPUT__STDOUT__FORMAT");
+    }
+
+    #[test]
+    fn suggestions_look_at_the_same_place_first() {
+        assert_eq!(suggest("log", "levle").as_deref(), Some("level"));
+        assert_eq!(suggest("", "rule").as_deref(), Some("rules"));
+        assert_eq!(suggest("", "ring_bytes").as_deref(), Some("kernel.ring_bytes"));
+        assert_eq!(suggest("output.stdout", "fromat").as_deref(), Some("format"));
+        assert_eq!(suggest("log", "completely_else"), None);
+    }
+}

@@ -1,0 +1,175 @@
+use std::fmt::Write as _;
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, Faults> {
+    load_with(text, &[], Overrides::default())
+}
+
+fn load_with(text: &str, env: &[(&str, &str)], overrides: Overrides) -> Result<Config, Faults> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rampart.yaml");
+    std::fs::write(&file, text).unwrap();
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Sources { file: Some(file), env, overrides, machine: Some("node-1".to_owned()) }.load()
+}
+
+/// Faults without the directory of the test.
+fn faults(text: &str) -> Vec<String> {
+    let Err(Faults(faults)) = load(text) else { panic!("no fault in {text:?}") };
+    faults.iter().map(|fault| fault.to_string().split_once("rampart.yaml").unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn an_empty_file_is_the_documented_defaults() {
+    let config = load("").unwrap();
+    assert_eq!(load("# nothing\n").unwrap(), config);
+    assert_eq!(load("log:\n").unwrap(), config);
+    assert_eq!(config.kernel.ring_bytes, 8 << 20);
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8765");
+    assert_eq!(config.node.hostname, "node-1");
+    assert_eq!(config.node.shutdown_grace, Duration::from_secs(10));
+    assert!(config.rules.files.is_empty() && config.output.file.is_none() && config.output.stdout.enabled);
+}
+
+#[test]
+fn every_number_and_word_of_the_table_is_the_default_in_force() {
+    // Writing each default out must change nothing: the table documents what the code does.
+    let mut text = String::new();
+    for key in keys::KEYS {
+        if !key.default.contains(' ') {
+            let name = key.env_name();
+            writeln!(text, "{name}={}", key.default).unwrap();
+        }
+    }
+    let env: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    assert!(env.len() > 12);
+    assert_eq!(load_with("", &env, Overrides::default()).unwrap(), load("").unwrap());
+}
+
+#[test]
+fn every_setting_of_the_table_is_read() {
+    for key in keys::KEYS {
+        let mut text = String::new();
+        for (depth, part) in key.path.split('.').enumerate() {
+            writeln!(text, "{}{part}:", "  ".repeat(depth)).unwrap();
+        }
+        // No setting can be a list of lists.
+        let found = load(&format!("{} [[]]\n", text.trim_end())).unwrap_err().to_string();
+        assert!(found.contains(&format!("`{}`", key.path)), "{}: {found}", key.path);
+    }
+}
+
+#[test]
+fn all_faults_are_reported_with_place_and_help() {
+    let text = "log:\n  levle: debug\n  format: jsn\nkernel: {ring_bytes: 1000000}\nadmin:\n  listen: here\nextra: 1\n";
+    assert_eq!(
+        faults(text),
+        [
+            ":2:3: unknown setting `log.levle`; did you mean `level`?",
+            ":7:1: unknown setting `extra`",
+            ":3:11: `log.format` cannot be `jsn`; did you mean `json`?",
+            ":6:11: `admin.listen` must be `ADDRESS:PORT` such as `127.0.0.1:8765`, found `here`",
+            ":4:22: `kernel.ring_bytes` must be a power of two, not 1000000; the nearest above is 1048576",
+        ]
+    );
+}
+
+#[test]
+fn wrong_shapes_are_named() {
+    assert_eq!(faults("- a\n"), [":1:1: expected sections such as `log:`, found a list"]);
+    assert_eq!(faults("log: info\n"), [":1:6: `log` is a section, found `info`"]);
+    assert_eq!(
+        faults("rules:\n  files: 7\n"),
+        [":2:10: `rules.files` must be a list of file names, found `7`"]
+    );
+    assert_eq!(
+        faults("state: {max_processes: 3}\n"),
+        [":1:24: `state.max_processes` is 3; use 1024 to 4194304"]
+    );
+    assert_eq!(
+        faults("output: {stdout: {enabled: maybe}}"),
+        [":1:28: `output.stdout.enabled` must be `true` or `false`, found `maybe`"]
+    );
+    assert_eq!(faults("1: 2\n"), [": a setting's name must be text, found `1`"]);
+}
+
+#[test]
+fn text_that_is_no_yaml_has_a_place() {
+    let found = faults("log:\n  level: [\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with(":3:1: not valid YAML: "), "{found:?}");
+    assert!(faults("log: {}\nlog: {}\n")[0].contains("duplicate"), "a key given twice is refused");
+}
+
+#[test]
+fn an_alias_bomb_is_refused_quickly() {
+    let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..12 {
+        let last = level - 1;
+        writeln!(text, "a{level}: &a{level} [{}]", vec![format!("*a{last}"); 9].join(",")).unwrap();
+    }
+    assert!(faults(&text)[0].contains("limit"), "{:?}", faults(&text));
+    let deep = format!("log: {}1{}\n", "[".repeat(5000), "]".repeat(5000));
+    assert!(!faults(&deep).is_empty());
+}
+
+#[test]
+fn bytes_that_are_no_text_and_huge_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.yaml");
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    std::fs::write(&file, b"log:\n  level: \xff\n").unwrap();
+    assert!(sources.load().unwrap_err().to_string().ends_with(":2:1: file is not UTF-8"));
+    std::fs::write(&file, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(sources.load().unwrap_err().to_string().contains("more than the 1048576 allowed"));
+    std::fs::remove_file(&file).unwrap();
+    assert!(sources.load().unwrap_err().to_string().contains("cannot be read: No such file"));
+    let sources = Sources { file: Some(dir.path().to_owned()), ..Sources::default() };
+    assert!(sources.load().unwrap_err().to_string().contains("it is a directory"));
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let env =
+        [("RAMPART_LOG__LEVEL", "debug"), ("LOG_LEVEL", "trace"), ("RAMPART_KERNEL__RING_BYTES", "65536")];
+    let config =
+        load_with("log: {level: error}\nkernel: {ring_bytes: 131072}\n", &env, Overrides::default()).unwrap();
+    assert_eq!(config.log.level, "debug");
+    assert_eq!(config.kernel.ring_bytes, 65536);
+    let overrides = Overrides {
+        log_level: Some("WARNING".to_owned()),
+        output: Some(Format::Json),
+        ..Overrides::default()
+    };
+    let config = load_with("output: {stdout: {enabled: false}}", &env, overrides).unwrap();
+    assert_eq!(config.log.level, "warn");
+    assert!(config.output.stdout.enabled && config.output.stdout.format == Format::Json);
+}
+
+#[test]
+fn the_common_log_level_name_is_understood() {
+    let config =
+        load_with("", &[("LOG_LEVEL", "INFO"), ("RAMPART_SHARED", "/x")], Overrides::default()).unwrap();
+    assert_eq!(config.log.level, "info");
+}
+
+#[test]
+fn environment_faults_name_the_variable() {
+    let env =
+        [("RAMPART_LOG__LEVLE", "x"), ("RAMPART_RULES__WATCH", "perhaps"), ("RAMPART_RULES__FILES", "a,b")];
+    let text = load_with("", &env, Overrides::default()).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "environment variable `RAMPART_LOG__LEVLE`: `RAMPART_LOG__LEVLE` names no setting; did you mean `RAMPART_LOG__LEVEL`?\n\
+         environment variable `RAMPART_RULES__WATCH`: `rules.watch` must be `true` or `false`, found `perhaps`"
+    );
+    let config = load_with("", &env[2..], Overrides::default()).unwrap();
+    assert_eq!(config.rules.files, [PathBuf::from("a"), PathBuf::from("b")]);
+}
+
+#[test]
+fn an_agent_that_could_not_say_anything_is_refused() {
+    let found = load("output: {stdout: {enabled: false}}").unwrap_err().to_string();
+    assert!(found.contains("every output is off"), "{found}");
+}

@@ -1,0 +1,211 @@
+//! From the configuration as written to the checked one; every fault is collected, not only the first.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use rampart_rules::rule::{Matching, Priority};
+use serde_yaml::Value;
+
+use super::{
+    Admin, Config, FileOutput, Format, Kernel, Log, Node, Output, Rules, State, StdoutOutput,
+    fault::{Fault, Place},
+    keys,
+    raw::{Raw, describe},
+};
+
+/// Smallest and largest event ring: below, one burst of execs overflows it; above, the kernel refuses it.
+const RING_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=1 << 30;
+/// Fewer remembered processes cannot even hold a small machine; more would not fit the memory goal.
+const PROCESSES: std::ops::RangeInclusive<u64> = 1024..=4_194_304;
+/// Alerts waiting for one output.
+const QUEUE: std::ops::RangeInclusive<u64> = 1..=1_048_576;
+/// Seconds of grace at the end.
+const GRACE_SECS: std::ops::RangeInclusive<u64> = 1..=300;
+
+/// Checks everything; gives the configuration only when there is no fault.
+pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec<Fault>> {
+    let mut check = Check { raw };
+    let config = Config {
+        log: Log {
+            level: check.choice("log.level", keys::LEVELS, "info"),
+            format: check.format("log.format", Format::Text),
+        },
+        rules: Rules {
+            files: check.paths("rules.files"),
+            matching: match check.choice("rules.matching", keys::MATCHING, "first") {
+                "all" => Matching::All,
+                _ => Matching::First,
+            },
+            min_priority: check
+                .choice("rules.min_priority", keys::PRIORITIES, "debug")
+                .parse()
+                .unwrap_or(Priority::Debug),
+            realpath_matching: check.bool("rules.realpath_matching", true),
+            strict_falco: check.bool("rules.strict_falco", false),
+            watch: check.bool("rules.watch", true),
+        },
+        output: Output {
+            queue_alerts: NonZeroUsize::new(check.number("output.queue_alerts", &QUEUE, 8192) as usize)
+                .unwrap_or(NonZeroUsize::MIN),
+            stdout: StdoutOutput {
+                enabled: check.bool("output.stdout.enabled", true),
+                format: check.format("output.stdout.format", Format::Text),
+            },
+            file: {
+                let format = check.format("output.file.format", Format::Json);
+                check.path("output.file.path").map(|path| FileOutput { path, format })
+            },
+        },
+        admin: Admin {
+            enabled: check.bool("admin.enabled", true),
+            listen: check.socket("admin.listen", SocketAddr::from(([127, 0, 0, 1], 8765))),
+        },
+        kernel: Kernel { ring_bytes: check.ring_bytes() },
+        state: State { max_processes: check.number("state.max_processes", &PROCESSES, 65536) as u32 },
+        node: Node {
+            hostname: check.text("node.hostname").or(hostname).unwrap_or_else(|| "localhost".to_owned()),
+            runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),
+            state_dir: check.path("node.state_dir").unwrap_or_else(|| PathBuf::from("/var/lib/rampart")),
+            shutdown_grace: Duration::from_secs(check.number("node.shutdown_grace_secs", &GRACE_SECS, 10)),
+        },
+    };
+    check.together(&config);
+    let faults = check.raw.faults;
+    if faults.is_empty() { Ok(config) } else { Err(faults) }
+}
+
+struct Check {
+    raw: Raw,
+}
+
+impl Check {
+    /// The setting's value, unless it is absent or written empty (`key:`), which means the default.
+    fn take(&mut self, path: &str) -> Option<(Value, Place)> {
+        let setting = self.raw.settings.remove(path)?;
+        if setting.value.is_null() { None } else { Some((setting.value, setting.place)) }
+    }
+
+    fn place(&self, path: &str) -> Place {
+        self.raw.settings.get(path).map_or(Place::Default, |setting| setting.place.clone())
+    }
+
+    fn choice(&mut self, path: &str, words: &'static [&'static str], default: &'static str) -> &'static str {
+        let Some((value, place)) = self.take(path) else { return default };
+        let text = value.as_str().unwrap_or_default().to_ascii_lowercase();
+        // Names that other software uses for the same word.
+        let text = match (path, text.as_str()) {
+            ("log.level", "warning") => "warn",
+            ("rules.min_priority", "info") => "informational",
+            (_, other) => other,
+        };
+        if let Some(word) = words.iter().copied().find(|word| *word == text) {
+            return word;
+        }
+        let help = match keys::closest(words.iter().copied(), text) {
+            Some(near) if !text.is_empty() => format!("did you mean `{near}`?"),
+            _ => format!("use one of `{}`", words.join("`, `")),
+        };
+        self.raw.fault(place, format!("`{path}` cannot be {}", describe(&value)), Some(help));
+        default
+    }
+
+    fn format(&mut self, path: &str, default: Format) -> Format {
+        let word = match default {
+            Format::Text => "text",
+            Format::Json => "json",
+        };
+        if self.choice(path, keys::FORMATS, word) == "json" { Format::Json } else { Format::Text }
+    }
+
+    fn bool(&mut self, path: &str, default: bool) -> bool {
+        let Some((value, place)) = self.take(path) else { return default };
+        value.as_bool().unwrap_or_else(|| {
+            self.wrong(path, &value, place, "`true` or `false`");
+            default
+        })
+    }
+
+    fn number(&mut self, path: &str, range: &std::ops::RangeInclusive<u64>, default: u64) -> u64 {
+        let Some((value, place)) = self.take(path) else { return default };
+        match value.as_u64() {
+            Some(number) if range.contains(&number) => number,
+            Some(number) => {
+                let message = format!("`{path}` is {number}");
+                self.raw.fault(place, message, Some(format!("use {} to {}", range.start(), range.end())));
+                default
+            }
+            None => {
+                self.wrong(path, &value, place, "a whole number");
+                default
+            }
+        }
+    }
+
+    fn ring_bytes(&mut self) -> u32 {
+        let default = 8 << 20;
+        let place = self.place("kernel.ring_bytes");
+        let bytes = self.number("kernel.ring_bytes", &RING_BYTES, default);
+        if bytes.is_power_of_two() {
+            return bytes as u32;
+        }
+        let help = format!("the nearest above is {}", bytes.next_power_of_two());
+        self.raw.fault(place, format!("`kernel.ring_bytes` must be a power of two, not {bytes}"), Some(help));
+        default as u32
+    }
+
+    fn text(&mut self, path: &str) -> Option<String> {
+        let (value, place) = self.take(path)?;
+        match value.as_str() {
+            Some(text) if !text.is_empty() => Some(text.to_owned()),
+            _ => {
+                self.wrong(path, &value, place, "a text that is not empty");
+                None
+            }
+        }
+    }
+
+    fn path(&mut self, path: &str) -> Option<PathBuf> {
+        self.text(path).map(PathBuf::from)
+    }
+
+    fn paths(&mut self, path: &str) -> Vec<PathBuf> {
+        let Some((value, place)) = self.take(path) else { return Vec::new() };
+        let texts: Option<Vec<PathBuf>> = match &value {
+            // One name alone is as clear as a list of one.
+            Value::String(text) if !text.is_empty() => Some(vec![PathBuf::from(text)]),
+            Value::Sequence(items) => items
+                .iter()
+                .map(|item| item.as_str().filter(|text| !text.is_empty()).map(PathBuf::from))
+                .collect(),
+            _ => None,
+        };
+        texts.unwrap_or_else(|| {
+            self.wrong(path, &value, place, "a list of file names");
+            Vec::new()
+        })
+    }
+
+    fn socket(&mut self, path: &str, default: SocketAddr) -> SocketAddr {
+        let Some((value, place)) = self.take(path) else { return default };
+        let Some(address) = value.as_str().and_then(|text| text.parse().ok()) else {
+            self.wrong(path, &value, place, "`ADDRESS:PORT` such as `127.0.0.1:8765`");
+            return default;
+        };
+        address
+    }
+
+    fn wrong(&mut self, path: &str, value: &Value, place: Place, expected: &str) {
+        self.raw.fault(place, format!("`{path}` must be {expected}, found {}", describe(value)), None);
+    }
+
+    /// Faults of settings that are fine alone and not together.
+    fn together(&mut self, config: &Config) {
+        if !config.output.stdout.enabled && config.output.file.is_none() {
+            let help = "set `output.stdout.enabled: true` or `output.file.path`".to_owned();
+            self.raw.fault(
+                Place::Default,
+                "every output is off, no alert could leave the agent".to_owned(),
+                Some(help),
+            );
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The rules in force: read from files or from the pack built into the agent, compiled, and told apart by digest.
+//!
+//! Owns how rules come in; `rampart check`, the start and every reload take the same way through [`load`].
+//! Must never change anything: what to do with the result is the caller's.
+
+pub mod files;
+pub mod reload;
+pub mod watch;
+
+use std::{fmt::Write as _, path::PathBuf, sync::Arc};
+
+use rampart_rules::{
+    diagnostic::{Diagnostic, render},
+    load::{LoadOptions, Source},
+    rule::RuleSet,
+    source::SourceMap,
+};
+use sha2::{Digest as _, Sha256};
+
+use self::files::ReadFault;
+use crate::config;
+
+/// Name of the built-in pack where a file name would stand.
+pub const BUILT_IN: &str = "<base pack>";
+
+/// Rules that can be put in force.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The compiled rules.
+    pub rules: Arc<RuleSet>,
+    /// Digest over all texts in load order, hexadecimal.
+    pub digest: Arc<str>,
+    /// Each file with the digest of its text.
+    pub files: Vec<(PathBuf, String)>,
+}
+
+/// What a load found.
+#[derive(Debug)]
+pub struct Report {
+    /// Files that could not be read.
+    pub unreadable: Vec<ReadFault>,
+    /// Findings in those that could, errors and warnings.
+    pub findings: Vec<Diagnostic>,
+    /// The texts the findings point into.
+    pub texts: SourceMap,
+    /// The rules, when nothing stands against them.
+    pub bundle: Option<Bundle>,
+}
+
+/// Why rules cannot be put in force: all causes, each with its place and cure.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines(.unreadable, .findings, .texts))]
+pub struct PolicyError {
+    /// Files that could not be read.
+    pub unreadable: Vec<ReadFault>,
+    /// Errors in those that could.
+    pub findings: Vec<Diagnostic>,
+    /// The texts the findings point into.
+    pub texts: SourceMap,
+}
+
+/// Loads the rules a configuration names.
+pub fn load(config: &config::Rules) -> Report {
+    let (sources, unreadable) = read(&config.files);
+    let options = LoadOptions {
+        min_priority: Some(config.min_priority),
+        matching: config.matching,
+        strict_falco: config.strict_falco,
+        ..LoadOptions::default()
+    };
+    let loaded = rampart_rules::load::load(&sources, &options);
+    let bundle = match loaded.rules {
+        Some(rules) if unreadable.is_empty() => Some(Bundle {
+            rules: Arc::new(rules),
+            digest: digest(&sources).into(),
+            files: sources.iter().map(|source| (PathBuf::from(&source.name), hex(&source.text))).collect(),
+        }),
+        _ => None,
+    };
+    Report { unreadable, findings: loaded.diagnostics, texts: loaded.sources, bundle }
+}
+
+fn read(names: &[PathBuf]) -> (Vec<Source>, Vec<ReadFault>) {
+    if names.is_empty() {
+        let text = rampart_rules::pack::BASE_PACK.as_bytes().to_vec();
+        return (vec![Source { name: BUILT_IN.to_owned(), text }], Vec::new());
+    }
+    let (mut sources, mut faults) = (Vec::new(), Vec::new());
+    for name in names {
+        match files::expand(std::slice::from_ref(name)) {
+            Ok(found) => {
+                for path in found {
+                    match files::read(&path) {
+                        Ok(text) => sources.push(Source { name: path.to_string_lossy().into_owned(), text }),
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+            }
+            Err(found) => faults.extend(found),
+        }
+    }
+    (sources, faults)
+}
+
+impl Report {
+    /// The rules, or everything that stands against them.
+    pub fn into_bundle(self) -> Result<(Bundle, Vec<Diagnostic>, SourceMap), PolicyError> {
+        match self.bundle {
+            Some(bundle) => Ok((bundle, self.findings, self.texts)),
+            None => Err(PolicyError {
+                unreadable: self.unreadable,
+                findings: self.findings.into_iter().filter(Diagnostic::is_error).collect(),
+                texts: self.texts,
+            }),
+        }
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_clean(&self) -> bool {
+        self.unreadable.is_empty() && self.findings.is_empty()
+    }
+}
+
+fn lines(unreadable: &[ReadFault], findings: &[Diagnostic], texts: &SourceMap) -> String {
+    let mut text: String = unreadable.iter().fold(String::new(), |mut text, fault| {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "{fault}");
+        text
+    });
+    text.push_str(&render::concise(findings, texts));
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Digest over all texts; each is preceded by its length, so that no two lists of texts run together alike.
+fn digest(sources: &[Source]) -> String {
+    let mut hasher = Sha256::new();
+    for source in sources {
+        hasher.update((source.text.len() as u64).to_be_bytes());
+        hasher.update(&source.text);
+    }
+    text(&hasher.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    text(&Sha256::digest(bytes))
+}
+
+fn text(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests;

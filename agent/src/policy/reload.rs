@@ -1,0 +1,82 @@
+//! The way from a signal or a changed file to new rules: the same as at the start, and nothing is touched unless
+//! all of it succeeds.
+
+use std::path::PathBuf;
+
+use super::{
+    Bundle, PolicyError,
+    files::{self, Stamp},
+    watch::Watch,
+};
+use crate::config::{Config, Sources, fault::Faults};
+
+/// Remembers what is in force.
+#[derive(Debug)]
+pub struct Reloader {
+    sources: Sources,
+    config: Config,
+    watch: Watch,
+}
+
+/// A reload that can be put in force.
+#[derive(Debug)]
+pub struct Reload {
+    /// The new rules.
+    pub bundle: Bundle,
+    /// Warnings, rendered.
+    pub warnings: Vec<String>,
+    /// Sections of the configuration that changed and take effect at the next start only.
+    pub waiting: Vec<&'static str>,
+    config: Config,
+}
+
+/// Why what was in force stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration is faulty.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// The rules are.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+impl Reloader {
+    /// Starts from what was just loaded.
+    pub fn new(sources: Sources, config: Config) -> Self {
+        let watch = Watch::new(stamps(&sources, &config.rules.files));
+        Self { sources, config, watch }
+    }
+
+    /// Looks at the files once; true when a finished change waits to be loaded.
+    pub fn changed(&mut self) -> bool {
+        self.config.rules.watch && self.watch.look(stamps(&self.sources, &self.config.rules.files))
+    }
+
+    /// Loads configuration and rules anew, without putting them in force.
+    pub fn load(&mut self) -> Result<Reload, ReloadError> {
+        // Stamps first: a change during the load is then seen as one.
+        self.watch.reset(stamps(&self.sources, &self.config.rules.files));
+        let config = self.sources.load()?;
+        let (bundle, findings, texts) = super::load(&config.rules).into_bundle()?;
+        let concise = rampart_rules::diagnostic::render::concise(&findings, &texts);
+        let waiting = self.config.differences(&config);
+        Ok(Reload { bundle, warnings: concise.lines().map(str::to_owned).collect(), waiting, config })
+    }
+
+    /// Notes that a reload was put in force.
+    pub fn accept(&mut self, reload: Reload) -> Bundle {
+        if reload.config.rules.files != self.config.rules.files {
+            self.watch.reset(stamps(&self.sources, &reload.config.rules.files));
+        }
+        // Sections that wait for a restart stay what they are, so that they are named again next time.
+        self.config.rules = reload.config.rules;
+        reload.bundle
+    }
+}
+
+fn stamps(sources: &Sources, rules: &[PathBuf]) -> Vec<Stamp> {
+    let mut names = vec![sources.file_path().to_owned()];
+    names.extend_from_slice(rules);
+    files::stamps(&names)
+}

@@ -1,0 +1,225 @@
+//! Every metric in one place: its name, its kind and its one-line meaning.
+//!
+//! Names that Falco has are Falco's, so that dashboards made for it work; the rest start with `rampart_`.
+
+use prometheus::proto::MetricType;
+
+/// A metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// Version of the agent.
+    FalcoVersion,
+    /// Digest of each rule file.
+    FalcoRulesFiles,
+    /// When the agent started.
+    FalcoStart,
+    /// When the rules were loaded last.
+    FalcoReload,
+    /// How long the agent has been running.
+    FalcoDuration,
+    /// Kernel release.
+    FalcoKernelRelease,
+    /// CPUs of the machine.
+    FalcoCpus,
+    /// Matches by rule.
+    FalcoMatches,
+    /// Resident memory.
+    FalcoRss,
+    /// Alerts lost in full queues.
+    FalcoQueueDrops,
+    /// Engine in use.
+    ScapEngine,
+    /// Events that the programs saw and wanted.
+    ScapEvents,
+    /// Events lost.
+    ScapDrops,
+    /// Events lost because the ring was full.
+    ScapDropsBuffer,
+    /// Threads known.
+    ScapThreads,
+    /// Name of the machine.
+    Hostname,
+    /// Events seen, by family.
+    Seen,
+    /// Events rejected in the kernel, by family.
+    Filtered,
+    /// Events written to the ring, by family.
+    Emitted,
+    /// Events lost to a full ring, by family.
+    RingFull,
+    /// Events lost for other reasons, by family.
+    KernelErrors,
+    /// What the accounting equation leaves open, by family.
+    Unexplained,
+    /// Records received.
+    Records,
+    /// Sequence numbers that did not arrive.
+    RecordGaps,
+    /// Records that could not be decoded.
+    DecodeErrors,
+    /// Events evaluated against the rules.
+    Evaluated,
+    /// Alerts made.
+    Alerts,
+    /// Alerts written, by output.
+    OutputWritten,
+    /// Alerts lost, by output and reason.
+    OutputDropped,
+    /// Whether an output fails now.
+    OutputFailing,
+    /// Processes remembered.
+    Processes,
+    /// Processes forgotten for want of room.
+    ProcessEvictions,
+    /// Reloads, by outcome.
+    Reloads,
+    /// The policy in force.
+    PolicyInfo,
+    /// Rules in force.
+    PolicyRules,
+    /// Whether the agent is ready.
+    Ready,
+}
+
+impl Name {
+    /// Every metric.
+    pub const ALL: [Self; 36] = [
+        Self::FalcoVersion,
+        Self::FalcoRulesFiles,
+        Self::FalcoStart,
+        Self::FalcoReload,
+        Self::FalcoDuration,
+        Self::FalcoKernelRelease,
+        Self::FalcoCpus,
+        Self::FalcoMatches,
+        Self::FalcoRss,
+        Self::FalcoQueueDrops,
+        Self::ScapEngine,
+        Self::ScapEvents,
+        Self::ScapDrops,
+        Self::ScapDropsBuffer,
+        Self::ScapThreads,
+        Self::Hostname,
+        Self::Seen,
+        Self::Filtered,
+        Self::Emitted,
+        Self::RingFull,
+        Self::KernelErrors,
+        Self::Unexplained,
+        Self::Records,
+        Self::RecordGaps,
+        Self::DecodeErrors,
+        Self::Evaluated,
+        Self::Alerts,
+        Self::OutputWritten,
+        Self::OutputDropped,
+        Self::OutputFailing,
+        Self::Processes,
+        Self::ProcessEvictions,
+        Self::Reloads,
+        Self::PolicyInfo,
+        Self::PolicyRules,
+        Self::Ready,
+    ];
+
+    /// Name, kind and meaning.
+    pub const fn info(self) -> (&'static str, MetricType, &'static str) {
+        use MetricType::{COUNTER, GAUGE};
+        match self {
+            Self::FalcoVersion => ("falcosecurity_falco_version_info", GAUGE, "Version of the agent"),
+            Self::FalcoRulesFiles => {
+                ("falcosecurity_falco_sha256_rules_files_info", GAUGE, "Digest of each rule file in force")
+            }
+            Self::FalcoStart => (
+                "falcosecurity_falco_start_timestamp_nanoseconds",
+                GAUGE,
+                "Start of the agent, since the epoch",
+            ),
+            Self::FalcoReload => (
+                "falcosecurity_falco_reload_timestamp_nanoseconds",
+                GAUGE,
+                "Last load of the rules, since the epoch",
+            ),
+            Self::FalcoDuration => {
+                ("falcosecurity_falco_duration_seconds_total", COUNTER, "Time since the start of the agent")
+            }
+            Self::FalcoKernelRelease => {
+                ("falcosecurity_falco_kernel_release_info", GAUGE, "Release of the running kernel")
+            }
+            Self::FalcoCpus => ("falcosecurity_falco_host_num_cpus_total", GAUGE, "CPUs the agent may use"),
+            Self::FalcoMatches => {
+                ("falcosecurity_falco_rules_matches_total", COUNTER, "Events that a rule matched")
+            }
+            Self::FalcoRss => ("falcosecurity_falco_memory_rss_bytes", GAUGE, "Resident memory of the agent"),
+            Self::FalcoQueueDrops => (
+                "falcosecurity_falco_outputs_queue_num_drops_total",
+                COUNTER,
+                "Alerts dropped because an output's queue was full",
+            ),
+            Self::ScapEngine => ("falcosecurity_scap_engine_name_info", GAUGE, "Event source in use"),
+            Self::ScapEvents => {
+                ("falcosecurity_scap_n_evts_total", COUNTER, "Events that reached the kernel programs")
+            }
+            Self::ScapDrops => {
+                ("falcosecurity_scap_n_drops_total", COUNTER, "Events lost in the kernel, for any reason")
+            }
+            Self::ScapDropsBuffer => {
+                ("falcosecurity_scap_n_drops_buffer_total", COUNTER, "Events lost because the ring was full")
+            }
+            Self::ScapThreads => ("falcosecurity_scap_n_threads_total", GAUGE, "Processes remembered"),
+            Self::Hostname => ("falcosecurity_evt_hostname_info", GAUGE, "Name of the node in alerts"),
+            Self::Seen => {
+                ("rampart_events_seen_total", COUNTER, "Events that reached the kernel programs, by family")
+            }
+            Self::Filtered => (
+                "rampart_events_filtered_total",
+                COUNTER,
+                "Events rejected in the kernel on purpose, by family",
+            ),
+            Self::Emitted => {
+                ("rampart_events_emitted_total", COUNTER, "Events written to the ring, by family")
+            }
+            Self::RingFull => (
+                "rampart_events_ring_full_total",
+                COUNTER,
+                "Events lost because the ring was full, by family",
+            ),
+            Self::KernelErrors => (
+                "rampart_events_error_total",
+                COUNTER,
+                "Events lost in the kernel for another reason, by family",
+            ),
+            Self::Unexplained => (
+                "rampart_events_unexplained",
+                GAUGE,
+                "Events seen that no counter explains, by family; 0 when all is well",
+            ),
+            Self::Records => ("rampart_records_total", COUNTER, "Records taken from the ring"),
+            Self::RecordGaps => (
+                "rampart_record_gaps",
+                GAUGE,
+                "Sequence numbers that did not arrive; each is also counted in the kernel",
+            ),
+            Self::DecodeErrors => {
+                ("rampart_record_decode_errors_total", COUNTER, "Records that could not be decoded")
+            }
+            Self::Evaluated => {
+                ("rampart_events_evaluated_total", COUNTER, "Events evaluated against the rules")
+            }
+            Self::Alerts => ("rampart_alerts_total", COUNTER, "Alerts made"),
+            Self::OutputWritten => ("rampart_output_written_total", COUNTER, "Alerts written, by output"),
+            Self::OutputDropped => {
+                ("rampart_output_dropped_total", COUNTER, "Alerts lost, by output and reason")
+            }
+            Self::OutputFailing => ("rampart_output_failing", GAUGE, "1 while writing to the output fails"),
+            Self::Processes => ("rampart_processes", GAUGE, "Processes remembered"),
+            Self::ProcessEvictions => {
+                ("rampart_process_evictions_total", COUNTER, "Processes forgotten to make room")
+            }
+            Self::Reloads => ("rampart_policy_reloads_total", COUNTER, "Reloads of the rules, by outcome"),
+            Self::PolicyInfo => ("rampart_policy_info", GAUGE, "Digest of the rules in force"),
+            Self::PolicyRules => ("rampart_policy_rules", GAUGE, "Rules in force"),
+            Self::Ready => ("rampart_ready", GAUGE, "1 once the agent detects"),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What the running agent knows about itself: written by the stages, read by the admin server.
+//!
+//! Each part is replaced whole by the one stage that owns it, so that no reader sees half of an update and no
+//! stage waits for a reader.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use rampart_common::{counter::FamilyCounters, event::Family};
+
+use super::ready::Latches;
+use crate::output::{Tallies, Tally};
+
+/// Everything, shared by all stages.
+#[derive(Default)]
+pub struct Status {
+    /// Readiness.
+    pub latches: Latches,
+    facts: Mutex<Option<Facts>>,
+    detection: Mutex<Detection>,
+    policy: Mutex<Policy>,
+    outputs: Mutex<Tallies>,
+}
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Name of the node.
+    pub hostname: String,
+    /// Release of the kernel.
+    pub kernel_release: String,
+    /// Start by the wall clock.
+    pub started: SystemTime,
+    /// Start by a clock that never jumps.
+    pub started_at: Instant,
+}
+
+/// What the detection thread last said, once per heartbeat.
+#[derive(Clone, Debug, Default)]
+pub struct Detection {
+    /// When it said so; `None` before its first round.
+    pub beat: Option<Instant>,
+    /// Records taken from the ring.
+    pub records: u64,
+    /// Records that could not be decoded.
+    pub decode_errors: u64,
+    /// Events evaluated against the rules.
+    pub evaluated: u64,
+    /// Alerts made.
+    pub alerts: u64,
+    /// Matches of each rule since the start, across reloads.
+    pub matches: Vec<RuleMatches>,
+    /// Kernel counters of each family, and what they leave unexplained.
+    pub families: Vec<(Family, FamilyCounters, i64)>,
+    /// Sequence numbers that did not arrive.
+    pub gaps: u64,
+    /// Processes remembered.
+    pub processes: u64,
+    /// Processes forgotten to make room.
+    pub evictions: u64,
+}
+
+/// Matches of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleMatches {
+    /// Name.
+    pub rule: String,
+    /// Priority as a number, 0 the most severe.
+    pub priority: u8,
+    /// Event source.
+    pub source: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// How often.
+    pub count: u64,
+}
+
+/// The rules in force, and how the last reload went.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Digest over all rule texts, in hexadecimal.
+    pub digest: String,
+    /// Rules that are enabled.
+    pub rules: usize,
+    /// Each rule text with its digest.
+    pub sources: Vec<(PathBuf, String)>,
+    /// When they were put in force.
+    pub loaded: Option<SystemTime>,
+    /// Reloads that replaced the rules.
+    pub reloads: u64,
+    /// Reloads that failed and left the rules as they were.
+    pub failures: u64,
+    /// The last reload's fault, until one succeeds.
+    pub fault: Option<Fault>,
+}
+
+/// A reload that failed.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// When.
+    pub time: SystemTime,
+    /// Why.
+    pub text: String,
+}
+
+/// How long the detection thread may be silent before the agent is called unhealthy: ten heartbeats.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+impl Status {
+    /// Sets what does not change.
+    pub fn set_facts(&self, facts: Facts) {
+        *lock(&self.facts) = Some(facts);
+    }
+
+    /// What does not change, once it is set.
+    pub fn facts(&self) -> Option<Facts> {
+        lock(&self.facts).clone()
+    }
+
+    /// Replaces what the detection thread said.
+    pub fn set_detection(&self, detection: Detection) {
+        *lock(&self.detection) = detection;
+    }
+
+    /// What the detection thread last said.
+    pub fn detection(&self) -> Detection {
+        lock(&self.detection).clone()
+    }
+
+    /// Changes what is known of the policy.
+    pub fn update_policy(&self, change: impl FnOnce(&mut Policy)) {
+        change(&mut lock(&self.policy));
+    }
+
+    /// What is known of the policy.
+    pub fn policy(&self) -> Policy {
+        lock(&self.policy).clone()
+    }
+
+    /// Gives the outputs' counters.
+    pub fn set_outputs(&self, tallies: Tallies) {
+        *lock(&self.outputs) = tallies;
+    }
+
+    /// The outputs' counters now.
+    pub fn outputs(&self) -> Vec<Tally> {
+        lock(&self.outputs).read()
+    }
+
+    /// What is wrong with the running agent at `now`, for people; empty when all is well.
+    pub fn complaints(&self, now: Instant) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let detection = self.detection();
+        if let Some(beat) = detection.beat {
+            let silence = now.saturating_duration_since(beat);
+            if silence > SILENCE_MAX {
+                complaints.push(format!("detection has been silent for {} s", silence.as_secs()));
+            }
+        }
+        if let Some(fault) = self.policy().fault {
+            complaints
+                .push(format!("the last reload failed, the rules before it are in force: {}", fault.text));
+        }
+        for tally in self.outputs() {
+            if tally.failing {
+                complaints.push(format!("output {} fails, {} alerts lost", tally.name, tally.dropped_failed));
+            }
+        }
+        complaints
+    }
+}
+
+/// A shared status, closed latches and all.
+pub fn shared() -> Arc<Status> {
+    Arc::default()
+}
+
+/// The values are replaced whole, so what a panicked writer left is whole too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_and_failed_reloads_are_complaints() {
+        let status = shared();
+        let now = Instant::now();
+        assert!(status.complaints(now).is_empty(), "a start is no silence");
+        status.set_detection(Detection { beat: Some(now), ..Detection::default() });
+        assert!(status.complaints(now + Duration::from_secs(10)).is_empty());
+        let found = status.complaints(now + Duration::from_secs(11));
+        assert_eq!(found, ["detection has been silent for 11 s"]);
+        status.update_policy(|policy| {
+            policy.fault = Some(Fault { time: SystemTime::UNIX_EPOCH, text: "bad".into() });
+        });
+        assert!(status.complaints(now)[0].ends_with("in force: bad"));
+    }
+}
