@@ -5,7 +5,7 @@ use crate::{
     condition::{self, Expr},
     diagnostic::{Diagnostic, code},
     event_set::{self, EventSet},
-    program::Program,
+    program::{Memo, Program, Shared},
     source::Mapped,
     typed::{Checker, Environment, Node},
     value::{FieldSource, Truth},
@@ -39,13 +39,13 @@ impl Filter {
         let mut findings = checker.take();
         let events = event_set::of_condition(&tree).map_err(|finding| findings.push(finding)).ok();
         let (Some(condition), Some(events)) = (node, events) else { return (None, findings) };
-        let program = Program::new(&condition, environment.strict);
+        let program = Program::new(&condition, environment.strict, &Shared::default());
         (Some(Self { program, condition, text: tree.to_string(), events }), findings)
     }
 
     /// Evaluates it on an event. Without `event` the event type is asked from the source.
     pub fn evaluate<S: FieldSource>(&self, event: Option<EventId>, source: &S) -> Truth {
-        self.program.evaluate(event, source)
+        self.program.evaluate(event, source, &mut Memo::default())
     }
 
     /// Event types it can match.
