@@ -90,6 +90,9 @@ pub enum AppError {
     /// The detection thread did not answer.
     #[error("the detection thread does not answer")]
     Busy,
+    /// A second request to stop came during the shutdown.
+    #[error("told to stop at once; alerts that waited are lost")]
+    Hurried,
     /// The shutdown took too long.
     #[error("gave up after {secs} s while {phase}; alerts that waited are lost")]
     Grace {
@@ -103,7 +106,7 @@ pub enum AppError {
 impl AppError {
     /// Whether the fault is the agent's own and not its surroundings'.
     pub const fn is_internal(&self) -> bool {
-        matches!(self, Self::Ended { .. } | Self::Busy | Self::Grace { .. })
+        matches!(self, Self::Ended { .. } | Self::Busy | Self::Hurried | Self::Grace { .. })
     }
 }
 
@@ -172,7 +175,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
         // The first fault is the one to report.
         tokio::select! {
             ended = supervisor.shut_down(grace) => outcome.and(ended),
-            () = signals.stop() => outcome.and(Err(AppError::Grace { phase: "stopping, and told to stop at once", secs: 0 })),
+            () = signals.stop_again() => outcome.and(Err(AppError::Hurried)),
         }
     });
     runtime.shutdown_background();

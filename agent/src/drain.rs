@@ -51,11 +51,18 @@ impl Signals {
         }
     }
 
-    /// Resolves when a stop is asked for; other requests are dropped. Cancel safe.
-    pub async fn stop(&mut self) {
-        while self.next().await != Request::Stop {}
+    /// Resolves when a stop is asked for once more after the first had its time to work; other requests are
+    /// dropped. Cancel safe.
+    ///
+    /// A terminal, `timeout` and many supervisors send their signal twice in a row without meaning more by it.
+    pub async fn stop_again(&mut self) {
+        let first = Instant::now();
+        while self.next().await != Request::Stop || first.elapsed() < AGAIN {}
     }
 }
+
+/// Time after which a second request to stop is meant as "at once".
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A phase of the shutdown, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -101,7 +101,8 @@ fn ring_buffer() -> Check {
     let (ok, detail) = match sys::is_map_supported(MapType::RingBuf) {
         Ok(true) => (true, "supported".to_owned()),
         Ok(false) => (false, "not supported by this kernel".to_owned()),
-        Err(error) => (false, format!("cannot probe: {error}")),
+        // A refused probe proves nothing: probes try hooks that the agent does not use. The load will tell.
+        Err(error) => (true, format!("not known, the probe failed: {error}")),
     };
     let fix = if ok { String::new() } else { "use kernel 5.10 or newer, and run as root".to_owned() };
     Check { name: "BPF ring buffer", ok, required: true, detail, fix }
@@ -128,7 +129,7 @@ fn check_lockdown(text: &str) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_capabilities, check_lockdown};
+    use super::{check_capabilities, check_lockdown, supported};
 
     #[test]
     fn admin_covers_bpf_and_perfmon_but_not_ptrace() {
@@ -136,6 +137,13 @@ mod tests {
         let ok: Vec<bool> = checks.iter().map(|check| check.ok).collect();
         assert_eq!(ok, [true, true, false, false]);
         assert!(checks[2].fix.contains("CAP_SYS_PTRACE"));
+    }
+
+    #[test]
+    fn a_refused_probe_does_not_refuse_the_start() {
+        assert!(!supported("x", Ok(false)).ok);
+        let unknown = supported("x", Err("refused".to_owned()));
+        assert!(unknown.ok && unknown.detail.contains("refused"));
     }
 
     #[test]
