@@ -8,6 +8,7 @@ pub mod caps;
 mod compat;
 mod layout;
 mod ring;
+mod sys;
 
 use std::{fs, io, path::PathBuf};
 
@@ -135,6 +136,7 @@ impl Kernel {
         kernel.load_programs()?;
         kernel.fill_compat()?;
         kernel.fill_control()?;
+        sys::return_free_memory();
         Ok(kernel)
     }
 

@@ -186,8 +186,8 @@ impl State {
 
     fn chdir(&mut self, event: &Event<'_>) {
         self.path.clear();
-        if event.attr(AttrTag::RealPath).is_some() {
-            event.path_into(AttrTag::RealPath, &mut self.path);
+        if event.path_into(AttrTag::Cwd, &mut self.path) {
+            // The kernel told where the process is now.
         } else if let Some(path) = event.attr(AttrTag::UserPath) {
             let mut base = Vec::new();
             if !event.path_into(AttrTag::BaseDir, &mut base)

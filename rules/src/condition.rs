@@ -1,6 +1,6 @@
 //! Conditions as written: text to tree and back.
 //!
-//! Nothing here knows fields, types or macros; those are [`crate::load`] and [`crate::typed`].
+//! Nothing here knows fields, types or macros; those are `load` and [`crate::typed`].
 
 pub mod ast;
 pub mod lexer;

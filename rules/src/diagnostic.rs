@@ -134,13 +134,31 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
         return None;
     }
     let limit = (name.len() / 3).clamp(1, 3);
+    let letters = letters(name);
+    // Each slip changes at most two counts of letters by one; measuring the distance costs far more than counting.
+    let near = |candidate: &str| {
+        let others = self::letters(candidate);
+        let apart: u32 = letters.iter().zip(&others).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        apart as usize <= 2 * limit
+    };
     known
         .into_iter()
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit)
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit && near(candidate))
         .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
         .filter(|&(distance, candidate)| distance <= limit && distance < candidate.len())
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// How often each letter occurs, by its low bits.
+fn letters(text: &str) -> [u8; 32] {
+    let mut counts = [0u8; 32];
+    for byte in text.bytes() {
+        if let Some(count) = counts.get_mut(usize::from(byte & 31)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    counts
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{
     condition::{self, Expr},
     diagnostic::{Diagnostic, code},
     event_set::{self, EventSet},
-    program::Program,
+    program::{Memo, Program, Shared},
     source::Mapped,
     typed::{Checker, Environment, Node},
     value::{FieldSource, Truth},
@@ -39,13 +39,13 @@ impl Filter {
         let mut findings = checker.take();
         let events = event_set::of_condition(&tree).map_err(|finding| findings.push(finding)).ok();
         let (Some(condition), Some(events)) = (node, events) else { return (None, findings) };
-        let program = Program::new(&condition, environment.strict);
+        let program = Program::new(&condition, environment.strict, &Shared::default());
         (Some(Self { program, condition, text: tree.to_string(), events }), findings)
     }
 
     /// Evaluates it on an event. Without `event` the event type is asked from the source.
     pub fn evaluate<S: FieldSource>(&self, event: Option<EventId>, source: &S) -> Truth {
-        self.program.evaluate(event, source)
+        self.program.evaluate(event, source, &mut Memo::default())
     }
 
     /// Event types it can match.
@@ -61,5 +61,78 @@ impl Filter {
     /// Its canonical text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::{
+        catalog::{FieldId, event_ids, ids},
+        value::{FieldArg, Value},
+    };
+
+    /// A connection between two addresses, by a process that is not known yet.
+    struct Connection;
+
+    impl FieldSource for Connection {
+        fn field<'a>(&'a self, field: FieldId, _: FieldArg<'_>) -> Value<'a> {
+            let near = Value::Ip([10, 0, 0, 1].into());
+            let far = Value::Ip([192, 0, 2, 7].into());
+            match field {
+                ids::FD_IP | ids::FD_NET => {
+                    static BOTH: [Value<'static>; 2] = [
+                        Value::Ip(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
+                        Value::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
+                    ];
+                    Value::Either(&BOTH)
+                }
+                ids::FD_CIP => near,
+                ids::FD_SIP | ids::FD_SNET => far,
+                ids::PROC_NAME => Value::Unknown,
+                _ => Value::Null,
+            }
+        }
+    }
+
+    fn truth(condition: &str, strict: bool) -> Truth {
+        let (filter, findings) = Filter::compile(condition, Environment { container_fields: true, strict });
+        filter
+            .unwrap_or_else(|| panic!("{condition}: {findings:?}"))
+            .evaluate(Some(event_ids::CONNECT), &Connection)
+    }
+
+    #[test]
+    fn upstream_faults_are_fixed_unless_they_are_wanted() {
+        for (condition, fixed, strict) in [
+            ("fd.ip in (192.0.2.7)", Truth::True, Truth::False),
+            ("fd.net in (172.16.0.0/12, 192.0.2.0/24)", Truth::True, Truth::False),
+            ("fd.net in (192.0.2.0/24, 172.16.0.0/12)", Truth::True, Truth::True),
+            ("fd.snet in (172.16.0.0/12, 192.0.2.0/24)", Truth::True, Truth::True),
+            ("fd.ip=1.1.1.1 or fd.ip=192.0.2.7", Truth::True, Truth::True),
+            ("fd.ip!=192.0.2.7", Truth::False, Truth::False),
+        ] {
+            assert_eq!(truth(condition, false), fixed, "{condition}");
+            assert_eq!(truth(condition, true), strict, "{condition}, strict");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_leave_open_only_what_depends_on_them() {
+        for (condition, expected) in [
+            ("proc.name=x", Truth::Unknown),
+            ("not proc.name=x", Truth::Unknown),
+            ("proc.name=x and fd.sip=1.1.1.1", Truth::False),
+            ("proc.name=x or fd.sip=192.0.2.7", Truth::True),
+            ("proc.name=x and evt.type=open", Truth::False),
+            ("proc.name=val(proc.pname)", Truth::False),
+            ("proc.pname=x", Truth::False),
+            ("not proc.pname!=x", Truth::True),
+            ("proc.name in ()", Truth::Unknown),
+        ] {
+            assert_eq!(truth(condition, false), expected, "{condition}");
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 mod glob;
 mod path;
+mod prefix;
 
 use regex::{Regex, RegexBuilder};
 
 pub(crate) use glob::Glob;
 pub(crate) use path::PathPrefixes;
+pub(crate) use prefix::Prefixes;
 
 /// Largest compiled regular expression, bytes. Rules of people stay below a tenth of it.
 const REGEX_LIMIT: usize = 1 << 20;

@@ -5,6 +5,10 @@
 
 mod computed;
 mod matcher;
+mod memo;
+mod merge;
+
+pub(crate) use memo::{Memo, Shared};
 
 use crate::{
     catalog::{self, EVENTS, EventId, FieldType, ids},
@@ -32,6 +36,8 @@ enum Code {
 #[derive(Debug)]
 struct Check {
     negated: bool,
+    /// Where the result is remembered, if other conditions make the same comparison.
+    slot: Option<u16>,
     kind: Kind,
 }
 
@@ -60,29 +66,36 @@ struct Quantifier {
 
 impl Program {
     /// Compiles a condition. `strict` reproduces upstream's faults.
-    pub(crate) fn new(condition: &Node, strict: bool) -> Self {
-        Self { root: compile(condition, strict) }
+    pub(crate) fn new(condition: &Node, strict: bool, shared: &Shared) -> Self {
+        Self { root: compile(condition, strict, shared) }
     }
 
     /// Evaluates it on an event; without `event` the type is asked from the source.
-    pub(crate) fn evaluate<S: FieldSource>(&self, event: Option<EventId>, source: &S) -> Truth {
-        run(&self.root, event, source)
+    /// `memo` remembers comparisons that other programs of the same set make on the same event.
+    pub(crate) fn evaluate<S: FieldSource>(
+        &self,
+        event: Option<EventId>,
+        source: &S,
+        memo: &mut Memo,
+    ) -> Truth {
+        run(&self.root, event, source, memo)
     }
 }
 
-fn compile(node: &Node, strict: bool) -> Code {
+fn compile(node: &Node, strict: bool, shared: &Shared) -> Code {
     let (parts, all) = match node {
         Node::Const(value) => return Code::Const(*value),
-        Node::Test(test) => return compile_test(test, strict),
+        Node::Test(test) => return compile_test(test, strict, shared),
         Node::All(parts) => (parts, true),
         Node::Any(parts) => (parts, false),
     };
-    let mut codes: Vec<Code> = parts.iter().map(|part| compile(part, strict)).collect();
+    let merged = merge::parts(parts, all, strict);
+    let mut codes: Vec<Code> = merged.iter().map(|part| compile(part, strict, shared)).collect();
     codes.sort_by_key(cost);
     if all { Code::All(codes.into_boxed_slice()) } else { Code::Any(codes.into_boxed_slice()) }
 }
 
-fn compile_test(test: &Test, strict: bool) -> Code {
+fn compile_test(test: &Test, strict: bool, shared: &Shared) -> Code {
     let quantifier = Quantifier { every: test.op == Op::In, both: test.op == Op::Ne };
     let kind = match (&test.left, &test.right) {
         (left, Right::None) => Kind::Exists(left.clone()),
@@ -98,7 +111,9 @@ fn compile_test(test: &Test, strict: bool) -> Code {
             }
         }
     };
-    Code::Test(Box::new(Check { negated: test.negated, kind }))
+    // The event type is one bit test; remembering it would cost more.
+    let slot = if matches!(kind, Kind::Event(_)) { None } else { shared.slot(test) };
+    Code::Test(Box::new(Check { negated: test.negated, slot, kind }))
 }
 
 /// The event types whose name satisfies a comparison.
@@ -146,13 +161,13 @@ fn field_cost(field: &FieldUse) -> u32 {
     }
 }
 
-fn run<S: FieldSource>(code: &Code, event: Option<EventId>, source: &S) -> Truth {
+fn run<S: FieldSource>(code: &Code, event: Option<EventId>, source: &S, memo: &mut Memo) -> Truth {
     match code {
         Code::Const(value) => (*value).into(),
         Code::All(parts) => {
             let mut result = Truth::True;
             for part in parts {
-                result = result.and(run(part, event, source));
+                result = result.and(run(part, event, source, memo));
                 if result == Truth::False {
                     break;
                 }
@@ -162,7 +177,7 @@ fn run<S: FieldSource>(code: &Code, event: Option<EventId>, source: &S) -> Truth
         Code::Any(parts) => {
             let mut result = Truth::False;
             for part in parts {
-                result = result.or(run(part, event, source));
+                result = result.or(run(part, event, source, memo));
                 if result == Truth::True {
                     break;
                 }
@@ -170,7 +185,15 @@ fn run<S: FieldSource>(code: &Code, event: Option<EventId>, source: &S) -> Truth
             result
         }
         Code::Test(check) => {
-            let truth = test(&check.kind, event, source);
+            let truth = if let Some(truth) = check.slot.and_then(|slot| memo.get(slot)) {
+                truth
+            } else {
+                let truth = test(&check.kind, event, source);
+                if let Some(slot) = check.slot {
+                    memo.set(slot, truth);
+                }
+                truth
+            };
             if check.negated { !truth } else { truth }
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     catalog::{EVENTS, EventId},
     event_set::EventSet,
     output::OutputFormat,
-    program::Program,
+    program::{Memo, Program, Shared},
     source::Span,
     typed::Node,
     value::{FieldSource, Truth},
@@ -101,7 +101,8 @@ impl RuleSet {
     /// Compiles rules given in definition order.
     pub(crate) fn new(rules: Vec<Rule>, matching: Matching, strict: bool) -> Self {
         let (rules, disabled): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| rule.enabled);
-        let programs = rules.iter().map(|rule| Program::new(&rule.condition, strict)).collect();
+        let shared = Shared::new(rules.iter().map(|rule| &rule.condition), strict);
+        let programs = rules.iter().map(|rule| Program::new(&rule.condition, strict, &shared)).collect();
         let events = rules.iter().fold(EventSet::EMPTY, |all, rule| all.union(&rule.events));
         let by_event = (0..EVENTS.len() as u16)
             .map(|event| {
@@ -134,13 +135,14 @@ impl RuleSet {
 
     /// Evaluates the rules of an event type and calls `on_match` with those that are true: the first or all.
     pub fn evaluate<S: FieldSource>(&self, event: EventId, source: &S, mut on_match: impl FnMut(&Rule)) {
+        let mut memo = Memo::default();
         for &index in self.tried(event) {
             let (Some(rule), Some(program)) =
                 (self.rules.get(index as usize), self.programs.get(index as usize))
             else {
                 continue;
             };
-            if program.evaluate(Some(event), source) == Truth::True {
+            if program.evaluate(Some(event), source, &mut memo) == Truth::True {
                 on_match(rule);
                 if self.matching == Matching::First {
                     return;
@@ -156,7 +158,7 @@ impl RuleSet {
             .binary_search_by_key(&rule, |candidate| candidate.id)
             .ok()
             .and_then(|index| self.programs.get(index));
-        program.map_or(Truth::False, |program| program.evaluate(None, source))
+        program.map_or(Truth::False, |program| program.evaluate(None, source, &mut Memo::default()))
     }
 
     fn tried(&self, event: EventId) -> &[u32] {

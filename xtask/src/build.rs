@@ -1,5 +1,6 @@
 //! `cargo xtask build`: the product's binaries with the kernel programs inside.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -16,6 +17,12 @@ pub(crate) struct Options {
     /// Optimise; the binaries land in `target/release`
     #[arg(long)]
     pub(crate) release: bool,
+}
+
+/// Builds the product in release mode and returns the agent's binary.
+pub(crate) fn agent() -> Result<PathBuf> {
+    run(&Options { release: true })?;
+    Ok(PathBuf::from(workspace::metadata()?.target_directory.join("release/rampart")))
 }
 
 /// Builds every product crate that has a binary and says where the binaries are.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{build, ci, fuzz, lint, test, tidy, toolchain};
+use crate::{bench, build, ci, demo, fuzz, lint, test, tidy, toolchain, workload};
 
 /// Build, test, demo and bench commands of the Rampart workspace.
 #[derive(Debug, Parser)]
@@ -35,8 +35,19 @@ enum Task {
     Test(test::Options),
     /// Run lint, tidy and test, and name everything that failed at the end
     Ci,
+    /// Run a scripted intrusion against a running agent and show what it says about each step
+    ///
+    /// Needs root. Ends with a table of steps and alerts, and with 0 only when enough alerts had the right facts.
+    Demo(demo::Options),
+    /// Measure what the agent costs, against this machine without it
+    ///
+    /// Needs root. Variants are interleaved; medians are shown with their extremes.
+    Bench(bench::Options),
     /// Run a fuzz target, building it first
     Fuzz(fuzz::Options),
+    /// Programs that the demo and the benches run
+    #[command(subcommand, hide = true)]
+    Workload(workload::Workload),
 }
 
 /// Parses the command line and runs the command.
@@ -49,6 +60,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),
         Task::Ci => Ok(ci::run()),
+        Task::Bench(options) => bench::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Workload(workload) => workload::run(&workload).map(|()| true),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| true),
     }?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,7 +14,7 @@ use crate::{console, process, toolchain, workspace};
 /// Folders that may hold a fuzz crate.
 const CRATES: [&str; 2] = ["agent/fuzz", "rules/fuzz"];
 /// Pinned, so that two machines fuzz alike.
-const CARGO_FUZZ: &str = "0.13.1";
+const CARGO_FUZZ: &str = "0.13.2";
 
 /// What to fuzz and for how long.
 #[derive(Args, Debug)]

@@ -1,34 +1,25 @@
-//! Ctrl-C and termination, turned into something the waiting loops can ask about.
-//!
-//! Both signals stay blocked in this process, so that nothing a command started is left behind; children start
-//! with them unblocked and react by themselves.
+//! Ctrl-C and termination, turned into something the waiting loops can ask about, so that nothing a command
+//! started is left behind.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
-static QUEUE: OnceLock<SignalFd> = OnceLock::new();
-static SEEN: AtomicBool = AtomicBool::new(false);
+static SEEN: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Takes the signals over; called before any thread starts, since the mask is inherited.
+/// Takes the signals over. Children are not affected: a program starts with the default reactions.
 pub(crate) fn install() -> Result<()> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    signals.thread_block().context("cannot block signals")?;
-    let queue = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .context("cannot receive signals")?;
-    if QUEUE.set(queue).is_err() {
-        bail!("signals are already taken over");
+    let seen = SEEN.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM] {
+        flag::register(signal, Arc::clone(seen)).context("cannot take over a signal")?;
     }
     Ok(())
 }
 
 /// Whether the user asked to stop; stays true once it was.
 pub(crate) fn pending() -> bool {
-    if let Some(Ok(Some(_))) = QUEUE.get().map(SignalFd::read_signal) {
-        SEEN.store(true, Ordering::Relaxed);
-    }
-    SEEN.load(Ordering::Relaxed)
+    SEEN.get().is_some_and(|seen| seen.load(Ordering::Relaxed))
 }

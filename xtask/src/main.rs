@@ -7,10 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
+mod bench;
 mod build;
 mod ci;
 mod cli;
 mod console;
+mod demo;
 mod fuzz;
 mod interrupt;
 mod lint;
@@ -18,6 +21,7 @@ mod process;
 mod test;
 mod tidy;
 mod toolchain;
+mod workload;
 mod workspace;
 
 use std::process::ExitCode;

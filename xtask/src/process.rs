@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::interrupt;
@@ -48,9 +48,22 @@ pub(crate) fn describe(command: &Command) -> String {
 }
 
 /// Runs a command with the terminal's own streams; a non-zero end is an error.
+///
+/// It stays in this process group, so Ctrl-C reaches it too; a request to stop that came only here is passed on.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let text = describe(command);
-    let status = command.status().with_context(|| format!("cannot run `{text}`"))?;
+    let mut child = command.spawn().with_context(|| format!("cannot run `{text}`"))?;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a child process")? {
+            break status;
+        }
+        if interrupt::pending() {
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+            child.wait().context("cannot wait for a stopped child process")?;
+            bail!("interrupted");
+        }
+        thread::sleep(POLL);
+    };
     if !status.success() {
         bail!("`{text}` ended with {status}");
     }
@@ -76,6 +89,8 @@ pub(crate) fn bounded(command: &mut Command, limit: Duration) -> Result<Finished
     let stdout = child.stdout.take().map(reader);
     let stderr = child.stderr.take().map(reader);
     let status = wait(&mut child, limit)?;
+    // What it left running would hold the pipes open.
+    let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
     let text_of = |handle: Option<thread::JoinHandle<Vec<u8>>>| {
         let bytes = handle.and_then(|handle| handle.join().ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

@@ -4,6 +4,7 @@
 //! of the `tests` crate, which need root and run one at a time. A test that cannot run here prints
 //! `SKIP: <test>: <reason>` and counts as skipped, not as passed.
 
+mod built;
 mod group;
 mod libtest;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 
+use self::built::Built;
 use self::group::Group;
 use crate::{console, toolchain};
 
@@ -43,11 +45,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if groups.is_empty() {
         bail!("no test group's name contains `{}`", options.filter.as_deref().unwrap_or_default());
     }
+    let built = if groups.iter().any(Group::needs_build) { Built::compile()? } else { Built::default() };
     let mut total = Outcome::default();
     for group in groups {
         console::begin(format!("group {} … ", group.name()));
         let started = Instant::now();
-        let outcome = group.run();
+        let outcome = group.run(&built);
         console::say(outcome.line(started.elapsed()));
         for skip in &outcome.skipped {
             console::say(format!("  skipped {skip}"));
@@ -55,9 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         if !outcome.complaints.is_empty() {
             console::say(outcome.complaints.trim_end());
         }
-        total.passed += outcome.passed;
-        total.failed += outcome.failed;
-        total.skipped.extend(outcome.skipped);
+        total.add(outcome);
     }
     console::say(format!(
         "{} passed, {} failed, {} skipped",
@@ -72,6 +73,16 @@ impl Outcome {
     fn line(&self, took: Duration) -> String {
         let Self { passed, failed, skipped, .. } = self;
         format!("{passed} passed, {failed} failed, {} skipped ({:.1} s)", skipped.len(), took.as_secs_f64())
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+        if !other.complaints.is_empty() {
+            self.complaints.push_str(other.complaints.trim_end());
+            self.complaints.push('\n');
+        }
     }
 
     /// A group that did not get as far as its tests.

@@ -40,6 +40,14 @@ pub(crate) fn metadata() -> Result<Metadata> {
         .context("cannot read the workspace's metadata")
 }
 
+/// Falco's own rule file, when the reference data lies beside the workspace.
+///
+/// `RAMPART_SHARED` names another place for that data.
+pub(crate) fn upstream_rules() -> Option<PathBuf> {
+    let shared = env::var_os("RAMPART_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    shared.join("falco/rules/falco_rules.yaml").canonicalize().ok()
+}
+
 /// A program of that name in `PATH`.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

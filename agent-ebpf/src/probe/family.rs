@@ -95,16 +95,18 @@ impl Step {
         if self.plan.fd == 0 {
             return;
         }
-        if self.plan.fd == SLOT_CWD {
-            path::put(self.record, AttrTag::Cwd, path::cwd(self.task), path::root(self.task));
-            return;
-        }
         let fd = if self.plan.fd == SLOT_RETURN {
             self.ret
         } else {
             i64::from(self.record.arg(self.plan.fd) as i32)
         };
         file::put(self.record, self.task, file::of(self.task, fd));
+    }
+
+    /// The working directory after the call.
+    #[inline(always)]
+    fn working_directory(&self) {
+        path::put(self.record, AttrTag::Cwd, path::cwd(self.task), path::root(self.task));
     }
 
     /// The peer address that the program gave.
@@ -156,8 +158,12 @@ fn family_open(ctx: BtfTracePointContext) -> i32 {
 fn family_path(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Path) {
         step.path(step.plan.path, step.plan.dir, AttrTag::UserPath, AttrTag::BaseDir);
-        step.path(step.plan.path2, step.plan.dir2, AttrTag::UserPath2, AttrTag::BaseDir2);
-        step.descriptor();
+        if step.plan.fd == SLOT_CWD {
+            // One or the other: each walk in a row multiplies the verifier's work.
+            step.working_directory();
+        } else {
+            step.path(step.plan.path2, step.plan.dir2, AttrTag::UserPath2, AttrTag::BaseDir2);
+        }
         step.finish();
     }
     0
@@ -174,11 +180,15 @@ fn family_net(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Calls on an existing descriptor.
+/// Calls on an existing descriptor, and fchdir: the directory it leads to.
 #[btf_tracepoint(function = "sys_exit")]
 fn family_fd(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Fd) {
-        step.descriptor();
+        if step.plan.fd == SLOT_CWD {
+            step.working_directory();
+        } else {
+            step.descriptor();
+        }
         step.finish();
     }
     0

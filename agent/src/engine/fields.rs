@@ -86,6 +86,7 @@ pub struct Facts<'e> {
     process: Option<&'e Process>,
     paths: [OnceCell<Option<&'e [u8]>>; 2],
     real: OnceCell<Option<&'e [u8]>>,
+    open_bits: OnceCell<u32>,
     fd: OnceCell<Option<Fd<'e>>>,
 }
 
@@ -100,6 +101,7 @@ impl<'e> Facts<'e> {
             process: context.state.process(event.process()),
             paths: [const { OnceCell::new() }; 2],
             real: OnceCell::new(),
+            open_bits: OnceCell::new(),
             fd: OnceCell::new(),
         }
     }

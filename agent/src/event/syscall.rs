@@ -283,14 +283,6 @@ pub fn by_event(event: EventId) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.event == event)
 }
 
-/// The native system calls to ask the kernel side for, with their families: those of `events` and those the state
-/// needs.
-pub fn wanted(events: &EventSet) -> impl Iterator<Item = (u32, Family)> {
-    ROWS.iter()
-        .filter(|row| row.state || events.contains(row.event))
-        .filter_map(|row| Some((row.number?, row.family)))
-}
-
 /// Event types of `events` that the agent cannot deliver: rules that name only these never match.
 pub fn undeliverable(events: &EventSet) -> impl Iterator<Item = EventId> + '_ {
     events.iter().filter(|event| by_event(*event).is_none())
@@ -308,7 +300,7 @@ mod tests {
         event_set::EventSet,
     };
 
-    use super::{ROWS, Source, SyscallTable, by_event, undeliverable, wanted};
+    use super::{ROWS, Source, SyscallTable, by_event, undeliverable};
     use crate::event::{EventKind, build::RecordBuilder, decode};
 
     #[test]
@@ -344,13 +336,8 @@ mod tests {
     }
 
     #[test]
-    fn the_wanted_calls_are_those_of_the_rules_and_of_the_state() {
+    fn events_without_a_row_cannot_be_delivered() {
         let events: EventSet = [ev::OPENAT, ev::REBOOT, ev::EXECVE].into_iter().collect();
-        let calls: Vec<(u32, Family)> = wanted(&events).collect();
-        assert!(calls.contains(&(libc::SYS_openat as u32, Family::Open)));
-        assert!(calls.contains(&(libc::SYS_execve as u32, Family::Exec)));
-        assert!(calls.contains(&(libc::SYS_chdir as u32, Family::Path)));
-        assert!(!calls.iter().any(|(number, _)| *number == libc::SYS_ptrace as u32));
         assert_eq!(undeliverable(&events).collect::<Vec<_>>(), [ev::REBOOT]);
     }
 

@@ -4,6 +4,8 @@
 //! give an error, never a panic, an endless loop or an allocation larger than the input.
 //! Format: Documentation/bpf/btf.rst of the kernel.
 
+use std::collections::HashMap;
+
 use thiserror::Error;
 
 /// First two bytes, in machine order.
@@ -75,13 +77,14 @@ pub struct Btf<'a> {
     strings: &'a [u8],
     /// Offset of each type in `types`; the first is id `first_id`.
     offsets: Vec<u32>,
+    /// Ids of the named types that can be asked for, by name.
+    names: HashMap<&'a [u8], Vec<u32>>,
     first_id: u32,
     first_string: u32,
 }
 
 #[derive(Clone, Copy)]
 struct Type<'a> {
-    name: u32,
     kind: u32,
     kind_flag: bool,
     vlen: u32,
@@ -141,6 +144,11 @@ impl<'a> Btf<'a> {
         Err(BtfError::NoMember { ty: name.to_owned(), member: value.to_owned() })
     }
 
+    /// Whether there is a typedef of that name.
+    pub fn has_typedef(&self, name: &str) -> bool {
+        self.find(name, &[KIND_TYPEDEF]).is_ok()
+    }
+
     /// Number of types, the base's included.
     pub fn type_count(&self) -> u32 {
         self.first_id + self.offsets.len() as u32
@@ -165,6 +173,7 @@ impl<'a> Btf<'a> {
             types,
             strings,
             offsets: Vec::new(),
+            names: HashMap::new(),
             // Type 0 is `void` and is not stored.
             first_id: base.map_or(1, Btf::type_count),
             first_string: base.map_or(0, |base| base.first_string + base.strings.len() as u32),
@@ -182,6 +191,10 @@ impl<'a> Btf<'a> {
             let len = 12 + extra_bytes(info).ok_or(BtfError::Kind { id, kind: kind_of(info) })?;
             let end = offset.checked_add(len).filter(|end| *end <= self.types.len()).ok_or(truncated)?;
             self.offsets.push(offset as u32);
+            if matches!(kind_of(info), KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_ENUM64 | KIND_TYPEDEF) {
+                let name = self.string(word(self.types, offset).unwrap_or(0));
+                self.names.entry(name).or_default().push(id);
+            }
             offset = end;
         }
         Ok(())
@@ -195,7 +208,6 @@ impl<'a> Btf<'a> {
         let info = word(self.types, offset + 4)?;
         let extra = self.types.get(offset + 12..offset + 12 + extra_bytes(info)?)?;
         Some(Type {
-            name: word(self.types, offset)?,
             kind: kind_of(info),
             kind_flag: info >> 31 == 1,
             vlen: info & 0xffff,
@@ -207,9 +219,9 @@ impl<'a> Btf<'a> {
     /// A structure or enumeration by its exact name; a full definition, since forward declarations are another
     /// kind.
     fn find(&self, name: &str, kinds: &[u32]) -> Result<(u32, Type<'a>), BtfError> {
-        let own = (self.first_id..self.type_count()).find_map(|id| {
-            let ty = self.get(id)?;
-            (kinds.contains(&ty.kind) && self.string(ty.name) == name.as_bytes()).then_some((id, ty))
+        let own = self.names.get(name.as_bytes()).into_iter().flatten().find_map(|id| {
+            let ty = self.get(*id)?;
+            kinds.contains(&ty.kind).then_some((*id, ty))
         });
         match (own, self.base) {
             (Some(found), _) => Ok(found),

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use aya::{maps::MapType, programs::ProgramType, sys};
+use aya::{maps::MapType, sys};
 
-use super::{BTF_PATH, btf::Btf, layout};
+use super::{ATTACHED, BTF_PATH, btf::Btf, layout};
 
 /// One checked condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// All conditions, in the order a person would fix them.
 pub fn probe() -> Vec<Check> {
     let mut checks = capabilities();
-    checks.extend([btf(), ring_buffer(), tracing(), lockdown()]);
+    checks.extend([btf(), ring_buffer(), lockdown()]);
     checks
 }
 
@@ -77,44 +77,35 @@ fn check_capabilities(effective: u64) -> Vec<Check> {
 fn btf() -> Check {
     let name = "kernel type information (BTF)";
     let fix = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (5.10 or newer)".to_owned();
-    let bytes = match fs::read(BTF_PATH) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return Check { name, ok: false, required: true, detail: format!("{BTF_PATH}: {error}"), fix };
-        }
-    };
-    let found = match Btf::parse(&bytes) {
-        Ok(btf) => layout::resolve(&btf)
-            .map(|_| format!("{} types, all members found", btf.type_count()))
-            .map_err(|faults| format!("missing {}", super::list(&faults))),
-        Err(error) => Err(error.to_string()),
-    };
-    match found {
+    match describe_btf() {
         Ok(detail) => Check { name, ok: true, required: true, detail, fix: String::new() },
         Err(detail) => Check { name, ok: false, required: true, detail, fix },
     }
 }
 
+/// What the type information has, or lacks, of what the programs need.
+fn describe_btf() -> Result<String, String> {
+    let bytes = fs::read(BTF_PATH).map_err(|error| format!("{BTF_PATH}: {error}"))?;
+    let btf = Btf::parse(&bytes).map_err(|error| error.to_string())?;
+    layout::resolve(&btf).map_err(|faults| format!("missing {}", super::list(&faults)))?;
+    for (_, tracepoint) in ATTACHED {
+        // The type that the kernel emits for each tracepoint a program can attach to.
+        if !btf.has_typedef(&format!("btf_trace_{tracepoint}")) {
+            return Err(format!("missing tracepoint `{tracepoint}`"));
+        }
+    }
+    Ok(format!("{} types; all members and tracepoints found", btf.type_count()))
+}
+
 fn ring_buffer() -> Check {
-    supported("BPF ring buffer", sys::is_map_supported(MapType::RingBuf).map_err(|error| error.to_string()))
-}
-
-fn tracing() -> Check {
-    supported(
-        "BTF tracepoints",
-        sys::is_program_supported(ProgramType::Tracing).map_err(|error| error.to_string()),
-    )
-}
-
-fn supported(name: &'static str, probed: Result<bool, String>) -> Check {
-    let (ok, detail) = match probed {
+    let (ok, detail) = match sys::is_map_supported(MapType::RingBuf) {
         Ok(true) => (true, "supported".to_owned()),
         Ok(false) => (false, "not supported by this kernel".to_owned()),
         // A refused probe proves nothing: probes try hooks that the agent does not use. The load will tell.
         Err(error) => (true, format!("not known, the probe failed: {error}")),
     };
     let fix = if ok { String::new() } else { "use kernel 5.10 or newer, and run as root".to_owned() };
-    Check { name, ok, required: true, detail, fix }
+    Check { name: "BPF ring buffer", ok, required: true, detail, fix }
 }
 
 fn lockdown() -> Check {

@@ -157,7 +157,7 @@ fn directory_changes_are_followed() {
     assert_eq!(&*state.process(id(10)).expect("there").cwd, b"/srv");
     feed(&mut state, &chdir(0, "../dev/shm/"));
     assert_eq!(&*state.process(id(10)).expect("there").cwd, b"/dev/shm");
-    let mut fchdir = syscall(10, 1, "sh").path(AttrTag::RealPath, "/var/tmp");
+    let mut fchdir = syscall(10, 1, "sh").path(AttrTag::Cwd, "/var/tmp");
     fchdir.header.syscall = libc::SYS_fchdir as u32;
     fchdir.header.ret = 0;
     feed(&mut state, &fchdir);

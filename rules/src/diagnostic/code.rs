@@ -19,6 +19,8 @@ pub struct CodeInfo {
     pub falco: Option<&'static str>,
     /// One line about it.
     pub title: &'static str,
+    /// What it means and what to do about it, with an example; Markdown.
+    pub explanation: &'static str,
 }
 
 impl Code {
@@ -40,8 +42,13 @@ impl fmt::Display for Code {
 }
 
 /// For a [`Code`] made by hand that is not in the table.
-static UNLISTED: CodeInfo =
-    CodeInfo { code: Code("RMP0000"), severity: Severity::Error, falco: None, title: "unlisted finding" };
+static UNLISTED: CodeInfo = CodeInfo {
+    code: Code("RMP0000"),
+    severity: Severity::Error,
+    falco: None,
+    title: "unlisted finding",
+    explanation: "",
+};
 
 /// Expands the rows to constants and to [`CODES`].
 macro_rules! codes {
@@ -54,6 +61,7 @@ macro_rules! codes {
             severity: Severity::$severity,
             falco: $falco,
             title: $title,
+            explanation: include_str!(concat!("../../codes/", $code, ".md")),
         }),*];
     };
 }
@@ -113,6 +121,7 @@ codes! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{LoadOptions, Source, load};
 
     #[test]
     fn codes_ascend_and_are_well_formed() {
@@ -125,5 +134,32 @@ mod tests {
         }
         assert_eq!(Code::find("rmp0100"), Some(SYNTAX));
         assert_eq!(Code::find("RMP9999"), None);
+    }
+
+    /// The fenced block of an explanation with this word behind `yaml`.
+    fn block<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+        let start = text.split_once(&format!("```yaml {word}\n"))?.1;
+        start.split_once("```").map(|(block, _)| block)
+    }
+
+    #[test]
+    fn explanations_show_what_they_explain() {
+        for info in CODES {
+            let head = format!("# {}: {}\n\n", info.code, info.title);
+            assert!(info.explanation.starts_with(&head), "{}", info.code);
+            let found = |text: &str| {
+                let source = Source { name: "example".to_owned(), text: text.into() };
+                let loaded = load(&[source], &LoadOptions::default());
+                loaded.diagnostics.iter().any(|finding| finding.code == info.code)
+            };
+            match block(info.explanation, "finding") {
+                Some(example) => assert!(found(example), "{}: the example does not show it", info.code),
+                // The only one that YAML in Markdown cannot show.
+                None => assert_eq!(info.code, NOT_UTF8),
+            }
+            if let Some(example) = block(info.explanation, "clean") {
+                assert!(!found(example), "{}: the corrected example still has it", info.code);
+            }
+        }
     }
 }

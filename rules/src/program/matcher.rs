@@ -13,7 +13,7 @@ use rustc_hash::FxBuildHasher;
 use crate::{
     catalog::ids,
     condition::ast::{Modifier, Op},
-    pattern::{self, Glob, PathPrefixes},
+    pattern::{self, Glob, PathPrefixes, Prefixes},
     typed::{Const, FieldUse, Source},
     value::Value,
 };
@@ -35,6 +35,10 @@ pub(super) enum Matcher {
     Contains(Box<Finder<'static>>),
     ContainsIgnoreCase(Box<[u8]>),
     Starts(Box<[u8]>),
+    /// Begins with one of several.
+    Prefixes(Prefixes),
+    /// Ends with one of several, which are stored reversed.
+    Suffixes(Prefixes),
     Ends(Box<[u8]>),
     Glob(Glob),
     Regex(Box<Regex>),
@@ -67,6 +71,15 @@ pub(super) fn build(
         // An empty list satisfies no modifier, not even `allof`.
         if values.is_empty() {
             return Matcher::Never;
+        }
+        if modifier == Modifier::AnyOf && values.iter().all(|value| bytes(value).is_some()) {
+            let texts = values.iter().filter_map(bytes);
+            match op {
+                Op::Eq => return self::texts(texts),
+                Op::StartsWith => return Matcher::Prefixes(Prefixes::new(texts, false)),
+                Op::EndsWith => return Matcher::Suffixes(Prefixes::new(texts, true)),
+                _ => {}
+            }
         }
         return Matcher::Count(modifier, values.iter().map(|value| one(op, value)).collect());
     }
@@ -210,7 +223,7 @@ impl Matcher {
             Self::Never | Self::Bool(_) | Self::Number(..) => 0,
             Self::Address(_) | Self::Equal(_) | Self::Order(..) | Self::Starts(_) | Self::Ends(_) => 1,
             Self::Numbers(_) | Self::Addresses(_) | Self::FewTexts(_) => 2,
-            Self::ManyTexts(_) | Self::Networks(_) => 3,
+            Self::ManyTexts(_) | Self::Networks(_) | Self::Prefixes(_) | Self::Suffixes(_) => 3,
             Self::Paths(_) => 6,
             Self::Contains(_) => 8,
             Self::ContainsIgnoreCase(_) | Self::Glob(_) => 10,
@@ -232,6 +245,8 @@ impl Matcher {
             Self::ContainsIgnoreCase(lower) => pattern::contains_ignore_case(text, lower),
             Self::Starts(prefix) => text.starts_with(prefix),
             Self::Ends(suffix) => text.ends_with(suffix),
+            Self::Prefixes(prefixes) => prefixes.begins(text),
+            Self::Suffixes(suffixes) => suffixes.ends(text),
             Self::Glob(glob) => glob.matches(text),
             Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(text)),
             Self::Paths(paths) => paths.matches(text),

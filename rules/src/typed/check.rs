@@ -10,6 +10,9 @@ use crate::{
     typed::{Const, FieldUse, Node, Right, Source, Test, Type, field, literal, suspicious, transform},
 };
 
+/// Findings about one condition behind which the rest of it is not looked at.
+const FINDING_LIMIT: usize = 100;
+
 /// What conditions are checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct Environment {
@@ -78,6 +81,7 @@ impl Checker {
                 Some(Node::All(inner)) if all => typed.extend(inner),
                 Some(Node::Any(inner)) if !all => typed.extend(inner),
                 Some(node) => typed.push(node),
+                None if self.diagnostics.len() >= FINDING_LIMIT => return None,
                 None => complete = false,
             }
         }

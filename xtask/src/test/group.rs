@@ -4,8 +4,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use cargo_metadata::Target;
 use nix::unistd::geteuid;
 
+use super::built::Built;
 use super::{Outcome, libtest};
 use crate::lint::EBPF_PACKAGE;
 use crate::{process, tidy, workspace};
@@ -14,17 +16,17 @@ use crate::{process, tidy, workspace};
 const KERNEL_PACKAGE: &str = "rampart-tests";
 /// Its own test repeats the tidy group.
 const TIDY_TEST: &str = "tidy::tests::the_workspace_is_tidy";
-/// No group may hang: this holds building it for the first time on a slow machine, and running it.
-const LIMIT: Duration = Duration::from_mins(45);
+/// No test program may hang; the longest ones run property tests without optimisation.
+const LIMIT: Duration = Duration::from_mins(20);
 
 /// Tests that are run and counted together.
 pub(super) enum Group {
+    /// House style, each rule counted as one test.
+    Tidy,
     /// Unit, property and integration tests of a host crate.
     Crate(String),
     /// Examples in the documentation of the library crates.
     Doc(Vec<String>),
-    /// House style, each rule counted as one test.
-    Tidy,
     /// Tests that load programs into this kernel.
     Kernel,
 }
@@ -40,7 +42,7 @@ pub(super) fn all() -> Result<Vec<Group>> {
             continue;
         }
         groups.push(Group::Crate(name.to_owned()));
-        if package.targets.iter().any(cargo_metadata::Target::is_lib) {
+        if package.targets.iter().any(Target::is_lib) {
             libraries.push(name.to_owned());
         }
     }
@@ -52,59 +54,72 @@ pub(super) fn all() -> Result<Vec<Group>> {
 impl Group {
     pub(super) fn name(&self) -> String {
         match self {
+            Self::Tidy => "tidy".to_owned(),
             Self::Crate(name) => name.clone(),
             Self::Doc(_) => "doc".to_owned(),
-            Self::Tidy => "tidy".to_owned(),
             Self::Kernel => "kernel".to_owned(),
         }
     }
 
+    /// Whether it runs compiled test programs.
+    pub(super) fn needs_build(&self) -> bool {
+        matches!(self, Self::Crate(_) | Self::Kernel)
+    }
+
     /// Runs the group; whatever goes wrong is part of the outcome.
-    pub(super) fn run(&self) -> Outcome {
+    pub(super) fn run(&self, built: &Built) -> Outcome {
         match self {
-            Self::Crate(name) => {
-                harness(&["test", "--no-fail-fast", "--tests", "--package", name], &["--skip", TIDY_TEST])
-            }
-            Self::Doc(packages) => {
-                let mut arguments = vec!["test", "--no-fail-fast", "--doc"];
-                for package in packages {
-                    arguments.extend(["--package", package]);
-                }
-                harness(&arguments, &[])
-            }
             Self::Tidy => house_style(),
-            Self::Kernel => kernel(),
+            Self::Crate(name) => programs(built, name, &["--skip", TIDY_TEST]),
+            Self::Doc(packages) => documentation(packages),
+            Self::Kernel if geteuid().is_root() => programs(built, KERNEL_PACKAGE, &["--test-threads=1"]),
+            Self::Kernel => unprivileged(built),
         }
     }
 }
 
-/// Runs cargo's test harness and reads what it prints.
-fn harness(arguments: &[&str], test_arguments: &[&str]) -> Outcome {
-    let mut command = cargo_test(arguments);
-    command.args(["--", "--show-output"]).args(test_arguments);
-    match process::bounded(&mut command, LIMIT) {
-        Err(error) => Outcome::broken(format!("{error:#}")),
-        Ok(finished) => {
-            let mut outcome = libtest::read(&finished.stdout);
-            if finished.status.is_none() {
-                outcome.failed += 1;
-                outcome.complaints = format!("stopped after {} s\n{}", LIMIT.as_secs(), finished.stdout);
-            } else if !finished.success() && outcome.failed == 0 {
-                // It did not compile, or a test took its whole process down.
-                outcome.failed = 1;
-                outcome.complaints = format!("{}\n{}", finished.stdout.trim(), finished.stderr.trim());
-            } else if finished.success() {
-                outcome.complaints.clear();
-            }
-            outcome
-        }
+/// Runs every test program of a package.
+fn programs(built: &Built, package: &str, arguments: &[&str]) -> Outcome {
+    let mut outcome = Outcome::default();
+    for name in built.missing(package) {
+        outcome.add(Outcome::broken(format!("`{name}` did not compile, see above")));
     }
+    for program in built.programs(package) {
+        let mut command = program.command();
+        command.arg("--show-output").args(arguments);
+        outcome.add(harness(&mut command));
+    }
+    outcome
 }
 
-fn cargo_test(arguments: &[&str]) -> Command {
+fn documentation(packages: &[String]) -> Outcome {
     let mut command = workspace::cargo();
-    command.args(arguments).arg("--quiet").env("RUST_BACKTRACE", "0");
-    command
+    command.args(["test", "--no-fail-fast", "--quiet", "--doc"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    command.args(["--", "--show-output"]);
+    harness(&mut command)
+}
+
+/// Runs a test harness and reads what it prints.
+fn harness(command: &mut Command) -> Outcome {
+    let finished = match process::bounded(command, LIMIT) {
+        Ok(finished) => finished,
+        Err(error) => return Outcome::broken(format!("{error:#}")),
+    };
+    let mut outcome = libtest::read(&finished.stdout);
+    if finished.status.is_none() {
+        outcome.failed += 1;
+        outcome.complaints = format!("stopped after {} s\n{}", LIMIT.as_secs(), finished.stdout);
+    } else if finished.success() {
+        outcome.complaints.clear();
+    } else if outcome.failed == 0 {
+        // A test took its whole process down, or its example did not compile.
+        outcome.failed = 1;
+        outcome.complaints = format!("{}\n{}", finished.stdout.trim(), finished.stderr.trim());
+    }
+    outcome
 }
 
 fn house_style() -> Outcome {
@@ -122,22 +137,18 @@ fn house_style() -> Outcome {
     }
 }
 
-fn kernel() -> Outcome {
-    let package = ["test", "--no-fail-fast", "--tests", "--package", KERNEL_PACKAGE];
-    if geteuid().is_root() {
-        return harness(&package, &["--test-threads=1"]);
-    }
-    let mut command = cargo_test(&package);
-    command.args(["--", "--list"]);
-    match process::bounded(&mut command, LIMIT) {
-        Ok(finished) if finished.success() => {
-            let reason = |test| format!("{test}: loading kernel programs needs root");
-            Outcome {
-                skipped: libtest::listed(&finished.stdout).into_iter().map(reason).collect(),
-                ..Outcome::default()
+/// Counts the kernel tests as skipped, by name.
+fn unprivileged(built: &Built) -> Outcome {
+    let mut outcome = Outcome::default();
+    for program in built.programs(KERNEL_PACKAGE) {
+        match process::bounded(program.command().arg("--list"), LIMIT) {
+            Ok(finished) if finished.success() => {
+                let reason = |test| format!("{test}: loading kernel programs needs root");
+                outcome.skipped.extend(libtest::listed(&finished.stdout).into_iter().map(reason));
             }
+            Ok(finished) => outcome.add(Outcome::broken(finished.tail())),
+            Err(error) => outcome.add(Outcome::broken(format!("{error:#}"))),
         }
-        Ok(finished) => Outcome::broken(finished.tail()),
-        Err(error) => Outcome::broken(format!("{error:#}")),
     }
+    outcome
 }

@@ -16,12 +16,8 @@ pub(super) struct Tool {
 pub(super) const TOOLS: [Tool; 4] = [
     Tool { program: "cc", package: "gcc", purpose: "linking the workspace" },
     Tool { program: "ip", package: "iproute2", purpose: "network namespaces of the tests and the demo" },
-    Tool {
-        program: "python3",
-        package: "python3-minimal",
-        purpose: "the interpreter in the demo and the tests",
-    },
-    Tool { program: "curl", package: "curl", purpose: "requests in the demo and the tests" },
+    Tool { program: "python3", package: "python3", purpose: "the interpreter in the demo and the tests" },
+    Tool { program: "unshare", package: "util-linux", purpose: "namespaces of the demo's steps" },
 ];
 
 /// Which of them are missing.

@@ -2,20 +2,23 @@
 
 use std::io::Write as _;
 
-use rampart_common::event::{AttrTag, EXEC_WRITABLE, FILE_LOWER_LAYER, FILE_MEMFD, FILE_UPPER_LAYER};
+use rampart_common::event::{AttrTag, EXEC_WRITABLE, FILE_LOWER_LAYER, FILE_MEMFD, FILE_UPPER_LAYER, Family};
 use rampart_rules::{
     catalog::{Param, ParamType},
     value::{FieldArg, Value},
 };
 
-use super::{Facts, evt, fd};
-use crate::event::{
-    EventKind,
-    names::{
-        BitNames, EXEC_FLAGS, MODE_BITS, OPEN_FLAGS, RESOLVE_FLAGS, bits_into, open_flags, ptrace_request,
-        resolve_flags, socket_domain,
+use super::{Facts, evt, fd, process::joined_into};
+use crate::{
+    event::{
+        EventKind,
+        names::{
+            BitNames, EXEC_FLAGS, MODE_BITS, OPEN_FLAGS, RESOLVE_FLAGS, bits_into, open_flags,
+            ptrace_request, resolve_flags, socket_domain,
+        },
+        syscall::{ProcessFact, Source},
     },
-    syscall::{ProcessFact, Source},
+    state::image::strings,
 };
 
 /// A parameter as the kernel gave it.
@@ -178,8 +181,14 @@ fn process<'e>(facts: &Facts<'e>, fact: ProcessFact) -> Option<Parameter<'e>> {
     let id = |value: u32| Some(number(facts, ParamType::Pid, i64::from(value), false));
     let plain = |raw| Some(Parameter { raw, resolved: None });
     match fact {
-        F::Exe => plain(Raw::Bytes(image?.exe()?)),
-        F::Args => plain(Raw::Bytes(image?.args())),
+        F::Exe => match attempted(facts) {
+            Some(argv) => plain(Raw::Bytes(strings(argv).next()?)),
+            None => plain(Raw::Bytes(image?.exe()?)),
+        },
+        F::Args => match attempted(facts) {
+            Some(argv) => plain(Raw::Bytes(facts.text(|out| joined_into(strings(argv).skip(1), out)))),
+            None => plain(Raw::Bytes(image?.args())),
+        },
         F::Env => plain(Raw::Bytes(super::process::environment(facts, image?))),
         F::Comm => plain(Raw::Bytes(facts.text(|out| out.extend_from_slice(facts.event.comm())))),
         F::Cwd => plain(Raw::Bytes(super::process::working_directory(facts)?)),
@@ -210,6 +219,12 @@ fn process<'e>(facts: &Facts<'e>, fact: ProcessFact) -> Option<Parameter<'e>> {
             _ => path(facts, AttrTag::UserPath),
         },
     }
+}
+
+/// The argument vector of an exec that failed: the process still is what it was.
+fn attempted<'e>(facts: &Facts<'e>) -> Option<&'e [u8]> {
+    let failed = facts.event.kind == EventKind::Syscall && facts.row.family == Family::Exec;
+    failed.then(|| facts.event.attr(AttrTag::Argv))?.map(|attr| attr.bytes)
 }
 
 /// Properties of the executable in Falco's numbers. A failed exec ran nothing, so it has none.

@@ -117,12 +117,12 @@ pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> O
 
 /// Falco's open flags of an open event; 0 for every other event, `creat` included.
 pub(super) fn open_bits(facts: &Facts<'_>) -> u32 {
-    match facts.row.event {
+    *facts.open_bits.get_or_init(|| match facts.row.event {
         ev::OPEN => open_flags(argument(facts, 1) as u32),
         ev::OPENAT => open_flags(argument(facts, 2) as u32),
         ev::OPENAT2 => open_flags(how(facts, 0).unwrap_or(0) as u32),
         _ => 0,
-    }
+    })
 }
 
 /// Mode of a call that may make a file; 0 when it does not.

@@ -1,15 +1,16 @@
 //! Class `fd`: the descriptor of the event.
 
+mod kind;
+
 use std::io::Write as _;
 
-use rampart_common::event::{
-    AttrTag, FILE_LOWER_LAYER, FILE_MEMFD, FILE_UPPER_LAYER, Family, FileFacts, SocketFacts,
-};
+use rampart_common::event::{AttrTag, FILE_LOWER_LAYER, FILE_UPPER_LAYER, Family, FileFacts, SocketFacts};
 use rampart_rules::{
     catalog::{CREATES_FD, FieldId, event_ids as ev, ids},
     value::{FieldArg, Value},
 };
 
+use self::kind::{Kind, file_kind, opened_kind, socket_kind, wanted_socket_kind};
 use super::{
     Facts, View, container, evt,
     socket::{Endpoint, Tuple, endpoint, endpoint_into, unix_path},
@@ -29,63 +30,10 @@ pub(super) const UNFILLED: &[FieldId] = &[
     ids::FD_RPROTO,
 ];
 
-/// Magic number of the file system that anonymous inodes live in.
-const ANON_INODE_FS: u32 = 0x0904_1934;
 /// `EINPROGRESS` as a return value: the connect goes on in the background.
 const IN_PROGRESS: i64 = -(libc::EINPROGRESS as i64);
 /// State of a connected socket, for datagram sockets too.
 const ESTABLISHED: u16 = 1;
-
-/// Kind of a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    File,
-    Directory,
-    Ipv4,
-    Ipv6,
-    Unix,
-    Netlink,
-    Pipe,
-    Event,
-    Signal,
-    Epoll,
-    Inotify,
-    Timer,
-    Bpf,
-    UserFault,
-    IoUring,
-    Memfd,
-    PidFd,
-}
-
-impl Kind {
-    /// `fd.type` and `fd.typechar`.
-    fn names(self) -> (&'static [u8], &'static [u8]) {
-        match self {
-            Self::File => (b"file", b"f"),
-            Self::Directory => (b"directory", b"d"),
-            Self::Ipv4 => (b"ipv4", b"4"),
-            Self::Ipv6 => (b"ipv6", b"6"),
-            Self::Unix => (b"unix", b"u"),
-            Self::Netlink => (b"netlink", b"n"),
-            Self::Pipe => (b"pipe", b"p"),
-            Self::Event => (b"event", b"e"),
-            Self::Signal => (b"signalfd", b"s"),
-            Self::Epoll => (b"eventpoll", b"l"),
-            Self::Inotify => (b"inotify", b"i"),
-            Self::Timer => (b"timerfd", b"t"),
-            Self::Bpf => (b"bpf", b"b"),
-            Self::UserFault => (b"userfaultfd", b"u"),
-            Self::IoUring => (b"io_uring", b"r"),
-            Self::Memfd => (b"memfd", b"m"),
-            Self::PidFd => (b"pidfd", b"P"),
-        }
-    }
-
-    fn is_ip(self) -> bool {
-        matches!(self, Self::Ipv4 | Self::Ipv6)
-    }
-}
 
 /// Facts of the descriptor.
 #[derive(Clone, Copy, Debug)]
@@ -274,7 +222,7 @@ fn socket_name<'e>(facts: &Facts<'e>, fd: &Fd<'e>) -> Option<&'e [u8]> {
             let ports = !icmp_protocol(socket.protocol) && i32::from(socket.kind) != libc::SOCK_RAW;
             facts.text(|out| tuple.text_into(ports, out))
         }
-        (None, Some(Kind::Unix)) => facts.text(|out| {
+        (None, Some(Kind::Unix)) if fd.path.is_some() || socket.peer != 0 => facts.text(|out| {
             let _ = write!(out, "{:x}->{:x} ", socket.sock, socket.peer);
             out.extend_from_slice(fd.path.unwrap_or_default());
         }),
@@ -356,65 +304,4 @@ fn container_joined<'e>(facts: &Facts<'e>, text: &[u8]) -> Value<'e> {
         out.push(b':');
         out.extend_from_slice(text);
     }))
-}
-
-fn socket_kind(socket: &SocketFacts, tuple: Option<Tuple>) -> Option<Kind> {
-    match i32::from(socket.family) {
-        libc::AF_INET => Some(Kind::Ipv4),
-        // A socket for both versions that talks to an IPv4 host counts as one of IPv4.
-        libc::AF_INET6 => Some(if tuple.is_none_or(|tuple| tuple.v6()) { Kind::Ipv6 } else { Kind::Ipv4 }),
-        libc::AF_UNIX => Some(Kind::Unix),
-        libc::AF_NETLINK => Some(Kind::Netlink),
-        _ => None,
-    }
-}
-
-/// Kind of a socket the kernel told nothing about, by what the call asked for.
-fn wanted_socket_kind(facts: &Facts<'_>) -> Option<Kind> {
-    let family = match facts.row.event {
-        ev::SOCKET => evt::argument(facts, 0) as u16,
-        _ => u16::from_ne_bytes(*facts.event.attr(AttrTag::SockAddr)?.bytes.first_chunk()?),
-    };
-    socket_kind(&SocketFacts { family, ..SocketFacts::default() }, None)
-}
-
-/// Like Falco, an open makes a file unless a directory was asked for; devices and pipes count as files.
-fn opened_kind(facts: &Facts<'_>, file: Option<FileFacts>) -> Kind {
-    const DIRECTORY: u32 = 1 << 10;
-    match file {
-        Some(file) if file.flags & FILE_MEMFD != 0 => Kind::Memfd,
-        _ if evt::open_bits(facts) & DIRECTORY != 0 && facts.succeeded() => Kind::Directory,
-        _ => Kind::File,
-    }
-}
-
-fn file_kind(facts: &Facts<'_>, file: &FileFacts) -> Option<Kind> {
-    if file.flags & FILE_MEMFD != 0 {
-        return Some(Kind::Memfd);
-    }
-    if file.fs_magic == ANON_INODE_FS {
-        return anonymous_kind(facts.real_path()?);
-    }
-    Some(match file.mode & libc::S_IFMT {
-        libc::S_IFDIR => Kind::Directory,
-        libc::S_IFIFO => Kind::Pipe,
-        _ => Kind::File,
-    })
-}
-
-fn anonymous_kind(name: &[u8]) -> Option<Kind> {
-    let name = name.strip_prefix(b"anon_inode:").unwrap_or(name);
-    let name = name.strip_prefix(b"[").unwrap_or(name);
-    Some(match name.strip_suffix(b"]").unwrap_or(name) {
-        b"eventfd" => Kind::Event,
-        b"signalfd" => Kind::Signal,
-        b"eventpoll" => Kind::Epoll,
-        b"inotify" | b"fanotify" => Kind::Inotify,
-        b"timerfd" => Kind::Timer,
-        b"bpf-map" | b"bpf-prog" | b"bpf_link" | b"btf" => Kind::Bpf,
-        b"userfaultfd" => Kind::UserFault,
-        b"io_uring" => Kind::IoUring,
-        b"pidfd" => Kind::PidFd,
-        _ => return None,
-    })
 }

@@ -145,14 +145,17 @@ pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> O
 
 /// Environment, joined by blanks.
 pub(super) fn environment<'e>(facts: &Facts<'e>, image: &Image) -> &'e [u8] {
-    facts.text(|out| {
-        for (index, entry) in image.env().enumerate() {
-            if index > 0 {
-                out.push(b' ');
-            }
-            out.extend_from_slice(entry);
+    facts.text(|out| joined_into(image.env(), out))
+}
+
+/// Appends texts, joined by blanks.
+pub(super) fn joined_into<'t>(texts: impl Iterator<Item = &'t [u8]>, out: &mut Vec<u8>) {
+    for (index, text) in texts.enumerate() {
+        if index > 0 {
+            out.push(b' ');
         }
-    })
+        out.extend_from_slice(text);
+    }
 }
 
 /// Working directory, always with a final slash; `None` when unknown.

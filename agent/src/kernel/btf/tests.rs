@@ -144,6 +144,7 @@ fn the_running_kernel_has_what_every_kernel_has() {
     assert_eq!(btf.size_of("list_head"), Ok(16));
     assert_eq!(btf.enum_value("pid_type", "PIDTYPE_SID"), Ok(3));
     assert!(btf.offset_of("task_struct", "comm").is_ok());
+    assert!(btf.has_typedef("btf_trace_sys_exit") && !btf.has_typedef("btf_trace_nothing"));
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Macros are trees: each use is replaced by the macro's own tree, its macros replaced in turn.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
 };
 
@@ -21,6 +21,8 @@ const MACRO_DEPTH: usize = 64;
 const TREE_DEPTH: usize = 500;
 /// Nodes of a tree with its macros put in; the largest upstream rule has about 700.
 const NODE_LIMIT: usize = 100_000;
+/// Nodes of all trees of a load together, room for some thousands of large rules.
+const TOTAL_LIMIT: usize = 3_000_000;
 
 /// The macros of a collection, parsed.
 pub(in crate::load) struct Macros<'a> {
@@ -29,6 +31,8 @@ pub(in crate::load) struct Macros<'a> {
     trees: HashMap<&'a str, Expr>,
     broken: HashSet<&'a str>,
     used: RefCell<HashSet<&'a str>>,
+    /// Nodes of all expansions so far.
+    total: Cell<usize>,
 }
 
 /// One expansion under way.
@@ -48,6 +52,7 @@ impl<'a> Macros<'a> {
             trees: HashMap::new(),
             broken: HashSet::new(),
             used: RefCell::new(HashSet::new()),
+            total: Cell::new(0),
         };
         for entry in collection.macros.iter() {
             match parse(&entry.condition, lists) {
@@ -64,9 +69,13 @@ impl<'a> Macros<'a> {
             let Some(tree) = macros.trees.get(entry.name.as_str()) else { continue };
             let mut expansion =
                 Expansion { macros: &macros, stack: vec![&entry.name], nodes: 0, findings: Vec::new() };
-            expansion.expand(tree, entry.visible, 0);
+            let whole = expansion.expand(tree, entry.visible, 0).is_some();
             let named = |finding: Diagnostic| finding.item("macro", &entry.name);
             findings.extend(expansion.findings.into_iter().map(named));
+            if !whole {
+                // Reported once; whatever uses it fails at once instead of growing as far again.
+                macros.broken.insert(&entry.name);
+            }
         }
         (macros, findings)
     }
@@ -95,8 +104,18 @@ impl Expansion<'_, '_> {
     /// A copy of `expr` with the macros put in; `None` when a finding was made or a macro is broken.
     fn expand(&mut self, expr: &Expr, visible: usize, depth: usize) -> Option<Expr> {
         self.nodes += 1;
+        let total = self.macros.total.get() + 1;
+        self.macros.total.set(total);
         if self.nodes > NODE_LIMIT {
             self.report_once(code::TOO_LARGE, "condition grows too large with its macros", expr);
+            return None;
+        }
+        if total > TOTAL_LIMIT {
+            self.report_once(
+                code::TOO_LARGE,
+                "all conditions together grow too large with their macros",
+                expr,
+            );
             return None;
         }
         if depth > TREE_DEPTH {
@@ -109,7 +128,7 @@ impl Expansion<'_, '_> {
             for part in parts {
                 match this.expand(part, visible, depth + 1) {
                     Some(part) => expanded.push(part),
-                    None if this.nodes > NODE_LIMIT => return None,
+                    None if this.nodes > NODE_LIMIT || this.macros.total.get() > TOTAL_LIMIT => return None,
                     None => complete = false,
                 }
             }

@@ -1,0 +1,155 @@
+//! `cargo xtask demo`: a scripted intrusion against a running agent, and what the agent said about each step.
+//!
+//! Everything happens in scratch folders, and what touches the network or `/var/log` in namespaces of its own; all
+//! of it is gone afterwards, also after a failure.
+
+mod alert;
+mod report;
+mod scene;
+mod step;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::unistd::geteuid;
+
+use self::alert::Alert;
+use self::report::Seen;
+use self::scene::Scene;
+use self::step::{Pack, Step};
+use crate::agent::Agent;
+use crate::{build, console, interrupt, process, workspace};
+
+/// Distinct rules that must have fired with the right facts.
+const NEEDED: usize = 8;
+/// How long an expected alert may take; it is there within milliseconds unless the machine is very busy.
+const ALERT_LIMIT: Duration = Duration::from_secs(5);
+/// No step's program may hang.
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+/// After the expected alerts of a step, further ones are waited for this long.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// How the demo ends.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// End after the summary; without it the agent keeps running until Ctrl-C
+    #[arg(long)]
+    once: bool,
+    /// Use this agent instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+/// Builds, runs the intrusion and judges what was seen.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    if !geteuid().is_root() {
+        bail!("the demo loads kernel programs: run it as root");
+    }
+    console::say("[1/4] set-up and release build");
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => build::agent()?,
+    };
+    console::say("[2/4] scratch folders, a decoy, and programs named as an intruder would name them");
+    let upstream = workspace::upstream_rules();
+    let scene = Scene::prepare(upstream.is_some())?;
+    let mut rules = vec![workspace::root().join("rules/packs/base.yaml")];
+    match &upstream {
+        Some(path) => rules.push(path.clone()),
+        None => console::say("    Falco's own rule file is not at `../shared`; only the base pack is shown"),
+    }
+    rules.push(scene.rules.clone());
+    console::say("[3/4] starting the agent");
+    let mut agent = Agent::start(&binary, scene.folder(), &rules)?;
+    console::say(format!("    ready, pid {}, rules from:", agent.pid()));
+    for file in &rules {
+        console::say(format!("      {}", file.display()));
+    }
+    console::say("[4/4] the intrusion");
+    let seen = intrude(&mut agent, &scene)?;
+    let passed = report::summary(&seen, NEEDED);
+    if !options.once {
+        follow(&mut agent);
+    }
+    let status = agent.stop()?;
+    if !status.success() {
+        bail!("the agent ended with {status}");
+    }
+    Ok(passed)
+}
+
+fn intrude(agent: &mut Agent, scene: &Scene) -> Result<Vec<Seen>> {
+    let mut seen = Vec::new();
+    let steps = step::all(scene);
+    let count = steps.len();
+    for (index, step) in steps.into_iter().enumerate() {
+        console::say(format!("\n  step {}/{count}: {}", index + 1, step.title));
+        console::say(format!("    $ {}", scene.shorten(&step.script)));
+        let output = act(&step)?;
+        let alerts = collect(agent, &step);
+        for alert in &alerts {
+            console::say(format!("    {}", alert.line(scene)));
+        }
+        for expected in &step.expected {
+            let verdict = Seen::judge(&step, expected, &alerts);
+            if verdict.is_missing() && expected.pack != Pack::Upstream {
+                console::say(format!("    MISSED: {}", expected.rule));
+                if !output.is_empty() {
+                    console::say(format!("    the step's program said: {output}"));
+                }
+            }
+            seen.push(verdict);
+        }
+        if !agent.runs() {
+            bail!("the agent ended during the intrusion; its log:\n{}", agent.log_tail());
+        }
+    }
+    Ok(seen)
+}
+
+/// Runs the step's script with a shell as its parent; returns what it complained about.
+fn act(step: &Step) -> Result<String> {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(&step.script).current_dir("/");
+    let finished =
+        process::bounded(&mut command, STEP_LIMIT).context("cannot run a step of the intrusion")?;
+    Ok(if finished.success() { String::new() } else { finished.tail() })
+}
+
+/// Alerts that the step caused: until all expected ones are there, and a moment more.
+fn collect(agent: &Agent, step: &Step) -> Vec<Alert> {
+    let mut alerts: Vec<Alert> = Vec::new();
+    let mut deadline = Instant::now() + ALERT_LIMIT;
+    let mut complete = false;
+    while !interrupt::pending() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(line) = agent.line(left) else { break };
+        // Whatever is not an alert is not ours to judge.
+        alerts.extend(Alert::read(&line));
+        if !complete && step.expected.iter().all(|expected| alerts.iter().any(|alert| expected.is(alert))) {
+            complete = true;
+            deadline = Instant::now() + SETTLE;
+        }
+    }
+    alerts
+}
+
+/// Prints alerts as they come until the user has seen enough.
+fn follow(agent: &mut Agent) {
+    console::say("\nthe agent keeps running; try it from another terminal, and end it with Ctrl-C");
+    while !interrupt::pending() && agent.runs() {
+        if let Some(line) = agent.line(Duration::from_millis(200)) {
+            console::say(line.text);
+        }
+    }
+}
+
+/// The name a process gets from its program.
+fn program_name(path: &Path) -> String {
+    // The kernel keeps 15 bytes of a process's name.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().take(15).collect()
+}
