@@ -15,7 +15,7 @@ use clap::Args;
 
 use self::built::Built;
 use self::group::Group;
-use crate::{console, toolchain};
+use crate::{console, interrupt, toolchain};
 
 /// Which groups to run.
 #[derive(Args, Debug, Default)]
@@ -48,6 +48,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let built = if groups.iter().any(Group::needs_build) { Built::compile()? } else { Built::default() };
     let mut total = Outcome::default();
     for group in groups {
+        if interrupt::pending() {
+            bail!("interrupted");
+        }
         console::begin(format!("group {} … ", group.name()));
         let started = Instant::now();
         let outcome = group.run(&built);
