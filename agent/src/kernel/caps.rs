@@ -98,14 +98,18 @@ fn describe_btf() -> Result<String, String> {
 }
 
 fn ring_buffer() -> Check {
-    let (ok, detail) = match sys::is_map_supported(MapType::RingBuf) {
+    supported("BPF ring buffer", sys::is_map_supported(MapType::RingBuf).map_err(|error| error.to_string()))
+}
+
+fn supported(name: &'static str, probed: Result<bool, String>) -> Check {
+    let (ok, detail) = match probed {
         Ok(true) => (true, "supported".to_owned()),
         Ok(false) => (false, "not supported by this kernel".to_owned()),
-        // A refused probe proves nothing: probes try hooks that the agent does not use. The load will tell.
+        // A refused probe proves nothing; the load will tell.
         Err(error) => (true, format!("not known, the probe failed: {error}")),
     };
     let fix = if ok { String::new() } else { "use kernel 5.10 or newer, and run as root".to_owned() };
-    Check { name: "BPF ring buffer", ok, required: true, detail, fix }
+    Check { name, ok, required: true, detail, fix }
 }
 
 fn lockdown() -> Check {
