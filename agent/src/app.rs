@@ -5,21 +5,24 @@ mod ports;
 mod settle;
 mod supervisor;
 mod tasks;
+mod verdict;
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Instant, SystemTime},
 };
 
 use tokio::sync::watch;
 
+pub use self::verdict::VERIFIER_LOG;
 use self::{
     detection::{Detection, SharedHooks},
     ports::{Records, Wake},
     supervisor::{ADMIN, DETECTION, Supervisor, publish},
     tasks::Tasks,
+    verdict::{forget_log, keep_log},
 };
 use crate::{
     admin::{Admin, AdminError},
@@ -40,8 +43,6 @@ use crate::{
     },
 };
 
-/// Where the log of a refused program is kept, in the state directory or else in the runtime directory.
-pub const VERIFIER_LOG: &str = "verifier.log";
 /// Commands that may wait for the detection thread; the sender is refused when it is full.
 const COMMANDS: usize = 4;
 
@@ -265,35 +266,6 @@ fn facts(config: &Config) -> Facts {
         kernel_release: release.unwrap_or_default(),
         started: SystemTime::now(),
         started_at: Instant::now(),
-    }
-}
-
-/// Keeps the verifier's log where `rampart doctor` finds it.
-fn keep_log(error: KernelError, config: &Config) -> AppError {
-    let Some(log) = error.verifier_log() else { return AppError::Kernel(error) };
-    let write = |dir: &Path| {
-        let path = dir.join(VERIFIER_LOG);
-        fs::create_dir_all(dir).and_then(|()| fs::write(&path, format!("{error}\n{log}\n"))).map(|()| path)
-    };
-    match write(&config.node.state_dir).or_else(|_| write(&config.node.runtime_dir)) {
-        Ok(path) => AppError::Verifier { error, path },
-        Err(reason) => {
-            // Better long than lost.
-            tracing::error!("The verifier's log cannot be kept in a file ({reason}):\n{log}");
-            AppError::Kernel(error)
-        }
-    }
-}
-
-/// Removes a log that an earlier start kept: the programs are accepted now.
-fn forget_log(config: &Config) {
-    for dir in [&config.node.state_dir, &config.node.runtime_dir] {
-        match fs::remove_file(dir.join(VERIFIER_LOG)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::debug!(%error, "An old verifier log stays");
-            }
-            _ => {}
-        }
     }
 }
 

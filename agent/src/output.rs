@@ -42,8 +42,8 @@ pub trait Output: Send {
     /// Writes whole lines, all or as many as it can before it fails.
     fn write(&mut self, lines: &[u8]) -> Result<(), OutputError>;
 
-    /// Opens the place anew, for log rotation; without effect where there is nothing to open.
-    fn reopen(&mut self) -> Result<(), OutputError>;
+    /// Opens the place anew, for log rotation; false, and nothing done, where there is nothing to open.
+    fn reopen(&mut self) -> Result<bool, OutputError>;
 }
 
 /// Why lines were not written.

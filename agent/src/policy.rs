@@ -121,15 +121,18 @@ impl Report {
     }
 }
 
+/// Each cause on a line of its own, with its cure.
 fn lines(unreadable: &[ReadFault], findings: &[Diagnostic], texts: &SourceMap) -> String {
-    let mut text: String = unreadable.iter().fold(String::new(), |mut text, fault| {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{fault}");
-        text
-    });
-    text.push_str(&render::concise(findings, texts));
-    text.truncate(text.trim_end().len());
-    text
+    let mut lines: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+    for finding in findings {
+        let mut line = render::concise(std::slice::from_ref(finding), texts).trim_end().to_owned();
+        if let Some(help) = &finding.help {
+            line.push_str("; ");
+            line.push_str(help);
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
 }
 
 /// Digest over all texts; each is preceded by its length, so that no two lists of texts run together alike.

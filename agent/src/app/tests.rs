@@ -1,6 +1,6 @@
 use std::{
     collections::VecDeque,
-    fs,
+    fs, io,
     path::Path,
     sync::{Condvar, MutexGuard},
     time::Duration,
@@ -292,8 +292,8 @@ impl Output for Stuck {
         }
     }
 
-    fn reopen(&mut self) -> Result<(), output::OutputError> {
-        Ok(())
+    fn reopen(&mut self) -> Result<bool, output::OutputError> {
+        Ok(false)
     }
 }
 

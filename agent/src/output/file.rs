@@ -60,8 +60,8 @@ impl Output for AppendFile {
         self.opened()?.write(lines).map_err(|source| OutputError::Io { operation: "write", target, source })
     }
 
-    fn reopen(&mut self) -> Result<(), OutputError> {
+    fn reopen(&mut self) -> Result<bool, OutputError> {
         self.file = None;
-        self.check()
+        self.check().map(|()| true)
     }
 }

@@ -70,7 +70,7 @@ impl Output for Stdout {
         })
     }
 
-    fn reopen(&mut self) -> Result<(), OutputError> {
-        Ok(())
+    fn reopen(&mut self) -> Result<bool, OutputError> {
+        Ok(false)
     }
 }

@@ -41,16 +41,29 @@ impl Worker {
                 }
             }
             if self.counters.reopen.swap(false, Relaxed) {
-                let outcome = self.output.reopen();
-                self.note(outcome.is_err());
-                match outcome {
-                    Ok(()) => tracing::info!(output = self.output.name(), "Output reopened"),
-                    Err(error) => tracing::error!("Output cannot be reopened: {}", error.in_full()),
-                }
+                self.reopen();
             }
             self.write();
         }
         tracing::debug!(output = self.output.name(), "Output closed");
+    }
+
+    fn reopen(&mut self) {
+        match self.output.reopen() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.note(false);
+                tracing::info!(output = self.output.name(), "Output reopened");
+            }
+            Err(error) => {
+                self.note(true);
+                tracing::error!(
+                    output = self.output.name(),
+                    "Output cannot be reopened: {}",
+                    error.in_full()
+                );
+            }
+        }
     }
 
     fn take(&mut self, job: Job) {

@@ -44,7 +44,7 @@ fn every_unreadable_and_every_faulty_file_is_named() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("cannot read rules from `/nonexistent.yaml`: No such file"), "{text}");
     assert!(lines[1].starts_with(&format!("{}:3:", bad.display())), "{text}");
-    assert!(lines[1].contains("evt.typ"), "{text}");
+    assert!(lines[1].contains("`evt.typ`") && lines[1].ends_with("; did you mean `evt.type`?"), "{text}");
 }
 
 #[test]
