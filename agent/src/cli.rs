@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod doctor;
 mod explain;
+mod fmt;
 mod print;
 mod run;
 mod status;
@@ -63,6 +64,9 @@ enum Command {
     /// Check configuration and rules without running anything
     #[command(after_help = check::EXAMPLES)]
     Check(check::Arguments),
+    /// Bring rule files into their canonical form
+    #[command(after_help = fmt::EXAMPLES)]
+    Fmt(fmt::Arguments),
     /// Explain fields, events, a rule, or the code of a finding
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Arguments),
@@ -132,6 +136,7 @@ impl Cli {
         let done = match self.command {
             Command::Run(arguments) => return run::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
+            Command::Fmt(arguments) => fmt::run(&arguments),
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
