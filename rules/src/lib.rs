@@ -26,6 +26,7 @@ pub mod pack;
 pub mod rule;
 pub mod source;
 pub mod typed;
+pub mod unit;
 
 mod pattern;
 mod program;
