@@ -24,6 +24,7 @@ pub mod mount;
 pub mod output;
 pub mod pack;
 pub mod rule;
+pub mod schema;
 pub mod source;
 pub mod typed;
 pub mod unit;
