@@ -165,8 +165,8 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
         .build()
         .map_err(|source| AppError::System { operation: "start the runtime", source })?;
     let outcome = runtime.block_on(async {
-        let mut signals =
-            Signals::install().map_err(|source| AppError::System { operation: "listen to signals", source })?;
+        let mut signals = Signals::install()
+            .map_err(|source| AppError::System { operation: "listen to signals", source })?;
         let grace = parts.config.node.shutdown_grace;
         let mut supervisor = launch(parts)?;
         tracing::info!("Ready");

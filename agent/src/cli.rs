@@ -11,6 +11,7 @@ mod fmt;
 mod print;
 mod run;
 mod status;
+mod test;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -67,6 +68,9 @@ enum Command {
     /// Bring rule files into their canonical form
     #[command(after_help = fmt::EXAMPLES)]
     Fmt(fmt::Arguments),
+    /// Run unit tests of rules: events they must match, and events they must not
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Arguments),
     /// Explain fields, events, a rule, or the code of a finding
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Arguments),
@@ -137,6 +141,7 @@ impl Cli {
             Command::Run(arguments) => return run::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Fmt(arguments) => fmt::run(&arguments),
+            Command::Test(arguments) => test::run(&arguments),
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
