@@ -7,9 +7,11 @@ mod check;
 mod completions;
 mod doctor;
 mod explain;
+mod fmt;
 mod print;
 mod run;
 mod status;
+mod test;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -63,6 +65,12 @@ enum Command {
     /// Check configuration and rules without running anything
     #[command(after_help = check::EXAMPLES)]
     Check(check::Arguments),
+    /// Bring rule files into their canonical form
+    #[command(after_help = fmt::EXAMPLES)]
+    Fmt(fmt::Arguments),
+    /// Run unit tests of rules: events they must match, and events they must not
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Arguments),
     /// Explain fields, events, a rule, or the code of a finding
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Arguments),
@@ -132,6 +140,8 @@ impl Cli {
         let done = match self.command {
             Command::Run(arguments) => return run::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
+            Command::Fmt(arguments) => fmt::run(&arguments),
+            Command::Test(arguments) => test::run(&arguments),
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),

@@ -18,12 +18,16 @@ pub mod diagnostic;
 pub mod duration;
 pub mod event_set;
 pub mod filter;
+pub mod format;
 pub mod load;
+pub mod mount;
 pub mod output;
 pub mod pack;
 pub mod rule;
+pub mod schema;
 pub mod source;
 pub mod typed;
+pub mod unit;
 
 mod pattern;
 mod program;

@@ -11,7 +11,7 @@ pub(crate) use path::PathPrefixes;
 pub(crate) use prefix::Prefixes;
 
 /// Largest compiled regular expression, bytes. Rules of people stay below a tenth of it.
-const REGEX_LIMIT: usize = 1 << 20;
+pub(crate) const REGEX_LIMIT: usize = 1 << 20;
 
 /// Compiles a regular expression that must match a whole text.
 pub(crate) fn regex(pattern: &str) -> Result<Regex, String> {

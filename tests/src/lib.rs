@@ -7,6 +7,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a harness reports a failed test")]
 #![expect(clippy::panic, clippy::expect_used, reason = "a panic is how a harness reports a failed test")]
 
+pub mod agent;
 pub mod recorder;
 
 /// Ends the test, saying why it cannot run; the test runner counts the line.

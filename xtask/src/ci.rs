@@ -4,38 +4,37 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{console, lint, test, tidy};
+use crate::test::{self, Tally};
+use crate::{console, interrupt, lint, tidy};
 
-/// A part says whether it passed; an error is what kept it from finding out.
-type Part = fn() -> Result<bool>;
+/// A part counts its checks; an error is what kept it from doing so.
+type Part = fn() -> Result<Tally>;
 
-/// Runs all parts even after one failed, then names those that did.
+/// Runs all parts even after one failed, names those that did, and closes with one line for the whole.
 pub(crate) fn run() -> bool {
-    let parts: [(&str, Part); 3] =
-        [("lint", lint::run), ("tidy", tidy::run), ("test", || test::run(&test::Options::default()))];
+    let parts: [(&str, Part); 3] = [
+        ("lint", lint::checks),
+        // The tests count its rules again, one by one; here it is only said what is wrong, before the long part.
+        ("tidy", || tidy::run().map(|passed| Tally { failed: usize::from(!passed), ..Tally::default() })),
+        ("test", || test::groups(&test::Options::default())),
+    ];
     let mut rows = Vec::new();
-    let mut failed = Vec::new();
-    // The tests' closing line must stay the last one, so the summary of the parts before it comes first.
+    let mut total = Tally::default();
     for (name, part) in parts {
+        if interrupt::pending() {
+            break;
+        }
         console::say(format!("== {name}"));
         let started = Instant::now();
-        let outcome = part();
-        if let Err(error) = &outcome {
-            console::error(error);
-        }
-        let passed = outcome.unwrap_or(false);
-        rows.push(format!("{name} {} ({:.1} s)", verdict(passed), started.elapsed().as_secs_f64()));
-        if !passed {
-            failed.push(name);
-        }
+        let tally = part().unwrap_or_else(|error| {
+            console::error(&error);
+            Tally { failed: 1, ..Tally::default() }
+        });
+        let verdict = if tally.failed == 0 { "ok" } else { "FAILED" };
+        rows.push(format!("{name} {verdict} ({:.1} s)", started.elapsed().as_secs_f64()));
+        total.add(&tally);
     }
-    console::complain(format!("ci: {}", rows.join(", ")));
-    if !failed.is_empty() {
-        console::complain(format!("ci: failed: {}", failed.join(", ")));
-    }
-    failed.is_empty()
-}
-
-fn verdict(passed: bool) -> &'static str {
-    if passed { "ok" } else { "FAILED" }
+    console::say(format!("ci: {}", rows.join(", ")));
+    console::say(total.line());
+    total.failed == 0 && !interrupt::pending()
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, build, ci, demo, fuzz, lint, test, tidy, toolchain, workload};
+use crate::{bench, build, ci, conformance, demo, fuzz, lint, test, tidy, toolchain, workload};
 
 /// Build, test, demo and bench commands of the Rampart workspace.
 #[derive(Debug, Parser)]
@@ -35,6 +35,10 @@ enum Task {
     Test(test::Options),
     /// Run lint, tidy and test, and name everything that failed at the end
     Ci,
+    /// Run what upstream's own tests assert against the rule language and the agent's fields
+    ///
+    /// Prints passed and total per section, each failure with what was expected and what came, and the sum.
+    Conformance(conformance::Options),
     /// Run a scripted intrusion against a running agent and show what it says about each step
     ///
     /// Needs root. Ends with a table of steps and alerts, and with 0 only when enough alerts had the right facts.
@@ -60,6 +64,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),
         Task::Ci => Ok(ci::run()),
+        Task::Conformance(options) => conformance::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Workload(workload) => workload::run(&workload).map(|()| true),

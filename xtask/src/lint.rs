@@ -7,16 +7,22 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
+use crate::test::Tally;
 use crate::toolchain::{self, Record};
-use crate::{console, process, workspace};
+use crate::{console, interrupt, process, workspace};
 
 /// The kernel half; every other member is linted for the host.
 pub(crate) const EBPF_PACKAGE: &str = "rampart-ebpf";
 
-/// Runs every check even after one failed; says whether all passed.
+/// Runs every check; says whether all passed.
 pub(crate) fn run() -> Result<bool> {
+    checks().map(|tally| tally.failed == 0)
+}
+
+/// Runs every check even after one failed, and counts them.
+pub(crate) fn checks() -> Result<Tally> {
     let record = toolchain::ensure()?;
     let mut steps = vec![
         ("format", command(&["fmt", "--all", "--check"])),
@@ -41,15 +47,21 @@ pub(crate) fn run() -> Result<bool> {
     } else {
         console::say("note: cargo-deny is not installed; tidy checks licences and sources itself");
     }
-    let mut passed = true;
+    let mut tally = Tally::default();
     for (name, mut command) in steps {
         let started = Instant::now();
         let outcome = process::run(&mut command);
         let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
         console::say(format!("lint: {name} … {verdict} ({:.1} s)", started.elapsed().as_secs_f64()));
-        passed &= outcome.is_ok();
+        match outcome {
+            Ok(()) => tally.passed += 1,
+            Err(_) => tally.failed += 1,
+        }
+        if interrupt::pending() {
+            bail!("interrupted");
+        }
     }
-    Ok(passed)
+    Ok(tally)
 }
 
 fn command(arguments: &[&str]) -> Command {

@@ -15,7 +15,7 @@ use clap::Args;
 
 use self::built::Built;
 use self::group::Group;
-use crate::{console, toolchain};
+use crate::{console, interrupt, toolchain};
 
 /// Which groups to run.
 #[derive(Args, Debug, Default)]
@@ -36,8 +36,23 @@ struct Outcome {
     complaints: String,
 }
 
-/// Runs the groups in order; says whether none failed.
+/// Counts for a closing line.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+/// Runs the groups and closes with one line; says whether none failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    let total = groups(options)?;
+    console::say(total.line());
+    Ok(total.failed == 0)
+}
+
+/// Runs the groups in order, one line each.
+pub(crate) fn groups(options: &Options) -> Result<Tally> {
     toolchain::ensure()?;
     let wanted =
         |group: &Group| options.filter.as_ref().is_none_or(|filter| group.name().contains(filter.as_str()));
@@ -46,8 +61,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         bail!("no test group's name contains `{}`", options.filter.as_deref().unwrap_or_default());
     }
     let built = if groups.iter().any(Group::needs_build) { Built::compile()? } else { Built::default() };
-    let mut total = Outcome::default();
+    let mut total = Tally::default();
     for group in groups {
+        if interrupt::pending() {
+            bail!("interrupted");
+        }
         console::begin(format!("group {} … ", group.name()));
         let started = Instant::now();
         let outcome = group.run(&built);
@@ -58,21 +76,30 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         if !outcome.complaints.is_empty() {
             console::say(outcome.complaints.trim_end());
         }
-        total.add(outcome);
+        total.add(&outcome.tally());
     }
-    console::say(format!(
-        "{} passed, {} failed, {} skipped",
-        total.passed,
-        total.failed,
-        total.skipped.len()
-    ));
-    Ok(total.failed == 0)
+    Ok(total)
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    pub(crate) fn line(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
 }
 
 impl Outcome {
     fn line(&self, took: Duration) -> String {
-        let Self { passed, failed, skipped, .. } = self;
-        format!("{passed} passed, {failed} failed, {} skipped ({:.1} s)", skipped.len(), took.as_secs_f64())
+        format!("{} ({:.1} s)", self.tally().line(), took.as_secs_f64())
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { passed: self.passed, failed: self.failed, skipped: self.skipped.len() }
     }
 
     fn add(&mut self, other: Self) {

@@ -4,6 +4,7 @@
 //! has a place, the rule and what to do about it. Also runs as a test of this crate.
 
 mod edge;
+mod flow;
 mod licence;
 mod manifest;
 mod source;
@@ -82,6 +83,7 @@ pub(crate) fn findings() -> Result<Report> {
     for source in &sources {
         style::check(source, &mut report);
         edge::check_modules(source, &mut report);
+        flow::check(source, &mut report);
     }
     edge::check_crates(&metadata, &mut report);
     manifests(&metadata, &mut report)?;

@@ -96,9 +96,12 @@ mod arch {
     /// `execve` and `execveat`.
     pub(crate) const EXEC: (u32, u32) = (59, 322);
 
+    /// Marks a call of the x32 ABI, which shares the native numbers below 512.
+    const X32_BIT: u32 = 1 << 30;
+
     #[inline(always)]
     pub(super) fn number(regs: Typed) -> u32 {
-        regs.load_at::<u64>(ORIG_AX) as u32
+        regs.load_at::<u64>(ORIG_AX) as u32 & !X32_BIT
     }
 
     #[inline(always)]

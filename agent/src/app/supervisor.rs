@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rampart_rules::rule::RuleSet;
+use rampart_rules::rule::{Rule, RuleSet};
 use tokio::{
     sync::{oneshot, watch},
     task::AbortHandle,
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     drain::{Grace, Phase, Request, Signals},
+    event::syscall,
     output::Fanout,
     policy::{
         Bundle,
@@ -186,6 +187,9 @@ impl Supervisor {
 
 /// Tells the status which rules are in force.
 pub(super) fn publish(status: &Status, bundle: &Bundle) {
+    for rule in bundle.rules.rules().iter().filter(|rule| !can_fire(rule)) {
+        tracing::warn!(rule = rule.name, "Rule cannot fire, none of its events are captured");
+    }
     status.update_policy(|policy| {
         policy.digest = bundle.digest.to_string();
         policy.rules = bundle.rules.rules().len();
@@ -193,4 +197,9 @@ pub(super) fn publish(status: &Status, bundle: &Bundle) {
         policy.loaded = Some(SystemTime::now());
         policy.fault = None;
     });
+}
+
+/// Whether the kernel side sends any event the rule is about.
+fn can_fire(rule: &Rule) -> bool {
+    rule.events.iter().any(|event| syscall::by_event(event).is_some())
 }

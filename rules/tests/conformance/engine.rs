@@ -3,6 +3,7 @@
 use rampart_rules::{
     duration,
     filter::Filter,
+    mount::MountKey,
     output::OutputFormat,
     rule::metric_name,
     value::{Truth, Value as Field},
@@ -21,7 +22,7 @@ pub(crate) fn evaluate(section: &Value, report: &mut Report) {
         let condition = text(case, "condition");
         let context = text(case, "context");
         let Some(event) = contexts::event(context) else {
-            report.skip(condition, &format!("no such event here: {context}"));
+            report.check(condition, Err(format!("no such event here: {context}")));
             continue;
         };
         let real = condition
@@ -146,11 +147,12 @@ pub(crate) fn transformers(section: &Value, report: &mut Report) {
     }
 }
 
-/// Facts about what the agent puts into fields, before the language sees them.
-pub(crate) fn of_the_agent(section: &Value, report: &mut Report) {
+/// Facts about a container with one mount, whose source is known.
+pub(crate) fn container_mounts(section: &Value, report: &mut Report) {
     for case in cases(section) {
-        let what =
-            ["name", "path", "key"].into_iter().map(|key| text(case, key)).find(|text| !text.is_empty());
-        report.skip(what.unwrap_or(""), "about the agent's fields, not the language");
+        let key = text(case, "key");
+        let wanted = case.get("found").and_then(Value::as_bool).unwrap_or(false);
+        let found = MountKey::parse(key, true).map(|key| key.find([b"/tmp/foo".as_slice()]).is_some());
+        report.check(key, same(&found, &Some(wanted)));
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn selection(section: &Value, report: &mut Report) {
         let Some((kind, argument)) =
             op.split_once(" \"").map(|(kind, rest)| (kind, rest.trim_end_matches('"')))
         else {
-            report.skip(op, "not of a known form");
+            report.check(op, Err("not of a known form".to_owned()));
             continue;
         };
         let selection = match kind {
@@ -84,7 +84,7 @@ pub(crate) fn selection(section: &Value, report: &mut Report) {
             "exact" if argument.is_empty() => Selection::EnableRule("*".to_owned()),
             "exact" => Selection::EnableRule(argument.to_owned()),
             _ => {
-                report.skip(op, "not of a known form");
+                report.check(op, Err("not of a known form".to_owned()));
                 continue;
             }
         };

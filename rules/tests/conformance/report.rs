@@ -1,25 +1,100 @@
-//! Counting and printing.
+//! Running sections of a facts file, counting and printing. The agent's own runner uses this file too.
 
-use std::process::ExitCode;
+use std::{env, fs, path::PathBuf, process::ExitCode};
+
+use serde_json::Value;
+
+/// Runs the facts of one section.
+pub(crate) type Section = fn(&Value, &mut Report);
+
+/// Which sections of a facts file a program runs.
+pub(crate) struct Runner {
+    /// Sections and what runs them.
+    pub(crate) sections: &'static [(&'static str, Section)],
+    /// Sections that nothing runs here, with the reason; their facts count as skipped.
+    pub(crate) left_out: &'static [(&'static str, &'static str)],
+    /// Sections another program runs. `None` when it also looks after sections nobody knows; here those fail.
+    pub(crate) elsewhere: Option<&'static [&'static str]>,
+}
 
 /// Results so far.
 #[derive(Default)]
 pub(crate) struct Report {
-    section: &'static str,
+    section: String,
     lines: Vec<String>,
     passed: usize,
     failed: usize,
+    total: [usize; 2],
     skipped: usize,
-    total: [usize; 3],
+}
+
+impl Runner {
+    /// Runs the file named behind `--facts`, or the one beside the workspace; other arguments choose sections.
+    pub(crate) fn main(&self) -> ExitCode {
+        let mut arguments = env::args().skip(1);
+        let (mut named, mut wanted) = (None, Vec::new());
+        while let Some(argument) = arguments.next() {
+            if argument == "--facts" {
+                named = arguments.next().map(PathBuf::from);
+            } else if !argument.starts_with('-') {
+                wanted.push(argument);
+            }
+        }
+        let shared = env::var_os("RAMPART_SHARED")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+        let path = named.clone().unwrap_or_else(|| shared.join("falco/conformance.yaml"));
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() => {
+                println!("skipped: {}: {error}\n0 passed, 0 failed, 1 skipped", path.display());
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                println!("{}: {error}", path.display());
+                return ExitCode::from(2);
+            }
+        };
+        match serde_yaml::from_str(&text) {
+            Ok(Value::Object(facts)) => self.run(&facts, &wanted),
+            Ok(_) => {
+                println!("{}: the file has no sections", path.display());
+                ExitCode::from(2)
+            }
+            Err(error) => {
+                println!("{}: {error}", path.display());
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn run(&self, facts: &serde_json::Map<String, Value>, wanted: &[String]) -> ExitCode {
+        let mut report = Report::default();
+        for (name, section) in facts {
+            if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
+                continue;
+            }
+            report.section(name);
+            if let Some((_, run)) = self.sections.iter().find(|(known, _)| known == name) {
+                run(section, &mut report);
+            } else if let Some((_, reason)) = self.left_out.iter().find(|(known, _)| known == name) {
+                report.leave_out(count(section), reason);
+            } else if self.elsewhere.is_some_and(|others| !others.contains(&name.as_str())) {
+                for _ in 0..count(section).max(1) {
+                    report.check("section", Err("no runner knows it".to_owned()));
+                }
+            }
+        }
+        report.finish()
+    }
+}
+
+/// Number of facts in a section.
+fn count(section: &Value) -> usize {
+    let lists = section.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_array());
+    lists.flatten().filter(|fact| fact.is_object()).count()
 }
 
 impl Report {
-    /// Begins a section and closes the one before it.
-    pub(crate) fn section(&mut self, name: &'static str) {
-        self.close();
-        self.section = name;
-    }
-
     /// Counts a fact; the text of a failure says what was expected and what came.
     pub(crate) fn check(&mut self, what: &str, result: Result<(), String>) {
         match result {
@@ -31,52 +106,54 @@ impl Report {
         }
     }
 
-    /// Counts a fact that cannot be tried here, with the reason.
-    pub(crate) fn skip(&mut self, what: &str, reason: &str) {
-        self.skipped += 1;
-        // One line per reason: a section is skipped for one and the same.
-        if !self.lines.iter().any(|line| line.ends_with(reason)) {
-            self.lines.push(format!("  skipped {} and more like it: {reason}", what.escape_debug()));
-        }
+    /// Begins a section and closes the one before it.
+    fn section(&mut self, name: &str) {
+        self.close();
+        name.clone_into(&mut self.section);
+    }
+
+    /// Counts facts of a section that nothing here can run.
+    fn leave_out(&mut self, facts: usize, reason: &str) {
+        self.skipped += facts;
+        println!("{}: left out, {facts} facts: {reason}", self.section);
     }
 
     /// Prints the closing line.
-    pub(crate) fn finish(mut self) -> ExitCode {
+    fn finish(mut self) -> ExitCode {
         self.close();
-        let [passed, failed, skipped] = self.total;
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        let [passed, failed] = self.total;
+        println!("{passed} passed, {failed} failed, {} skipped", self.skipped);
         if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     fn close(&mut self) {
-        let now = [self.passed, self.failed, self.skipped];
-        let count: usize = now.iter().sum();
+        let count = self.passed + self.failed;
         if count > 0 {
             println!("{}: {}/{count}", self.section, self.passed);
         }
         for line in self.lines.drain(..) {
             println!("{line}");
         }
-        for (total, now) in self.total.iter_mut().zip(now) {
-            *total += now;
-        }
-        (self.passed, self.failed, self.skipped) = (0, 0, 0);
+        let [passed, failed] = &mut self.total;
+        *passed += self.passed;
+        *failed += self.failed;
+        (self.passed, self.failed) = (0, 0);
     }
 }
 
 /// The cases of a section.
-pub(crate) fn cases(section: &serde_json::Value) -> &[serde_json::Value] {
+pub(crate) fn cases(section: &Value) -> &[Value] {
     list(section, "cases")
 }
 
 /// A list of a section, empty when it is not there.
-pub(crate) fn list<'a>(section: &'a serde_json::Value, key: &str) -> &'a [serde_json::Value] {
-    section.get(key).and_then(serde_json::Value::as_array).map_or(&[], Vec::as_slice)
+pub(crate) fn list<'a>(section: &'a Value, key: &str) -> &'a [Value] {
+    section.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A text of a case, empty when it is not there.
-pub(crate) fn text<'a>(case: &'a serde_json::Value, key: &str) -> &'a str {
-    case.get(key).and_then(serde_json::Value::as_str).unwrap_or("")
+pub(crate) fn text<'a>(case: &'a Value, key: &str) -> &'a str {
+    case.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
 /// `Ok` when both are equal.

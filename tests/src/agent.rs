@@ -1,0 +1,167 @@
+//! The real agent as a child process, with a configuration of its own.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest wait for anything the agent is expected to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Alerts so far.
+#[derive(Default)]
+struct Alerts {
+    lines: Mutex<Vec<Value>>,
+    more: Condvar,
+}
+
+/// A running agent. Dropping it kills it.
+pub struct Agent {
+    child: Child,
+    admin: SocketAddr,
+    alerts: Arc<Alerts>,
+    scratch: TempDir,
+}
+
+/// The `rampart` binary beside the test programs.
+pub fn binary() -> PathBuf {
+    let test = env::current_exe().expect("the test program knows its path");
+    let folder = test.parent().and_then(Path::parent).expect("test programs lie in `deps`");
+    let binary = folder.join("rampart");
+    assert!(binary.exists(), "`{}` is missing: build the agent first", binary.display());
+    binary
+}
+
+impl Agent {
+    /// Starts the agent on a rule file and waits until it is ready.
+    pub fn start(rules: &Path) -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let admin = free_port();
+        let mut child = command(scratch.path(), admin, rules).spawn().expect("the agent starts");
+        let alerts = Arc::new(Alerts::default());
+        let stdout = child.stdout.take().expect("its output is a pipe");
+        let to = Arc::clone(&alerts);
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let alert = serde_json::from_str(&line).expect("one JSON object a line");
+                to.lines.lock().unwrap_or_else(PoisonError::into_inner).push(alert);
+                to.more.notify_all();
+            }
+        });
+        let mut agent = Self { child, admin, alerts, scratch };
+        agent.until("ready", |agent| agent.get("/ready").is_some_and(|(status, _)| status == 200));
+        agent
+    }
+
+    /// A second agent with the same run-time directory; it must refuse.
+    pub fn rival(&self, rules: &Path) -> std::process::Output {
+        command(self.scratch.path(), free_port(), rules).output().expect("the second agent starts")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("process ids are small");
+        kill(Pid::from_raw(pid), signal).expect("the agent is alive");
+    }
+
+    /// Status and body of one of its pages; `None` while nothing listens.
+    pub fn get(&self, page: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.admin).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split_whitespace().nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    /// The value of a metric, summed over its labels; or of one series, given with its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").expect("the agent answers");
+        let own = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+        };
+        text.lines().filter(own).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits for a condition.
+    pub fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds(self) {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the agent ended ({status}) before it was {what}: {}", self.log());
+            }
+            assert!(Instant::now() < end, "not {what} in {PATIENCE:?}: {}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for an alert that `pick` accepts.
+    pub fn wait_for(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        let mut lines = self.alerts.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = lines.iter().find(|alert| pick(alert)) {
+                return found.clone();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no alert for {what} in {PATIENCE:?}; got {lines:#?}");
+            lines = self.alerts.more.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Asks it to stop and waits for the end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().expect("the agent ends")
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound port")
+}
+
+fn command(scratch: &Path, admin: SocketAddr, rules: &Path) -> Command {
+    let config = scratch.join(format!("rampart-{}.yaml", admin.port()));
+    let dir = scratch.display();
+    let text =
+        format!("node: {{runtime_dir: {dir}/run, state_dir: {dir}/state}}\nadmin: {{listen: '{admin}'}}\n");
+    fs::write(&config, text).expect("the configuration is written");
+    let log = fs::OpenOptions::new().create(true).append(true).open(scratch.join("log")).expect("a log");
+    let mut command = Command::new(binary());
+    command.args(["run", "-o", "json", "-c"]).arg(config).arg("-r").arg(rules);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    command
+}
