@@ -15,7 +15,7 @@ use clap::Args;
 
 use self::built::Built;
 use self::group::Group;
-use crate::{console, interrupt, toolchain};
+use crate::{build, console, interrupt, toolchain};
 
 /// Which groups to run.
 #[derive(Args, Debug, Default)]
@@ -61,6 +61,9 @@ pub(crate) fn groups(options: &Options) -> Result<Tally> {
         bail!("no test group's name contains `{}`", options.filter.as_deref().unwrap_or_default());
     }
     let built = if groups.iter().any(Group::needs_build) { Built::compile()? } else { Built::default() };
+    if groups.iter().any(Group::needs_binaries) {
+        build::run(&build::Options { release: false })?;
+    }
     let mut total = Tally::default();
     for group in groups {
         if interrupt::pending() {

@@ -66,6 +66,11 @@ impl Group {
         matches!(self, Self::Crate(_) | Self::Kernel)
     }
 
+    /// Whether its tests start the product's binaries.
+    pub(super) fn needs_binaries(&self) -> bool {
+        matches!(self, Self::Kernel)
+    }
+
     /// Runs the group; whatever goes wrong is part of the outcome.
     pub(super) fn run(&self, built: &Built) -> Outcome {
         match self {
