@@ -16,8 +16,10 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::ptrace;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use nix::sys::stat::Mode;
+use nix::sys::time::TimeValLike;
 use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, getppid};
@@ -132,12 +134,12 @@ fn attach(pid: Pid) -> Result<()> {
     ptrace::detach(pid, None).with_context(|| format!("cannot let go of process {pid}"))
 }
 
-/// Nanoseconds per operation: of this thread's CPU time, which other programs on the core do not disturb; of wall
-/// time for programs, which run in a process of their own.
+/// Nanoseconds per operation, of CPU time: other programs on the core do not disturb it as much as wall time. For
+/// started programs that is their own time and this process's.
 fn repeat(kind: Loop, length: Duration, file: &Path) -> Result<f64> {
     // Starting a program takes so long that the clock does not matter.
     let batch = if matches!(kind, Loop::Exec) { 1 } else { BATCH };
-    let (started, cpu_started) = (Instant::now(), cpu_time()?);
+    let (started, cpu_started) = (Instant::now(), cpu_time(kind)?);
     let mut count = 0_u32;
     while started.elapsed() < length {
         for _ in 0..batch {
@@ -154,15 +156,20 @@ fn repeat(kind: Loop, length: Duration, file: &Path) -> Result<f64> {
         }
         count = count.saturating_add(batch);
     }
-    let spent = match kind {
-        Loop::Getppid | Loop::Open => cpu_time()?.saturating_sub(cpu_started),
-        Loop::Exec => started.elapsed(),
-    };
+    let spent = cpu_time(kind)?.saturating_sub(cpu_started);
     Ok(spent.as_secs_f64() * 1e9 / f64::from(count.max(1)))
 }
 
-fn cpu_time() -> Result<Duration> {
+/// CPU time of this thread, and for programs also of all children that have ended.
+fn cpu_time(kind: Loop) -> Result<Duration> {
     let time =
         clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("cannot read this thread's CPU time")?;
-    Ok(Duration::from(time))
+    let mut time = Duration::from(time);
+    if matches!(kind, Loop::Exec) {
+        let children = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot read the children's CPU time")?;
+        for part in [children.user_time(), children.system_time()] {
+            time += Duration::from_micros(part.num_microseconds().cast_unsigned());
+        }
+    }
+    Ok(time)
 }
