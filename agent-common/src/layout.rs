@@ -21,4 +21,4 @@ const _: () = assert!(size_of::<SocketFacts>() == 64);
 const _: () = assert!(size_of::<ExecFacts>() == 24);
 const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<FamilyCounters>() == 40);
-const _: () = assert!(size_of::<SyscallPlan>() == 8);
+const _: () = assert!(size_of::<SyscallPlan>() == 16);

@@ -5,3 +5,4 @@ mod exec;
 mod family;
 mod process;
 mod regs;
+mod socket;

@@ -27,7 +27,7 @@ use crate::{
         Alert, AlertIds,
         build::{self, Style},
     },
-    event::{decode, lexical, syscall::SyscallTable},
+    event::{EventKind, decode, lexical, syscall::SyscallTable},
     state::{self, State, cgroup::CtrTasks},
 };
 
@@ -167,7 +167,8 @@ impl Detector {
         }
         self.position.peer_changed =
             datagram_peer(&event).is_some_and(|(socket, peer)| self.state.peers.changed(&socket, peer));
-        if self.policy.events().contains(row.event) {
+        // A fork is told by the returns of the call that made it; its record is for the process table.
+        if event.kind != EventKind::Fork && self.policy.events().contains(row.event) {
             let context = Context {
                 state: &self.state,
                 clock: &self.clock,

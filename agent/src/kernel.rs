@@ -31,10 +31,11 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_BPF_OBJECT"));
 
 /// Programs to attach, with the tracepoint of each.
-const ATTACHED: [(&str, &str); 4] = [
+const ATTACHED: [(&str, &str); 5] = [
     (abi::PROG_EXEC, "sched_process_exec"),
     (abi::PROG_FORK, "sched_process_fork"),
     (abi::PROG_EXIT, "sched_process_exit"),
+    (abi::PROG_SOCKET, "inet_sock_set_state"),
     (abi::PROG_DISPATCH, "sys_exit"),
 ];
 
@@ -117,6 +118,7 @@ impl KernelError {
 pub struct Kernel {
     ebpf: Ebpf,
     config: KernelConfig,
+    wanted: Vec<SyscallPlan>,
 }
 
 impl Kernel {
@@ -132,7 +134,8 @@ impl Kernel {
             .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
             .load(OBJECT)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
-        let mut kernel = Self { ebpf: loaded, config: *config };
+        let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
+        let mut kernel = Self { ebpf: loaded, config: *config, wanted };
         kernel.load_programs()?;
         kernel.fill_compat()?;
         kernel.fill_control()?;
@@ -143,13 +146,24 @@ impl Kernel {
     /// Replaces the whole table of wanted system calls. Takes effect call by call, without a gap for calls that
     /// are in both tables.
     pub fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError> {
-        let mut table = vec![0u64; abi::SYSCALL_SLOTS as usize];
+        let mut table = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
         for (number, plan) in wanted {
             if let Some(slot) = table.get_mut(*number as usize) {
-                *slot = plan.to_bits();
+                *slot = *plan;
             }
         }
-        self.fill(abi::MAP_WANTED, &table)
+        // An entry is not written in one piece: a call that becomes wanted gets its plan first, its family last.
+        let mut words: Vec<[u64; 2]> = table
+            .iter()
+            .zip(&self.wanted)
+            .map(|(new, old)| SyscallPlan { family: old.family.min(new.family), ..*new }.to_words())
+            .collect();
+        self.fill(abi::MAP_WANTED, &words)?;
+        words.clear();
+        words.extend(table.iter().map(|plan| plan.to_words()));
+        self.fill(abi::MAP_WANTED, &words)?;
+        self.wanted = table;
+        Ok(())
     }
 
     /// Attaches every program; events flow from here on. Processes first, so that no call is seen before its

@@ -201,5 +201,5 @@ pub(super) fn publish(status: &Status, bundle: &Bundle) {
 
 /// Whether the kernel side sends any event the rule is about.
 fn can_fire(rule: &Rule) -> bool {
-    rule.events.iter().any(|event| syscall::by_event(event).is_some())
+    rule.events.iter().any(syscall::deliverable)
 }

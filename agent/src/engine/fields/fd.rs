@@ -33,7 +33,7 @@ pub(super) const UNFILLED: &[FieldId] = &[
 /// `EINPROGRESS` as a return value: the connect goes on in the background.
 const IN_PROGRESS: i64 = -(libc::EINPROGRESS as i64);
 /// State of a connected socket, for datagram sockets too.
-const ESTABLISHED: u16 = 1;
+const ESTABLISHED: u8 = 1;
 
 /// Facts of the descriptor.
 #[derive(Clone, Copy, Debug)]

@@ -189,7 +189,7 @@ fn regular() -> FileFacts {
     FileFacts { ino: 4711, dev: 8 << 20 | 1, mode: libc::S_IFREG | 0o640, ..FileFacts::default() }
 }
 
-fn inet(kind: i32, local: ([u8; 4], u16), remote: ([u8; 4], u16), state: u16) -> SocketFacts {
+fn inet(kind: i32, local: ([u8; 4], u16), remote: ([u8; 4], u16), state: u8) -> SocketFacts {
     let address = |octets: [u8; 4]| {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&octets);
@@ -251,6 +251,10 @@ fn everything() -> Vec<Fixture> {
         ([8, 8, 8, 8], 53),
         1,
     ));
+    let socket = inet(libc::SOCK_STREAM, ([10, 0, 0, 1], 33_333), ([8, 8, 8, 8], 53), 1);
+    let moved = |call, on: &dyn Fn(RecordBuilder) -> RecordBuilder| {
+        after_family(on(RecordBuilder::syscall(call, Family::Fd, 5, &[6, 0, 5]).text(AttrTag::Data, "order")))
+    };
     let mut entry = exec(50, 1, "nginx", &["nginx"]).path(AttrTag::Cgroup, &format!("/docker/{CONTAINER}"));
     entry.header.task.vpid = 1;
     entry.header.task.pid_ns = 77;
@@ -258,6 +262,10 @@ fn everything() -> Vec<Fixture> {
         after_family(open),
         after_family(link),
         after_family(send),
+        moved(libc::SYS_read, &|record| record.file(&file)),
+        moved(libc::SYS_write, &|record| record.file(&file)),
+        moved(libc::SYS_recvfrom, &|record| record.socket(&socket)),
+        moved(libc::SYS_sendto, &|record| record.socket(&socket)),
         Fixture::new(&family()),
         Fixture::new(&[entry]),
     ]
