@@ -42,6 +42,48 @@ pub struct Alert {
     pub sequence: u64,
     /// Digest of the policy that raised it.
     pub policy_digest: Option<Arc<str>>,
+    /// How it waited for what is known of its container; `None` when it did not.
+    pub wait: Option<Wait>,
+}
+
+/// An alert's wait for the metadata of its container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// How long, milliseconds.
+    pub millis: u64,
+    /// How it ended.
+    pub outcome: WaitOutcome,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WaitOutcome {
+    /// The metadata came.
+    Arrived,
+    /// No runtime knows the container.
+    Unknown,
+    /// The longest wait was over.
+    Timeout,
+    /// Too many events waited already.
+    QueueFull,
+    /// The agent stopped.
+    Shutdown,
+}
+
+impl WaitOutcome {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Arrived, Self::Unknown, Self::Timeout, Self::QueueFull, Self::Shutdown];
+
+    /// Word in alerts and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::Unknown => "unknown",
+            Self::Timeout => "timeout",
+            Self::QueueFull => "queue_full",
+            Self::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// What the JSON form holds beyond what is always there.
@@ -56,7 +98,7 @@ pub struct JsonOptions {
     pub fields: bool,
     /// `tags`.
     pub tags: bool,
-    /// `uuid`, `sequence` and `policy_digest`, which Falco does not have.
+    /// `uuid`, `sequence`, `policy_digest` and `container_metadata`, which Falco does not have.
     pub identity: bool,
 }
 
@@ -67,9 +109,15 @@ impl Default for JsonOptions {
 }
 
 impl Alert {
-    /// The text form, `TIME: PRIORITY MESSAGE`, without a line end.
+    /// The text form, `TIME: PRIORITY MESSAGE`, without a line end; a wait in vain is noted behind it.
     pub fn text(&self) -> String {
-        format!("{}: {} {}", self.time_text, self.priority, self.message)
+        let note = match self.wait {
+            Some(Wait { millis, outcome }) if outcome != WaitOutcome::Arrived => {
+                format!(" (container metadata missing: {} after {millis} ms)", outcome.name())
+            }
+            _ => String::new(),
+        };
+        format!("{}: {} {}{note}", self.time_text, self.priority, self.message)
     }
 
     /// The JSON form, one compact line with sorted keys, without a line end.
@@ -81,6 +129,13 @@ impl Alert {
                 map.insert(key.to_owned(), value);
             }
         };
+        if let Some(wait) = self.wait {
+            let note = [
+                ("outcome".to_owned(), Json::from(wait.outcome.name())),
+                ("waited_ms".to_owned(), Json::from(wait.millis)),
+            ];
+            put(options.identity, "container_metadata", Json::from(Map::from_iter(note)));
+        }
         put(true, "hostname", Json::from(&*self.hostname));
         put(options.message, "message", Json::from(self.message.as_str()));
         put(options.output, "output", if options.output { self.text().into() } else { Json::Null });
@@ -149,7 +204,7 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use super::{Alert, AlertIds, JsonOptions};
+    use super::{Alert, AlertIds, JsonOptions, Wait, WaitOutcome};
 
     fn alert() -> Alert {
         Alert {
@@ -169,7 +224,22 @@ mod tests {
             uuid: Uuid::nil(),
             sequence: 7,
             policy_digest: Some("d1".into()),
+            wait: None,
         }
+    }
+
+    #[test]
+    fn a_wait_is_noted() {
+        let late = |outcome| Alert { wait: Some(Wait { millis: 100, outcome }), ..alert() };
+        let json: serde_json::Value =
+            serde_json::from_str(&late(WaitOutcome::Timeout).json(JsonOptions::default())).expect("JSON");
+        assert_eq!(json["container_metadata"], json!({"outcome": "timeout", "waited_ms": 100}));
+        let text = json["output"].as_str().expect("text");
+        assert!(text.ends_with("/etc/shadow (container metadata missing: timeout after 100 ms)"), "{text}");
+        let text = late(WaitOutcome::Arrived).text();
+        assert!(text.ends_with("/etc/shadow"), "what came in time needs no note for people: {text}");
+        let plain = JsonOptions { identity: false, ..JsonOptions::default() };
+        assert!(!late(WaitOutcome::Arrived).json(plain).contains("container_metadata"));
     }
 
     #[test]

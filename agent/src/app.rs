@@ -1,6 +1,7 @@
 //! The only wiring: builds every part, starts every thread and task, and ends them in order.
 
 mod detection;
+mod enrich;
 mod ports;
 mod settle;
 mod supervisor;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 pub use self::verdict::VERIFIER_LOG;
 use self::{
     detection::{Detection, SharedHooks},
+    enrich::Enrich,
     ports::{Records, Wake},
     supervisor::{ADMIN, DETECTION, Supervisor, publish},
     tasks::Tasks,
@@ -221,7 +223,9 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     with_hooks().set_wanted(&detection::wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let (commands, received) = mpsc::sync_channel(COMMANDS);
+    let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
     let detection = Detection {
+        enrich,
         records,
         hooks: Arc::clone(&hooks),
         detector,
@@ -251,6 +255,7 @@ fn options(config: &Config, bundle: &Bundle) -> engine::Options {
         realpath_matching: config.rules.realpath_matching,
         strict_falco: config.rules.strict_falco,
         policy_digest: Some(Arc::clone(&bundle.digest)),
+        metadata_wait_ns: enrich::metadata_wait_ns(config),
         state: state::Config {
             process_limit: config.state.max_processes as usize,
             ..state::Config::default()

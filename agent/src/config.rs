@@ -21,6 +21,7 @@ use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
+use crate::container::sockets::Sockets;
 
 /// The file that is read when no `-c` names one; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/rampart/rampart.yaml";
@@ -40,6 +41,10 @@ pub struct Config {
     pub kernel: Kernel,
     /// What is remembered of processes.
     pub state: State,
+    /// What is asked about containers.
+    pub containers: Containers,
+    /// What is asked about pods.
+    pub kubernetes: Kubernetes,
     /// This node.
     pub node: Node,
 }
@@ -131,6 +136,39 @@ pub struct State {
     pub max_processes: u32,
 }
 
+/// Section `containers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Containers {
+    /// Whether runtimes are asked.
+    pub enabled: bool,
+    /// Longest wait of an alert.
+    pub wait: Duration,
+    /// Where they listen.
+    pub sockets: Sockets,
+}
+
+/// Section `kubernetes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// When pods are watched.
+    pub watch: WatchMode,
+    /// Name of this node in the cluster.
+    pub node_name: String,
+    /// How to reach the API server; `None` for the service account of the agent's pod.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// When pods are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchMode {
+    /// When the agent runs in a cluster or is told how to reach one.
+    Auto,
+    /// Always; the agent does not run without.
+    On,
+    /// Never.
+    Off,
+}
+
 /// Section `node`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -220,6 +258,8 @@ impl Config {
             ("admin", self.admin == other.admin),
             ("kernel", self.kernel == other.kernel),
             ("state", self.state == other.state),
+            ("containers", self.containers == other.containers),
+            ("kubernetes", self.kubernetes == other.kubernetes),
             ("node", self.node == other.node),
         ];
         // The engine takes this one at its start, although it stands among the rules.

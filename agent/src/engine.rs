@@ -7,6 +7,8 @@
 pub mod accounting;
 pub mod clock;
 pub mod fields;
+pub mod held;
+mod late;
 pub mod stats;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -20,6 +22,7 @@ use self::{
     accounting::{Accounting, Check, Counters},
     clock::{Clock, boot_now_ns, system_offset_ns},
     fields::{Context, EventFields, Facts, Position, Scratch, View, datagram_peer},
+    held::Held,
     stats::{Stats, Tally},
 };
 use crate::{
@@ -56,6 +59,8 @@ pub struct Options {
     pub clock: Clock,
     /// Random number that makes alert ids unique over restarts.
     pub id_seed: u64,
+    /// Longest wait for the metadata of a container, nanoseconds; `None` when nobody looks it up.
+    pub metadata_wait_ns: Option<u64>,
     /// State.
     pub state: state::Config,
 }
@@ -77,6 +82,7 @@ impl Default for Options {
             clock_offset_ns: system_offset_ns,
             clock: Clock::system(),
             id_seed: u64::from_ne_bytes(seed),
+            metadata_wait_ns: None,
             state: state::Config::default(),
         }
     }
@@ -103,6 +109,7 @@ pub struct Detector {
     arena: Bump,
     scratch: Scratch,
     matched: Vec<RuleId>,
+    held: Held,
 }
 
 impl Detector {
@@ -112,10 +119,14 @@ impl Detector {
         if options.strict_falco {
             state.ctr_tasks = CtrTasks::Any;
         }
+        let mut state = State::new(state);
+        if options.metadata_wait_ns.is_some() {
+            state.containers.ask();
+        }
         Self {
             policy,
             table: SyscallTable::new(),
-            state: State::new(state),
+            state,
             clock: options.clock,
             clock_offset_ns: options.clock_offset_ns,
             next_clock_ns: 0,
@@ -137,6 +148,7 @@ impl Detector {
             arena: Bump::new(),
             scratch: Scratch::default(),
             matched: Vec::new(),
+            held: Held::new(options.metadata_wait_ns.unwrap_or(0)),
         }
     }
 
@@ -185,18 +197,22 @@ impl Detector {
             } else {
                 &[View::Lexical]
             };
-            self.matched.clear();
-            for view in views {
-                let fields = EventFields::new(&facts, *view);
-                self.tally.evaluated += 1;
-                self.policy.evaluate(row.event, &fields, |rule| {
-                    if self.matched.contains(&rule.id) {
-                        return;
-                    }
-                    self.matched.push(rule.id);
-                    self.tally.matched(rule);
-                    sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
-                });
+            if let Some(waiting) = held::waiting(&facts, row.event, views, &self.policy, &self.style) {
+                self.hold(waiting, sink);
+            } else {
+                self.matched.clear();
+                for view in views {
+                    let fields = EventFields::new(&facts, *view);
+                    self.tally.evaluated += 1;
+                    self.policy.evaluate(row.event, &fields, |rule| {
+                        if self.matched.contains(&rule.id) {
+                            return;
+                        }
+                        self.matched.push(rule.id);
+                        self.tally.matched(rule);
+                        sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
+                    });
+                }
             }
         }
         self.position.previous_ns = now_ns;
@@ -262,7 +278,7 @@ impl Detector {
 
     /// Counters since the start.
     pub fn stats(&self) -> Stats {
-        self.tally.stats(&self.policy, &self.state, &self.accounting)
+        Stats { waits: self.held.waits(), ..self.tally.stats(&self.policy, &self.state, &self.accounting) }
     }
 
     fn loss(&mut self, family: &str, cause: &str, count: u64, now_ns: u64, elapsed_ns: u64) -> Alert {

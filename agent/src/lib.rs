@@ -8,6 +8,7 @@ pub mod alert;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod container;
 pub mod drain;
 pub mod engine;
 pub mod event;

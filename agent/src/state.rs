@@ -4,6 +4,7 @@
 //! Reads `/proc` at the start and once for a process whose records were missed.
 
 pub mod cgroup;
+pub mod container;
 pub mod image;
 pub mod peers;
 pub mod process;
@@ -16,7 +17,8 @@ use rampart_common::event::{AttrTag, EventKind, RecordHeader};
 use rampart_rules::catalog::{EventId, event_ids as ev};
 
 use self::{
-    cgroup::{CgroupCache, CtrTasks},
+    cgroup::{CgroupCache, Container, CtrTasks},
+    container::table::ContainerTable,
     image::Image,
     peers::DatagramPeers,
     process::{DEFAULT_LIMIT, Process, ProcessTable},
@@ -61,6 +63,8 @@ pub struct State {
     pub names: Names,
     /// Last peers of datagram sockets.
     pub peers: DatagramPeers,
+    /// Containers and pods.
+    pub containers: ContainerTable,
     cgroups: CgroupCache,
     procfs: ProcFs,
     lookups: Lookups,
@@ -83,6 +87,7 @@ impl State {
             processes: ProcessTable::new(config.process_limit),
             names: Names::new(config.passwd, config.group),
             peers: DatagramPeers::default(),
+            containers: ContainerTable::default(),
             cgroups: CgroupCache::new(config.ctr_tasks),
             procfs: ProcFs::new(config.proc_root),
             lookups: Lookups::default(),
@@ -109,6 +114,9 @@ impl State {
             let parent = self.processes.by_pid(ppid).map(|parent| parent.id);
             self.processes.link(id, parent);
         }
+        for container in self.processes.iter().filter_map(|process| process.container.as_ref()) {
+            self.containers.touch(container, now_ns);
+        }
     }
 
     /// Brings the state to what it is right after the event. `event_type` is the event's row in the catalogue.
@@ -132,6 +140,9 @@ impl State {
                     self.chdir(event);
                 }
             }
+        }
+        if let Some(container) = self.processes.get(event.process()).and_then(|it| it.container.as_ref()) {
+            self.containers.touch(container, now_ns);
         }
     }
 
@@ -264,7 +275,7 @@ impl State {
     }
 
     /// The container of a record's process, by its group id or else by `/proc`.
-    fn container_of(&mut self, header: &RecordHeader) -> Option<Arc<str>> {
+    fn container_of(&mut self, header: &RecordHeader) -> Option<Arc<Container>> {
         if let Some(known) = self.cgroups.group(header.task.cgroup_id) {
             return known;
         }

@@ -133,8 +133,28 @@ impl RuleSet {
         self.tried(event).iter().filter_map(|&index| self.rules.get(index as usize))
     }
 
+    /// How many rules may match one event.
+    pub fn matching(&self) -> Matching {
+        self.matching
+    }
+
     /// Evaluates the rules of an event type and calls `on_match` with those that are true: the first or all.
     pub fn evaluate<S: FieldSource>(&self, event: EventId, source: &S, mut on_match: impl FnMut(&Rule)) {
+        self.evaluate_partial(event, source, |rule, truth| {
+            if truth == Truth::True {
+                on_match(rule);
+            }
+        });
+    }
+
+    /// Like [`RuleSet::evaluate`] for a source that does not know every field yet: also calls `on_rule` with rules
+    /// that depend on an unknown field, as far as they come before the first that is true.
+    pub fn evaluate_partial<S: FieldSource>(
+        &self,
+        event: EventId,
+        source: &S,
+        mut on_rule: impl FnMut(&Rule, Truth),
+    ) {
         let mut memo = Memo::default();
         for &index in self.tried(event) {
             let (Some(rule), Some(program)) =
@@ -142,13 +162,20 @@ impl RuleSet {
             else {
                 continue;
             };
-            if program.evaluate(Some(event), source, &mut memo) == Truth::True {
-                on_match(rule);
-                if self.matching == Matching::First {
-                    return;
-                }
+            let truth = program.evaluate(Some(event), source, &mut memo);
+            if truth != Truth::False {
+                on_rule(rule, truth);
+            }
+            if truth == Truth::True && self.matching == Matching::First {
+                return;
             }
         }
+    }
+
+    /// An enabled rule by its id.
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
+        let index = self.rules.binary_search_by_key(&id, |candidate| candidate.id).ok()?;
+        self.rules.get(index)
     }
 
     /// Evaluates one enabled rule; its event type is asked from the source too. `False` for any other rule.

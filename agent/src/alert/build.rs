@@ -71,6 +71,7 @@ pub fn alert<S: FieldSource>(
         uuid,
         sequence,
         policy_digest: style.policy_digest.clone(),
+        wait: None,
     }
 }
 
@@ -106,6 +107,7 @@ pub fn internal(notice: Internal, wall_ns: u64, clock: &Clock, style: &Style, id
         uuid,
         sequence,
         policy_digest: style.policy_digest.clone(),
+        wait: None,
     }
 }
 

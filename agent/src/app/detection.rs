@@ -17,6 +17,7 @@ use rampart_rules::{event_set::EventSet, rule::RuleSet};
 use tokio::sync::oneshot;
 
 use super::{
+    enrich::Enrich,
     ports::{Hooks, Records},
     settle::Settle,
 };
@@ -60,6 +61,8 @@ pub(super) struct Detection<R> {
     pub(super) hooks: SharedHooks,
     /// The detector.
     pub(super) detector: Detector,
+    /// Where it learns about containers.
+    pub(super) enrich: Enrich,
     /// Commands; bounded, the sender waits.
     pub(super) commands: Receiver<Command>,
     /// Where alerts go.
@@ -78,7 +81,7 @@ struct Sink {
 impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
     pub(super) fn run(self) -> Result<(), KernelError> {
-        let Self { mut records, hooks, mut detector, commands, fanout, status } = self;
+        let Self { mut records, hooks, mut detector, mut enrich, commands, fanout, status } = self;
         let mut sink = Sink { fanout, alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
         let mut next_beat = Instant::now();
@@ -88,8 +91,10 @@ impl<R: Records> Detection<R> {
                 beat(&hooks, &mut detector, &mut sink, &mut settle, &status)?;
                 next_beat = now + BEAT;
             }
-            records.wait(next_beat.saturating_duration_since(now))?;
+            enrich.exchange(&mut detector, &mut |alert| sink.take(alert));
+            records.wait(until(next_beat, &detector))?;
             drain(&mut records, &mut detector, &mut sink)?;
+            enrich.exchange(&mut detector, &mut |alert| sink.take(alert));
             match commands.try_recv() {
                 Ok(Command::Swap(bundle, done)) => {
                     detector.swap(bundle.rules, Some(bundle.digest));
@@ -105,8 +110,16 @@ impl<R: Records> Detection<R> {
                 break;
             }
         }
+        detector.on_end(boot_now_ns(), &mut |alert| sink.take(alert));
         beat(&hooks, &mut detector, &mut sink, &mut settle, &status)
     }
+}
+
+/// Time until the next heartbeat, or until an event has waited long enough.
+fn until(next_beat: Instant, detector: &Detector) -> Duration {
+    let beat = next_beat.saturating_duration_since(Instant::now());
+    let wait = detector.deadline_ns().map(|at| Duration::from_nanos(at.saturating_sub(boot_now_ns())));
+    wait.map_or(beat, |wait| wait.min(beat))
 }
 
 fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -> Result<usize, KernelError> {
@@ -145,6 +158,8 @@ fn beat(
         processes: counts.processes as u64,
         evictions: evictions.exited + evictions.living,
         gaps: counts.gaps,
+        containers: counts.containers,
+        waits: counts.waits,
     });
     status.latches.release(Latch::Detection);
     Ok(())

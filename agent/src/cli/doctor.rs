@@ -1,11 +1,19 @@
 //! `rampart doctor`: can this machine run the agent, and if not, what to do.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::net::UnixStream, path::Path};
 
 use clap::Args;
 
 use super::{Outcome, PolicyArgs, print};
-use crate::{admin::Admin, app::VERIFIER_LOG, config::Config, kernel::caps, policy, privilege::lock};
+use crate::{
+    admin::Admin,
+    app::VERIFIER_LOG,
+    config::{Config, WatchMode},
+    container::kubernetes,
+    kernel::caps,
+    policy,
+    privilege::lock,
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -58,6 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             lines.push(line(Mark::Ok, "configuration", "valid", ""));
             lines.push(rules(&config));
             lines.extend(node(&config));
+            lines.extend(runtimes(&config));
             kept = kept_log(&config.node.state_dir).or_else(|| kept_log(&config.node.runtime_dir));
         }
         Err(faults) => {
@@ -121,6 +130,54 @@ fn node(config: &Config) -> Vec<Line> {
     lines
 }
 
+/// Container runtimes that can be asked, and how pods are learned of.
+fn runtimes(config: &Config) -> Vec<Line> {
+    if !config.containers.enabled {
+        let fix = "set `containers.enabled: true` for names and images of containers";
+        return vec![line(Mark::Less, "container runtimes", "not asked", fix)];
+    }
+    let mut lines: Vec<Line> = config
+        .containers
+        .sockets
+        .present()
+        .into_iter()
+        .map(|(interface, socket)| {
+            let name = format!("{} socket", interface.name());
+            match UnixStream::connect(&socket) {
+                Ok(_) => line(Mark::Ok, &name, &format!("{} answers", socket.display()), ""),
+                Err(error) => line(
+                    Mark::Less,
+                    &name,
+                    &format!("{}: {error}", socket.display()),
+                    "start the runtime, or let the agent reach its socket",
+                ),
+            }
+        })
+        .collect();
+    if lines.is_empty() {
+        // A node without containers is no fault.
+        lines.push(line(
+            Mark::Less,
+            "container runtimes",
+            "no socket found",
+            "for names and images of containers, name the sockets under `containers`",
+        ));
+    }
+    let how = match (config.kubernetes.watch, &config.kubernetes.kubeconfig) {
+        (WatchMode::Off, _) => return lines,
+        (_, Some(path)) => format!("watched through `{}`", path.display()),
+        (_, None) if kubernetes::in_cluster() => "watched with the pod's service account".to_owned(),
+        (WatchMode::Auto, None) => return lines,
+        (WatchMode::On, None) => {
+            let fix = "name a `kubernetes.kubeconfig`, or run the agent in the cluster";
+            lines.push(line(Mark::Fail, "pods", "to be watched, but this is no cluster", fix));
+            return lines;
+        }
+    };
+    lines.push(line(Mark::Ok, "pods", &format!("of `{}`, {how}", config.kubernetes.node_name), ""));
+    lines
+}
+
 /// Whether a directory, or the nearest one above it that exists, may be written; asked, not tried.
 fn writable(dir: &Path) -> io::Result<()> {
     let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
@@ -181,6 +238,7 @@ fn page(lines: &[Line], kept: Option<&(String, Vec<String>)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Sources;
 
     #[test]
     fn failed_checks_show_their_fix_and_the_kept_log_its_end() {
@@ -194,6 +252,28 @@ mod tests {
         let page = page(&lines, Some(&kept));
         assert!(page.starts_with("ok    a  fine\nFAIL  b  bad\n         fix: do this\n"), "{page}");
         assert!(page.contains("  insn 39\n") && page.ends_with("1 check failed.\n"), "{page}");
+    }
+
+    #[test]
+    fn runtimes_that_answer_are_told_from_those_that_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display();
+        let file = dir.path().join("rampart.yaml");
+        let load = |text: &str| {
+            fs::write(&file, text).unwrap();
+            Sources { file: Some(file.clone()), ..Sources::default() }.load().unwrap()
+        };
+        let config = load(&format!(
+            "containers: {{host_root: {root}, cri_sockets: [], docker_sockets: [/d], podman_sockets: /p}}"
+        ));
+        assert_eq!(runtimes(&config)[0].detail, "no socket found");
+        let _docker = std::os::unix::net::UnixListener::bind(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("p"), "").unwrap();
+        let lines = runtimes(&config);
+        let shown: Vec<(&str, Mark)> = lines.iter().map(|line| (line.name.as_str(), line.mark)).collect();
+        assert_eq!(shown, [("docker socket", Mark::Ok), ("podman socket", Mark::Less)]);
+        let config = load("containers: {enabled: false}\nkubernetes: {watch: on}\n");
+        assert_eq!(runtimes(&config)[0].detail, "not asked");
     }
 
     #[test]

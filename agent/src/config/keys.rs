@@ -41,6 +41,8 @@ pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 pub const FORMATS: &[&str] = &["text", "json"];
 /// Rule matching modes.
 pub const MATCHING: &[&str] = &["first", "all"];
+/// When pods are watched.
+pub const WATCH: &[&str] = &["auto", "on", "off"];
 /// Falco's priorities, most severe first.
 pub const PRIORITIES: &[&str] =
     &["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
@@ -79,6 +81,53 @@ pub static KEYS: &[Key] = &[
     key("admin.listen", Kind::Socket, "127.0.0.1:8765", "address of the HTTP server"),
     key("kernel.ring_bytes", Kind::Number, "8388608", "event ring buffer, a power of two"),
     key("state.max_processes", Kind::Number, "65536", "processes remembered before the oldest are forgotten"),
+    key("containers.enabled", Kind::Bool, "true", "ask container runtimes about containers"),
+    key("containers.wait_ms", Kind::Number, "100", "longest time an alert waits for what they answer"),
+    Key {
+        path: "containers.host_root",
+        kind: Kind::Path,
+        default: "/",
+        help: "where the agent sees the root of the host; sockets lie below it",
+        aliases: &["HOST_ROOT"],
+    },
+    key(
+        "containers.docker_sockets",
+        Kind::Paths,
+        "/var/run/docker.sock",
+        "where Docker listens; an empty list asks nobody",
+    ),
+    key("containers.podman_sockets", Kind::Paths, "/run/podman/podman.sock", "where Podman listens"),
+    key(
+        "containers.cri_sockets",
+        Kind::Paths,
+        "/run/containerd/containerd.sock,/run/crio/crio.sock,/run/k3s/containerd/containerd.sock",
+        "where runtimes of Kubernetes listen",
+    ),
+    key(
+        "containers.containerd_sockets",
+        Kind::Paths,
+        "/run/containerd/containerd.sock,/run/k3s/containerd/containerd.sock,/run/host-containerd/containerd.sock",
+        "where containerd listens, for containers that are not of Kubernetes",
+    ),
+    key(
+        "kubernetes.watch",
+        Kind::Choice(WATCH),
+        "auto",
+        "watch the pods of this node: when the agent runs in a cluster, always, or never",
+    ),
+    Key {
+        path: "kubernetes.node_name",
+        kind: Kind::Text,
+        default: "the value of `node.hostname`",
+        help: "name of this node in the cluster",
+        aliases: &["NODE_NAME", "FALCO_K8S_NODE_NAME"],
+    },
+    key(
+        "kubernetes.kubeconfig",
+        Kind::Path,
+        "the service account of the agent's pod",
+        "how to reach the API server",
+    ),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),
     key("node.state_dir", Kind::Path, "/var/lib/rampart", "where a refused program's verifier log is kept"),

@@ -6,11 +6,13 @@ use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use super::{
-    Admin, Config, FileOutput, Format, Kernel, Log, Node, Output, Rules, State, StdoutOutput,
+    Admin, Config, Containers, FileOutput, Format, Kernel, Kubernetes, Log, Node, Output, Rules, State,
+    StdoutOutput, WatchMode,
     fault::{Fault, Place},
     keys,
     raw::{Raw, describe},
 };
+use crate::container::sockets::{self, Interface, Sockets};
 
 /// Smallest and largest event ring: below, one burst of execs overflows it; above, the kernel refuses it.
 const RING_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=1 << 30;
@@ -18,12 +20,15 @@ const RING_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=1 << 30;
 const PROCESSES: std::ops::RangeInclusive<u64> = 1024..=4_194_304;
 /// Alerts waiting for one output.
 const QUEUE: std::ops::RangeInclusive<u64> = 1..=1_048_576;
+/// Milliseconds an alert may wait for the metadata of its container.
+const WAIT_MS: std::ops::RangeInclusive<u64> = 0..=100;
 /// Seconds of grace at the end.
 const GRACE_SECS: std::ops::RangeInclusive<u64> = 1..=300;
 
 /// Checks everything; gives the configuration only when there is no fault.
 pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec<Fault>> {
     let mut check = Check { raw };
+    let hostname = check.text("node.hostname").or(hostname).unwrap_or_else(|| "localhost".to_owned());
     let config = Config {
         log: Log {
             level: check.choice("log.level", keys::LEVELS, "info"),
@@ -61,8 +66,10 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         },
         kernel: Kernel { ring_bytes: check.ring_bytes() },
         state: State { max_processes: check.number("state.max_processes", &PROCESSES, 65536) as u32 },
+        containers: check.containers(),
+        kubernetes: check.kubernetes(&hostname),
         node: Node {
-            hostname: check.text("node.hostname").or(hostname).unwrap_or_else(|| "localhost".to_owned()),
+            hostname,
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),
             state_dir: check.path("node.state_dir").unwrap_or_else(|| PathBuf::from("/var/lib/rampart")),
             shutdown_grace: Duration::from_secs(check.number("node.shutdown_grace_secs", &GRACE_SECS, 10)),
@@ -182,6 +189,51 @@ impl Check {
             self.wrong(path, &value, place, "a list of file names");
             Vec::new()
         })
+    }
+
+    /// Like [`Check::paths`], with what holds when nothing is written.
+    fn paths_or(&mut self, path: &str, default: &[&str]) -> Vec<PathBuf> {
+        let written = self.raw.settings.get(path).is_some_and(|setting| !setting.value.is_null());
+        if written { self.paths(path) } else { default.iter().map(PathBuf::from).collect() }
+    }
+
+    fn containers(&mut self) -> Containers {
+        let mut listed = Vec::new();
+        for (path, interface, default) in [
+            ("containers.docker_sockets", Interface::Docker, sockets::DOCKER),
+            ("containers.podman_sockets", Interface::Podman, sockets::PODMAN),
+            ("containers.cri_sockets", Interface::Cri, sockets::CRI),
+            ("containers.containerd_sockets", Interface::Containerd, sockets::CONTAINERD),
+        ] {
+            listed.extend(self.paths_or(path, default).into_iter().map(|path| (interface, path)));
+        }
+        Containers {
+            enabled: self.bool("containers.enabled", true),
+            wait: Duration::from_millis(self.number("containers.wait_ms", &WAIT_MS, 100)),
+            sockets: Sockets {
+                host_root: self.path("containers.host_root").unwrap_or_else(|| PathBuf::from("/")),
+                listed,
+            },
+        }
+    }
+
+    fn kubernetes(&mut self, hostname: &str) -> Kubernetes {
+        let place = self.place("kubernetes.node_name");
+        let node_name = self.text("kubernetes.node_name");
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        if let Some(name) = node_name.as_ref().filter(|name| !name.bytes().all(allowed)) {
+            let help = Some("use the name that `kubectl get nodes` shows".to_owned());
+            self.raw.fault(place, format!("`kubernetes.node_name` cannot be `{name}`"), help);
+        }
+        Kubernetes {
+            watch: match self.choice("kubernetes.watch", keys::WATCH, "auto") {
+                "on" => WatchMode::On,
+                "off" => WatchMode::Off,
+                _ => WatchMode::Auto,
+            },
+            node_name: node_name.unwrap_or_else(|| hostname.to_owned()),
+            kubeconfig: self.path("kubernetes.kubeconfig"),
+        }
     }
 
     fn socket(&mut self, path: &str, default: SocketAddr) -> SocketAddr {

@@ -15,6 +15,7 @@ mod user;
 use std::{
     cell::{Cell, OnceCell},
     fmt,
+    sync::Arc,
 };
 
 use bumpalo::Bump;
@@ -24,13 +25,13 @@ use rampart_rules::{
     value::{FieldArg, FieldSource, Value},
 };
 
-pub(super) use self::socket::datagram_peer;
+pub(super) use self::{container::metadata::Asked, socket::datagram_peer};
 
 use self::fd::Fd;
 use super::clock::Clock;
 use crate::{
-    event::{Event, EventKind, lexical, syscall::Row},
-    state::{State, process::Process},
+    event::{Event, EventKind, ProcessId, lexical, syscall::Row},
+    state::{State, cgroup::Container, container::table::Known, process::Process},
 };
 
 /// What an event is seen against. Lives longer than the event.
@@ -48,6 +49,13 @@ pub struct Context<'e> {
     pub scratch: &'e Scratch,
     /// Falco's length limit of joined paths, in its strict mode.
     pub path_limit: Option<usize>,
+}
+
+impl Context<'_> {
+    /// Whether Falco's faults are reproduced.
+    fn strict_falco(&self) -> bool {
+        self.path_limit.is_some()
+    }
 }
 
 /// Buffers that are reused from event to event.
@@ -124,6 +132,22 @@ impl<'e> Facts<'e> {
         }
         let lexical = self.path(AttrTag::UserPath)?;
         (lexical != real).then_some((lexical, real))
+    }
+
+    /// Identity of the event's process.
+    pub fn process_id(&self) -> ProcessId {
+        self.event.process()
+    }
+
+    /// Time of the event, nanoseconds of the boot clock.
+    pub fn time_ns(&self) -> u64 {
+        self.event.header.time_ns
+    }
+
+    /// The event's container, while it is being looked up.
+    pub fn pending_container(&self) -> Option<&'e Arc<Container>> {
+        let container = self.process?.container.as_ref()?;
+        matches!(self.context.state.containers.get(container), Known::Pending).then_some(container)
     }
 
     /// Whether the call did what it was asked to.
@@ -247,7 +271,7 @@ impl FieldSource for EventFields<'_, '_> {
             Class::FsPath => fs_path::get(facts, self.view, field),
             Class::Process => process::get(facts, field, arg),
             Class::User | Class::Group => user::get(facts, field),
-            Class::Container => container::get(facts, field),
+            Class::Container => container::get(facts, field, arg),
             Class::Fdlist | Class::Util => None,
         };
         value.unwrap_or(Value::Null)
@@ -261,7 +285,7 @@ pub fn fillable(field: FieldId) -> bool {
         Class::Fd => !fd::UNFILLED.contains(&field),
         Class::FsPath | Class::User | Class::Group => true,
         Class::Process => !process::UNFILLED.contains(&field),
-        Class::Container => container::FILLED.contains(&field),
+        Class::Container => !container::UNFILLED.contains(&field),
         Class::Fdlist | Class::Util => false,
     }
 }

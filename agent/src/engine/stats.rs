@@ -8,10 +8,10 @@ use rampart_rules::{
 };
 use rustc_hash::FxHashMap;
 
-use super::accounting::Accounting;
+use super::{accounting::Accounting, held::Waits};
 use crate::{
     event::DecodeError,
-    state::{Lookups, State, process::Evictions},
+    state::{Lookups, State, container::table::Sizes, process::Evictions},
 };
 
 /// Counters at one moment.
@@ -43,6 +43,10 @@ pub struct Stats {
     pub evictions: Evictions,
     /// Processes looked up in `/proc` because their records were missed.
     pub lookups: Lookups,
+    /// Containers and pods known.
+    pub containers: Sizes,
+    /// Events that waited for metadata.
+    pub waits: Waits,
 }
 
 /// The running counters.
@@ -106,6 +110,8 @@ impl Tally {
             processes: state.processes.len(),
             evictions: state.processes.evictions(),
             lookups: state.lookups(),
+            containers: state.containers.sizes(),
+            waits: Waits::default(),
         }
     }
 

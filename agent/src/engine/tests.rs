@@ -2,6 +2,8 @@
 
 #[path = "tests/hostile.rs"]
 mod hostile;
+#[path = "tests/late.rs"]
+mod late;
 #[path = "tests/triggers.rs"]
 mod triggers;
 

@@ -2,7 +2,7 @@
 //!
 //! Pure, apart from [`CtrTasks`]; the cache belongs to the state's owner.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -15,9 +15,73 @@ const CACHE_LIMIT: usize = 4096;
 /// Id of the root group of the unified hierarchy. On machines that use the old hierarchies every process has it.
 const ROOT_GROUP: u64 = 1;
 
-/// What container runtimes put before the id in a group's name.
-const PREFIXES: [&str; 7] =
-    ["libpod-payload-", "libpod-", "docker-", "crio-", "cri-containerd-", "nerdctl-", "lxc.payload."];
+/// What container runtimes put before the id in a group's name, and who does.
+const PREFIXES: [(&str, Runtime); 7] = [
+    ("libpod-payload-", Runtime::Podman),
+    ("libpod-", Runtime::Podman),
+    ("docker-", Runtime::Docker),
+    ("crio-", Runtime::CriO),
+    ("cri-containerd-", Runtime::Containerd),
+    ("nerdctl-", Runtime::Containerd),
+    ("lxc.payload.", Runtime::Lxc),
+];
+
+/// Software that runs containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Runtime {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// containerd, below Kubernetes or by its own clients.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// LXC and LXD.
+    Lxc,
+    /// The LXC driver of libvirt.
+    LibvirtLxc,
+    /// systemd-nspawn.
+    Nspawn,
+    /// BOSH process manager.
+    Bpm,
+    /// Garden, of Cloud Foundry.
+    Garden,
+}
+
+impl Runtime {
+    /// The value of `container.type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::CriO => "cri-o",
+            Self::Lxc => "lxc",
+            Self::LibvirtLxc => "libvirt-lxc",
+            Self::Nspawn => "systemd-nspawn",
+            Self::Bpm => "bpm",
+            Self::Garden => "garden",
+        }
+    }
+}
+
+/// A container, as far as the path of its control group tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Id as shown.
+    pub id: Arc<str>,
+    /// Whole id.
+    pub full_id: Box<str>,
+    /// Who runs it, when the path says so.
+    pub runtime: Option<Runtime>,
+    /// containerd's namespace, when the path says so.
+    pub namespace: Option<Box<str>>,
+    /// Uid of the pod, when the path says so; with dashes.
+    pub pod_uid: Option<Box<str>>,
+    /// User whose service manager runs it; `None` for the system's.
+    pub owner: Option<u32>,
+}
 
 /// Decides whether a two-level group `/NAMESPACE/NAME` is a container of containerd's own client.
 ///
@@ -47,42 +111,127 @@ impl CtrTasks {
 }
 
 /// The container id a group path stands for; `None` for the host.
+pub fn container_id(path: &[u8], tasks: &CtrTasks) -> Option<String> {
+    container(path, tasks).map(|container| container.id.as_ref().to_owned())
+}
+
+/// The container a group path stands for; `None` for the host.
 ///
 /// The innermost part of the path that names a container decides, so a group that a container makes inside of
 /// its own stays that container's.
-pub fn container_id(path: &[u8], tasks: &CtrTasks) -> Option<String> {
+pub fn container(path: &[u8], tasks: &CtrTasks) -> Option<Container> {
     let path = std::str::from_utf8(path).ok()?;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    for (index, part) in parts.iter().enumerate().rev() {
-        let parent = index.checked_sub(1).and_then(|above| parts.get(above)).copied();
-        if let Some(id) = part_id(part, parent) {
-            return Some(id.to_owned());
+    let found = parts.iter().enumerate().rev().find_map(|(index, part)| {
+        let above = index.checked_sub(1).and_then(|above| parts.get(above)).copied();
+        let below = parts.get(index + 1).copied();
+        part_id(part, above, below)
+    });
+    let (full_id, shown, runtime, namespace) = match (found, parts.as_slice()) {
+        (Some((full, shown, runtime)), _) => (full, shown, runtime, None),
+        (None, [namespace, name]) if ctr_name(name) && tasks.knows(namespace, name) => {
+            let shown =
+                name.char_indices().nth(SHORT_ID).map_or(*name, |(at, _)| name.get(..at).unwrap_or(name));
+            (
+                Cow::Borrowed(*name),
+                Cow::Borrowed(shown),
+                Some(Runtime::Containerd),
+                Some(Box::from(*namespace)),
+            )
         }
-    }
-    match parts.as_slice() {
-        [namespace, name] if ctr_name(name) && tasks.knows(namespace, name) => {
-            Some(name.chars().take(SHORT_ID).collect())
-        }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Container {
+        id: (&*shown).into(),
+        full_id: (&*full_id).into(),
+        runtime,
+        namespace,
+        pod_uid: parts.iter().find_map(|part| pod_uid(part)),
+        owner: parts.iter().find_map(|part| owner(part)),
+    })
 }
 
-fn part_id<'a>(part: &'a str, parent: Option<&str>) -> Option<&'a str> {
+/// Whole id, id as shown and runtime of the container that a part of a path names.
+fn part_id<'a>(
+    part: &'a str,
+    above: Option<&str>,
+    below: Option<&str>,
+) -> Option<(Cow<'a, str>, Cow<'a, str>, Option<Runtime>)> {
     let name = part.strip_suffix(".scope").unwrap_or(part);
     // `…slice:cri-containerd:ID`, an uncommon form of the CRI plugin.
-    let name = name.rsplit_once(":cri-containerd:").map_or(name, |(_, id)| id);
-    let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    let (name, marked) = match name.rsplit_once(":cri-containerd:") {
+        Some((_, id)) => (id, Some(Runtime::Containerd)),
+        None => (name, None),
+    };
+    let prefixed = PREFIXES.iter().find_map(|(prefix, runtime)| Some((name.strip_prefix(prefix)?, *runtime)));
+    let (bare, runtime) = prefixed.map_or((name, marked), |(bare, runtime)| (bare, Some(runtime)));
     if bare.len() == FULL_ID && bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return bare.get(..SHORT_ID);
+        let runtime = runtime.or((above == Some("docker")).then_some(Runtime::Docker));
+        return Some((Cow::Borrowed(bare), Cow::Borrowed(bare.get(..SHORT_ID)?), runtime));
     }
-    if matches!(parent, Some("lxc" | "lxc.payload")) && !systemd_unit(part) {
-        return Some(part);
+    let named = |id: Cow<'a, str>, runtime| (!id.is_empty()).then(|| (id.clone(), id, Some(runtime)));
+    if matches!(above, Some("lxc" | "lxc.payload")) && !systemd_unit(part) {
+        return named(part.into(), Runtime::Lxc);
     }
-    part.strip_prefix("lxc.payload.")
-        .or_else(|| name.strip_prefix("machine-lxc\\x2d"))
-        .or_else(|| part.strip_suffix(".libvirt-lxc"))
-        .or_else(|| part.strip_prefix("bpm-"))
-        .filter(|id| !id.is_empty())
+    if above == Some("garden") && !systemd_unit(part) {
+        let short: String = part.chars().take(SHORT_ID).collect();
+        return Some((part.into(), short.into(), Some(Runtime::Garden)));
+    }
+    if let Some(id) = part.strip_prefix("lxc.payload.") {
+        return named(id.into(), Runtime::Lxc);
+    }
+    if let Some(id) = name.strip_prefix("machine-lxc\\x2d") {
+        return named(id.into(), Runtime::LibvirtLxc);
+    }
+    if let Some(id) = part.strip_suffix(".libvirt-lxc") {
+        return named(id.into(), Runtime::LibvirtLxc);
+    }
+    if let Some(id) = name.strip_prefix("bpm-") {
+        return named(id.into(), Runtime::Bpm);
+    }
+    // The part of the group that holds systemd-nspawn itself is the host's.
+    if below == Some("supervisor") {
+        return None;
+    }
+    let machine = part.strip_suffix(".service").and_then(|unit| unit.strip_prefix("systemd-nspawn@"));
+    let scope = part.strip_suffix(".scope").and_then(|unit| unit.strip_prefix("machine-"));
+    // Virtual machines have such scopes too.
+    let scope = scope.filter(|name| above == Some("machine.slice") && !name.starts_with("qemu\\x2d"));
+    named(unescape(machine.or(scope)?), Runtime::Nspawn)
+}
+
+/// Takes systemd's escapes out of a unit's name.
+fn unescape(name: &str) -> Cow<'_, str> {
+    if name.contains("\\x2d") { name.replace("\\x2d", "-").into() } else { name.into() }
+}
+
+/// The uid in `podUID` and `kubepods-QOS-podUID.slice`, where systemd's form has underscores for dashes.
+fn pod_uid(part: &str) -> Option<Box<str>> {
+    let name = part.split(':').next()?;
+    let name = name.strip_suffix(".slice").unwrap_or(name);
+    let name = match name.strip_prefix("kubepods-") {
+        Some(rest) => rest
+            .rsplit_once('-')
+            .map_or(rest, |(class, pod)| if class.starts_with("pod") { rest } else { pod }),
+        None => name,
+    };
+    let uid = name.strip_prefix("pod")?.replace('_', "-");
+    let digits = uid.bytes().filter(u8::is_ascii_hexdigit).count();
+    let dashes = uid.len().checked_sub(digits)?;
+    // Pods from files have a digest in place of a uid.
+    (digits == 32
+        && matches!(dashes, 0 | 4)
+        && uid.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()))
+    .then(|| uid.into())
+}
+
+/// The user of `user-UID.slice` and `user@UID.service`.
+fn owner(part: &str) -> Option<u32> {
+    let uid = part
+        .strip_prefix("user@")
+        .and_then(|rest| rest.strip_suffix(".service"))
+        .or_else(|| part.strip_prefix("user-")?.strip_suffix(".slice"))?;
+    uid.parse().ok().filter(|uid| *uid != 0)
 }
 
 fn ctr_name(name: &str) -> bool {
@@ -97,8 +246,8 @@ fn systemd_unit(name: &str) -> bool {
 #[derive(Debug, Default)]
 pub struct CgroupCache {
     tasks: CtrTasks,
-    by_group: FxHashMap<u64, Option<Arc<str>>>,
-    by_path: FxHashMap<Box<[u8]>, Option<Arc<str>>>,
+    by_group: FxHashMap<u64, Option<Arc<Container>>>,
+    by_path: FxHashMap<Box<[u8]>, Option<Arc<Container>>>,
 }
 
 impl CgroupCache {
@@ -108,12 +257,16 @@ impl CgroupCache {
     }
 
     /// The container of a group id, if its path was seen; the outer `None` means unknown.
-    pub fn group(&self, group: u64) -> Option<Option<Arc<str>>> {
+    pub fn group(&self, group: u64) -> Option<Option<Arc<Container>>> {
         self.by_group.get(&group).cloned()
     }
 
     /// The container of the paths of one process (one per hierarchy): the first that names one.
-    pub fn resolve<'p>(&mut self, group: u64, paths: impl IntoIterator<Item = &'p [u8]>) -> Option<Arc<str>> {
+    pub fn resolve<'p>(
+        &mut self,
+        group: u64,
+        paths: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Option<Arc<Container>> {
         let container = paths.into_iter().find_map(|path| self.path(path));
         if group > ROOT_GROUP {
             bound(&mut self.by_group);
@@ -122,11 +275,11 @@ impl CgroupCache {
         container
     }
 
-    fn path(&mut self, path: &[u8]) -> Option<Arc<str>> {
+    fn path(&mut self, path: &[u8]) -> Option<Arc<Container>> {
         if let Some(known) = self.by_path.get(path) {
             return known.clone();
         }
-        let container: Option<Arc<str>> = container_id(path, &self.tasks).map(Into::into);
+        let container = container(path, &self.tasks).map(Arc::new);
         bound(&mut self.by_path);
         self.by_path.insert(path.into(), container.clone());
         container
@@ -144,7 +297,7 @@ fn bound<K, V>(map: &mut FxHashMap<K, V>) {
 mod tests {
     use std::fs;
 
-    use super::{CACHE_LIMIT, CgroupCache, CtrTasks, container_id};
+    use super::{CACHE_LIMIT, CgroupCache, Container, CtrTasks, Runtime, container, container_id};
 
     const ID: &str = "605439acbd4fb18c145069289094b17f17e0cfa938f78012d4960bc797305f22";
 
@@ -166,6 +319,71 @@ mod tests {
         }
         assert_eq!(id("/lxc/web").as_deref(), Some("web"));
         assert_eq!(id("/lxc.payload.web/init.scope").as_deref(), Some("web"));
+    }
+
+    fn told(path: &str) -> Container {
+        container(path.as_bytes(), &CtrTasks::Any).expect("a container")
+    }
+
+    #[test]
+    fn the_path_tells_runtime_pod_owner_and_namespace() {
+        let found = told(&format!(
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod63b3ebfc_2890_11e9_8154_16bf8ef8d9dc.slice/crio-{ID}.scope"
+        ));
+        assert_eq!(found.runtime, Some(Runtime::CriO));
+        assert_eq!(found.pod_uid.as_deref(), Some("63b3ebfc-2890-11e9-8154-16bf8ef8d9dc"));
+        assert_eq!((&*found.full_id, found.owner), (ID, None));
+        for path in [
+            format!("/kubepods/podac04f3f2-1f2c-11e9-b015-1ebee232acfa/{ID}"),
+            format!(
+                "/kubepods.slice/kubepods-podac04f3f2_1f2c_11e9_b015_1ebee232acfa.slice/cri-containerd-{ID}.scope"
+            ),
+        ] {
+            assert_eq!(
+                told(&path).pod_uid.as_deref(),
+                Some("ac04f3f2-1f2c-11e9-b015-1ebee232acfa"),
+                "{path}"
+            );
+        }
+        let file = told(&format!(
+            "/kubepods-burstable-podbd12dd3393227d950605a2444b13c27a.slice:cri-containerd:{ID}"
+        ));
+        assert_eq!(file.pod_uid.as_deref(), Some("bd12dd3393227d950605a2444b13c27a"));
+        assert_eq!(file.runtime, Some(Runtime::Containerd));
+        let rootless = told(&format!(
+            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"
+        ));
+        assert_eq!((rootless.owner, rootless.runtime), (Some(1000), Some(Runtime::Podman)));
+        let ctr = told("/moby/web-server-number-1");
+        assert_eq!((&*ctr.id, &*ctr.full_id), ("web-server-n", "web-server-number-1"));
+        assert_eq!(ctr.namespace.as_deref(), Some("moby"));
+        assert_eq!(told(&format!("/docker/{ID}")).runtime, Some(Runtime::Docker));
+        assert_eq!(told(&format!("/ecs/task/{ID}")).runtime, None);
+    }
+
+    #[test]
+    fn runtimes_that_name_their_containers() {
+        for (path, name, runtime) in [
+            ("/machine.slice/machine-web\\x2d1.scope", "web-1", Runtime::Nspawn),
+            ("/machine.slice/systemd-nspawn@db.service/payload/init.scope", "db", Runtime::Nspawn),
+            ("/machine.slice/machine-lxc\\x2d7\\x2dweb.scope/init", "7\\x2dweb", Runtime::LibvirtLxc),
+            ("/machine/web.libvirt-lxc", "web", Runtime::LibvirtLxc),
+            ("/libvirt/lxc/web", "web", Runtime::Lxc),
+            ("/system.slice/bpm-job.scope", "job", Runtime::Bpm),
+            ("/bpm-job", "job", Runtime::Bpm),
+            ("/garden/e83e22b1-7f3a-4c7d-6f2e-1b7a", "e83e22b1-7f3", Runtime::Garden),
+        ] {
+            let found = told(path);
+            assert_eq!((&*found.id, found.runtime), (name, Some(runtime)), "{path}");
+        }
+        for path in [
+            "/machine.slice/systemd-nspawn@db.service/supervisor",
+            "/machine.slice/machine-qemu\\x2d1\\x2dvm.scope",
+            &format!("/machine.slice/libpod-conmon-{ID}.scope"),
+            &format!("/machine.slice/machine-libpod_pod_{ID}.slice"),
+        ] {
+            assert_eq!(id(path), None, "{path}");
+        }
     }
 
     #[test]
@@ -227,12 +445,16 @@ mod tests {
     fn the_cache_is_bounded_and_ignores_the_root_group() {
         let mut cache = CgroupCache::default();
         let path = format!("/docker/{ID}");
-        assert_eq!(cache.resolve(1, [path.as_bytes()]).as_deref(), Some("605439acbd4f"));
+        assert_eq!(
+            cache.resolve(1, [path.as_bytes()]).map(|it| it.id.clone()).as_deref(),
+            Some("605439acbd4f")
+        );
         assert_eq!(cache.group(1), None);
         for group in 2..2 + CACHE_LIMIT as u64 + 10 {
             cache.resolve(group, [&b"/x.slice"[..], path.as_bytes()]);
         }
         assert!(cache.by_group.len() <= CACHE_LIMIT);
-        assert_eq!(cache.group(CACHE_LIMIT as u64 + 11).flatten().as_deref(), Some("605439acbd4f"));
+        let last = cache.group(CACHE_LIMIT as u64 + 11).flatten();
+        assert_eq!(last.map(|it| it.id.clone()).as_deref(), Some("605439acbd4f"));
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use rampart_common::event::TaskFacts;
 use rustc_hash::FxHashMap;
 
-use super::image::Image;
+use super::{cgroup::Container, image::Image};
 use crate::event::ProcessId;
 
 /// How long an exited process stays, nanoseconds of event time.
@@ -36,8 +36,8 @@ pub struct Process {
     pub image: Arc<Image>,
     /// Working directory; empty when unknown.
     pub cwd: Arc<[u8]>,
-    /// Container id; `None` on the host.
-    pub container: Option<Arc<str>>,
+    /// Its container; `None` on the host.
+    pub container: Option<Arc<Container>>,
     /// Whether orphans were seen to become its children.
     pub reaper: bool,
     /// Exit time, nanoseconds of the boot clock.

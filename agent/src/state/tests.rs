@@ -126,7 +126,9 @@ fn containers_come_from_the_group_path_and_are_inherited() {
     let mut entry = exec(10, 1, "nginx", &["nginx"]).path(AttrTag::Cgroup, &format!("/docker/{ID}"));
     entry.header.task.cgroup_id = 55;
     feed(&mut state, &entry);
-    let container = |state: &State, pid| state.process(id(pid)).and_then(|it| it.container.clone());
+    let container = |state: &State, pid| {
+        state.process(id(pid)).and_then(|it| it.container.as_ref().map(|it| it.id.clone()))
+    };
     assert_eq!(container(&state, 10).as_deref(), Some("605439acbd4f"));
     let mut child = fork(11, 10, "nginx", 3 * SECOND);
     child.header.task.cgroup_id = 55;

@@ -1,6 +1,6 @@
 //! The metrics page: the status at this moment in the Prometheus text format.
 
-use std::{collections::BTreeMap, fs, time::SystemTime};
+use std::{collections::BTreeMap, fs, sync::atomic::Ordering::Relaxed, time::SystemTime};
 
 use prometheus::{
     TextEncoder,
@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use super::{names::Name, status::Status};
+use crate::alert::WaitOutcome;
 
 /// The whole page.
 pub fn page(status: &Status, now: std::time::Instant) -> Result<String, prometheus::Error> {
@@ -15,6 +16,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     page.agent(status, now);
     page.policy(status);
     page.detection(status);
+    page.containers(status);
     page.outputs(status);
     let mut families = page.families();
     families.sort_by(|one, other| one.name().cmp(other.name()));
@@ -145,6 +147,29 @@ impl Page {
         self.add(Name::ScapEvents, &[], seen);
         self.add(Name::ScapDrops, &[], lost);
         self.add(Name::ScapDropsBuffer, &[("drop", "total"), ("dir", "exit")], ring_full);
+    }
+
+    fn containers(&mut self, status: &Status) {
+        let tallies = &status.lookups;
+        for (outcome, count) in
+            [("found", &tallies.found), ("unknown", &tallies.unknown), ("failed", &tallies.failed)]
+        {
+            self.add(Name::ContainerLookups, &[("outcome", outcome)], count.load(Relaxed));
+        }
+        self.add(Name::ContainerTimeouts, &[], tallies.timeouts.load(Relaxed));
+        self.add(Name::ContainerRunning, &[], tallies.running.load(Relaxed));
+        self.add(Name::PodEvents, &[], tallies.pods.load(Relaxed));
+        self.add(Name::PodErrors, &[], tallies.pod_errors.load(Relaxed));
+        let detection = status.detection();
+        self.add(Name::Containers, &[], detection.containers.containers);
+        self.add(Name::FalcoContainers, &[], detection.containers.containers);
+        self.add(Name::ContainersPending, &[], detection.containers.pending);
+        self.add(Name::ContainerEvictions, &[], detection.containers.evictions);
+        self.add(Name::Pods, &[], detection.containers.pods);
+        self.add(Name::EventsWaiting, &[], detection.waits.waiting);
+        for (outcome, count) in WaitOutcome::ALL.iter().zip(detection.waits.ended) {
+            self.add(Name::EventWaits, &[("outcome", outcome.name())], count);
+        }
     }
 
     fn outputs(&mut self, status: &Status) {

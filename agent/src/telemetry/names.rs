@@ -77,13 +77,37 @@ pub enum Name {
     PolicyInfo,
     /// Rules in force.
     PolicyRules,
+    /// Look-ups of containers, by outcome.
+    ContainerLookups,
+    /// Questions to container runtimes without an answer.
+    ContainerTimeouts,
+    /// Look-ups under way.
+    ContainerRunning,
+    /// Containers remembered.
+    Containers,
+    /// Containers whose metadata is awaited.
+    ContainersPending,
+    /// Containers and pods forgotten.
+    ContainerEvictions,
+    /// Pods of the node.
+    Pods,
+    /// Changes of pods.
+    PodEvents,
+    /// Faults of the watch.
+    PodErrors,
+    /// Events that wait for metadata.
+    EventsWaiting,
+    /// Waits for metadata, by outcome.
+    EventWaits,
+    /// Containers, under Falco's name.
+    FalcoContainers,
     /// Whether the agent is ready.
     Ready,
 }
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 48] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -119,6 +143,18 @@ impl Name {
         Self::Reloads,
         Self::PolicyInfo,
         Self::PolicyRules,
+        Self::ContainerLookups,
+        Self::ContainerTimeouts,
+        Self::ContainerRunning,
+        Self::Containers,
+        Self::ContainersPending,
+        Self::ContainerEvictions,
+        Self::Pods,
+        Self::PodEvents,
+        Self::PodErrors,
+        Self::EventsWaiting,
+        Self::EventWaits,
+        Self::FalcoContainers,
         Self::Ready,
     ];
 
@@ -219,6 +255,40 @@ impl Name {
             Self::Reloads => ("rampart_policy_reloads_total", COUNTER, "Reloads of the rules, by outcome"),
             Self::PolicyInfo => ("rampart_policy_info", GAUGE, "Digest of the rules in force"),
             Self::PolicyRules => ("rampart_policy_rules", GAUGE, "Rules in force"),
+            Self::ContainerLookups => {
+                ("rampart_container_lookups_total", COUNTER, "Look-ups of containers that ended, by outcome")
+            }
+            Self::ContainerTimeouts => (
+                "rampart_container_lookup_timeouts_total",
+                COUNTER,
+                "Questions to container runtimes without an answer in time",
+            ),
+            Self::ContainerRunning => {
+                ("rampart_container_lookups_running", GAUGE, "Look-ups of containers under way")
+            }
+            Self::Containers => ("rampart_containers", GAUGE, "Containers remembered"),
+            Self::ContainersPending => {
+                ("rampart_containers_pending", GAUGE, "Containers whose metadata is awaited")
+            }
+            Self::ContainerEvictions => {
+                ("rampart_container_evictions_total", COUNTER, "Containers and pods forgotten to make room")
+            }
+            Self::Pods => ("rampart_pods", GAUGE, "Pods of this node that the API server told of"),
+            Self::PodEvents => {
+                ("rampart_pod_watch_events_total", COUNTER, "Changes of pods that the API server told of")
+            }
+            Self::PodErrors => ("rampart_pod_watch_errors_total", COUNTER, "Faults of the watch of pods"),
+            Self::EventsWaiting => {
+                ("rampart_events_waiting", GAUGE, "Events that wait for the metadata of their container")
+            }
+            Self::EventWaits => (
+                "rampart_event_waits_total",
+                COUNTER,
+                "Events that waited for the metadata of their container, by outcome",
+            ),
+            Self::FalcoContainers => {
+                ("falcosecurity_plugins_container_n_containers_total", GAUGE, "Containers remembered")
+            }
             Self::Ready => ("rampart_ready", GAUGE, "1 once the agent detects"),
         }
     }

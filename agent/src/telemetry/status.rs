@@ -12,17 +12,24 @@ use std::{
 use rampart_common::{counter::FamilyCounters, event::Family};
 
 use super::ready::Latches;
-use crate::output::{Tallies, Tally};
+use crate::{
+    container::lookup::Tallies,
+    engine::held::Waits,
+    output::{self, Tally},
+    state::container::table::Sizes,
+};
 
 /// Everything, shared by all stages.
 #[derive(Default)]
 pub struct Status {
     /// Readiness.
     pub latches: Latches,
+    /// Counters of what container runtimes and the API server were asked; written by those who ask.
+    pub lookups: Arc<Tallies>,
     facts: Mutex<Option<Facts>>,
     detection: Mutex<Detection>,
     policy: Mutex<Policy>,
-    outputs: Mutex<Tallies>,
+    outputs: Mutex<output::Tallies>,
 }
 
 /// What does not change while the agent runs.
@@ -61,6 +68,10 @@ pub struct Detection {
     pub processes: u64,
     /// Processes forgotten to make room.
     pub evictions: u64,
+    /// Containers and pods known.
+    pub containers: Sizes,
+    /// Events that waited for metadata.
+    pub waits: Waits,
 }
 
 /// Matches of one rule.
@@ -141,7 +152,7 @@ impl Status {
     }
 
     /// Gives the outputs' counters.
-    pub fn set_outputs(&self, tallies: Tallies) {
+    pub fn set_outputs(&self, tallies: output::Tallies) {
         *lock(&self.outputs) = tallies;
     }
 

@@ -1,45 +1,70 @@
-//! Class `container`: what the control group alone tells. Names and images need runtime metadata, which comes
-//! later; until then those fields are missing, as they are in Falco before its metadata arrives.
+//! Class `container`: what the control group tells, and what [`metadata`] adds once it is there.
+
+pub(super) mod metadata;
 
 use rampart_rules::{
     catalog::{FieldId, ids},
-    value::Value,
+    value::{FieldArg, Value},
 };
 
+use self::metadata::{Asked, IS_PROBE};
 use super::Facts;
 
 /// What Falco shows for processes in no container.
 const HOST: &[u8] = b"host";
 
-/// Fields that have a value today.
-pub(super) const FILLED: &[FieldId] = &[
-    ids::CONTAINER_ID,
-    ids::CONTAINER_NAME,
-    ids::CONTAINER_TYPE,
-    ids::CONTAINER_START_TS,
-    ids::CONTAINER_DURATION,
+/// Fields that nothing fills: Falco gave them up, and the API server's view of the node's pods has no such objects.
+pub(super) const UNFILLED: &[FieldId] = &[
+    ids::K8S_RC_LABEL,
+    ids::K8S_RC_LABELS,
+    ids::K8S_SVC_NAME,
+    ids::K8S_SVC_ID,
+    ids::K8S_SVC_LABEL,
+    ids::K8S_SVC_LABELS,
+    ids::K8S_NS_ID,
+    ids::K8S_NS_LABEL,
+    ids::K8S_NS_LABELS,
+    ids::K8S_RS_LABEL,
+    ids::K8S_RS_LABELS,
+    ids::K8S_DEPLOYMENT_ID,
+    ids::K8S_DEPLOYMENT_LABEL,
+    ids::K8S_DEPLOYMENT_LABELS,
 ];
 
-pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId) -> Option<Value<'e>> {
+pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> Option<Value<'e>> {
     match field {
-        ids::CONTAINER_ID => Some(Value::Bytes(id(facts))),
-        ids::CONTAINER_NAME | ids::CONTAINER_TYPE => on_host(facts).then_some(Value::Bytes(HOST)),
-        ids::CONTAINER_START_TS => Some(Value::Uint(facts.context.clock.wall_ns(start_ns(facts)?))),
+        ids::CONTAINER_ID => return Some(Value::Bytes(id(facts))),
+        ids::CONTAINER_START_TS => return Some(Value::Uint(facts.context.clock.wall_ns(start_ns(facts)?))),
         ids::CONTAINER_DURATION => {
             let span = facts.event.header.time_ns.saturating_sub(start_ns(facts)?);
-            Some(Value::Int(i64::try_from(span).ok()?))
+            return Some(Value::Int(i64::try_from(span).ok()?));
         }
-        _ => None,
+        _ => {}
     }
+    let context = &facts.context;
+    let process = facts.process;
+    let Some(container) = process.and_then(|process| process.container.as_deref()) else {
+        return match field {
+            ids::CONTAINER_NAME | ids::CONTAINER_TYPE => Some(Value::Bytes(HOST)),
+            field => IS_PROBE.contains(&field).then_some(Value::Bool(false)),
+        };
+    };
+    let containers = &context.state.containers;
+    let asked = Asked {
+        container,
+        known: containers.get(container),
+        pod: containers.pod(container),
+        process,
+        processes: &context.state.processes,
+        arena: context.arena,
+        strict_falco: context.strict_falco(),
+    };
+    asked.get(field, arg)
 }
 
 /// Container id, or `host`.
 pub(super) fn id<'e>(facts: &Facts<'e>) -> &'e [u8] {
-    facts.process.and_then(|process| process.container.as_deref()).map_or(HOST, str::as_bytes)
-}
-
-fn on_host(facts: &Facts<'_>) -> bool {
-    facts.process.is_none_or(|process| process.container.is_none())
+    facts.process.and_then(|process| process.container.as_deref()).map_or(HOST, |found| found.id.as_bytes())
 }
 
 /// Start of the first process of the container's pid namespace, nanoseconds of the boot clock.

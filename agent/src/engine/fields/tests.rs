@@ -1,5 +1,7 @@
 //! Field values over built records, one subject a test.
 
+#[path = "tests/container.rs"]
+mod container;
 #[path = "tests/file.rs"]
 mod file;
 #[path = "tests/net.rs"]
@@ -258,7 +260,8 @@ fn everything() -> Vec<Fixture> {
     let mut entry = exec(50, 1, "nginx", &["nginx"]).path(AttrTag::Cgroup, &format!("/docker/{CONTAINER}"));
     entry.header.task.vpid = 1;
     entry.header.task.pid_ns = 77;
-    vec![
+    let mut all = container::everything();
+    all.extend([
         after_family(open),
         after_family(link),
         after_family(send),
@@ -268,7 +271,8 @@ fn everything() -> Vec<Fixture> {
         moved(libc::SYS_sendto, &|record| record.socket(&socket)),
         Fixture::new(&family()),
         Fixture::new(&[entry]),
-    ]
+    ]);
+    all
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! Between the detection thread and the tasks that ask container runtimes and the API server: bounded channels in
+//! both directions, and nobody on the thread's side waits.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::{ports::Wake, tasks::Tasks};
+use crate::{
+    alert::Alert,
+    config::{Config, WatchMode},
+    container::{
+        kubernetes::{self, Watch},
+        lookup::{self, Outlet, Tallies},
+    },
+    engine::{Detector, clock::boot_now_ns},
+    state::{cgroup::Container, container::News},
+};
+
+/// Names of the tasks.
+const LOOKUP: &str = "containers";
+const PODS: &str = "pods";
+/// Containers on their way to the look-up; what finds no room stays in the detector's own bounded queue.
+const REQUESTS: usize = 256;
+/// News on their way to the detection thread; whoever has more waits.
+const NEWS: usize = 256;
+
+/// The detection thread's ends of the channels.
+pub(super) struct Enrich {
+    requests: mpsc::Sender<Arc<Container>>,
+    news: mpsc::Receiver<News>,
+}
+
+impl Enrich {
+    /// Starts the tasks that the configuration asks for.
+    pub(super) fn start(
+        config: &Config,
+        tasks: &mut Tasks,
+        waker: &Arc<dyn Wake>,
+        tallies: &Arc<Tallies>,
+    ) -> Self {
+        let (requests, requested) = mpsc::channel(REQUESTS);
+        let (sender, news) = mpsc::channel(NEWS);
+        let waker = Arc::clone(waker);
+        let outlet = Outlet { news: sender, wake: Arc::new(move || waker.wake()) };
+        if config.containers.enabled {
+            let (sockets, outlet, tallies) =
+                (config.containers.sockets.clone(), outlet.clone(), Arc::clone(tallies));
+            tasks.task(LOOKUP, async move {
+                lookup::run(sockets, requested, outlet, tallies).await;
+                Ok(())
+            });
+        }
+        let wanted = match config.kubernetes.watch {
+            WatchMode::Off => false,
+            WatchMode::On => true,
+            WatchMode::Auto => config.kubernetes.kubeconfig.is_some() || kubernetes::in_cluster(),
+        };
+        if wanted {
+            let watch = Watch {
+                node_name: config.kubernetes.node_name.clone(),
+                kubeconfig: config.kubernetes.kubeconfig.clone(),
+            };
+            let (must, tallies) = (config.kubernetes.watch == WatchMode::On, Arc::clone(tallies));
+            tasks.task(PODS, async move {
+                match kubernetes::client(&watch).await {
+                    Ok(client) => kubernetes::run(client, &watch.node_name, outlet, tallies).await,
+                    Err(error) if must => return Err(error.into()),
+                    Err(error) => {
+                        tracing::warn!("Pods are not watched: {}", super::in_full(&error));
+                        std::future::pending::<()>().await;
+                    }
+                }
+                Ok(())
+            });
+        }
+        Self { requests, news }
+    }
+
+    /// Hands over what the detector wants to know and what it is told.
+    pub(super) fn exchange(&mut self, detector: &mut Detector, sink: &mut dyn FnMut(Alert)) {
+        while let Some(container) = detector.next_request() {
+            match self.requests.try_send(container) {
+                Ok(()) => {}
+                Err(TrySendError::Full(container)) => {
+                    detector.put_back(container);
+                    break;
+                }
+                // Nobody looks up: the tasks have ended, and so will the agent.
+                Err(TrySendError::Closed(_)) => break,
+            }
+        }
+        while let Ok(news) = self.news.try_recv() {
+            detector.on_news(news, boot_now_ns(), sink);
+        }
+        detector.on_time(boot_now_ns(), sink);
+    }
+}
+
+/// Longest wait for metadata as the engine takes it; `None` when nobody is asked.
+pub(super) fn metadata_wait_ns(config: &Config) -> Option<u64> {
+    let wait = config.containers.wait.as_nanos();
+    config.containers.enabled.then(|| u64::try_from(wait).unwrap_or(u64::MAX))
+}

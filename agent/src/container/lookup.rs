@@ -1,0 +1,139 @@
+//! The task that looks containers up: bounded, with time limits, retries and counters.
+//!
+//! A runtime may be asked about a container before it knows it itself, so what nobody knows is asked again a few
+//! times. What is still unknown then is told as such, and the detection side asks again much later.
+
+mod asker;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::sleep,
+};
+
+use self::asker::{Asker, Outcome};
+use super::sockets::Sockets;
+use crate::state::{
+    cgroup::Container,
+    container::{Metadata, News},
+};
+
+/// Containers looked up at the same time; the rest wait in the channel.
+const CONCURRENT: usize = 16;
+/// Waits before each further try; a container that no runtime knows after half a second is not theirs.
+const RETRIES: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(30),
+    Duration::from_millis(60),
+    Duration::from_millis(120),
+    Duration::from_millis(240),
+];
+/// When a container that was not ready is asked about again.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    /// Containers found.
+    pub found: AtomicU64,
+    /// Containers that no runtime knows.
+    pub unknown: AtomicU64,
+    /// Containers that no runtime could be asked about.
+    pub failed: AtomicU64,
+    /// Questions without an answer in time.
+    pub timeouts: AtomicU64,
+    /// Look-ups under way.
+    pub running: AtomicU64,
+    /// Events of the API server's watch.
+    pub pods: AtomicU64,
+    /// Faults of the watch.
+    pub pod_errors: AtomicU64,
+}
+
+/// Called after news were sent.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Where news go.
+#[derive(Clone)]
+pub struct Outlet {
+    /// Bounded; whoever has news waits.
+    pub news: mpsc::Sender<News>,
+    /// Ends the detection thread's wait.
+    pub wake: Wake,
+}
+
+impl Outlet {
+    /// Sends news; `false` when nobody takes them any more.
+    pub async fn send(&self, news: News) -> bool {
+        let taken = self.news.send(news).await.is_ok();
+        (self.wake)();
+        taken
+    }
+}
+
+/// Looks up what is asked for until the asking side is gone.
+pub async fn run(
+    sockets: Sockets,
+    mut requests: mpsc::Receiver<Arc<Container>>,
+    outlet: Outlet,
+    tallies: Arc<Tallies>,
+) {
+    let asker = Arc::new(Asker::new(sockets, Arc::clone(&tallies)));
+    let places = Arc::new(Semaphore::new(CONCURRENT));
+    let mut running = JoinSet::new();
+    while let Some(container) = requests.recv().await {
+        while running.try_join_next().is_some() {}
+        // The semaphore is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (asker, outlet, tallies) = (Arc::clone(&asker), outlet.clone(), Arc::clone(&tallies));
+        running.spawn(async move {
+            tallies.running.fetch_add(1, Relaxed);
+            let found = look_up(&asker, &container, &tallies).await;
+            tallies.running.fetch_sub(1, Relaxed);
+            drop(place);
+            let unsettled = found.as_ref().is_some_and(|metadata| metadata.unsettled);
+            let id = Arc::clone(&container.id);
+            if !outlet.send(News::Container(Arc::clone(&id), found.map(Box::new))).await || !unsettled {
+                return;
+            }
+            sleep(SETTLE).await;
+            if let Outcome::Found(metadata) = asker.ask(&container).await {
+                outlet.send(News::Container(id, Some(metadata))).await;
+            }
+        });
+    }
+}
+
+async fn look_up(asker: &Asker, container: &Container, tallies: &Tallies) -> Option<Metadata> {
+    let mut waits = RETRIES.iter();
+    loop {
+        match asker.ask(container).await {
+            Outcome::Found(metadata) => {
+                tallies.found.fetch_add(1, Relaxed);
+                return Some(*metadata);
+            }
+            Outcome::NobodyToAsk => {
+                tallies.failed.fetch_add(1, Relaxed);
+                return None;
+            }
+            Outcome::Unknown => match waits.next() {
+                Some(wait) => sleep(*wait).await,
+                None => {
+                    tallies.unknown.fetch_add(1, Relaxed);
+                    return None;
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

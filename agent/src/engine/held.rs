@@ -1,0 +1,209 @@
+//! Events that wait for what is known of their container.
+//!
+//! A container's metadata comes a few milliseconds after its first event. An event that a rule cannot judge without
+//! it, or whose alert would show it, is kept with the value of every field those rules ask for, because the state
+//! moves on meanwhile; it is judged anew when the metadata is there or the longest wait is over. Bounded by number
+//! and by bytes; when there is no room an event is judged at once, without metadata, and its alert says so.
+
+mod kept;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rampart_rules::{
+    catalog::{EventId, FieldId, ids},
+    output::OutputFormat,
+    rule::{Rule, RuleId, RuleSet},
+    typed::{Arg, FieldUse, Right},
+    value::{FieldArg, FieldSource, Truth, Value},
+};
+
+use self::kept::Kept;
+pub(super) use self::kept::Replay;
+use super::fields::{self, EventFields, Facts};
+use crate::{
+    alert::{Wait, WaitOutcome, build::Style},
+    event::ProcessId,
+    state::{
+        cgroup::Container,
+        container::table::{ContainerTable, Known},
+    },
+};
+
+/// Events kept at most.
+const EVENTS_MAX: usize = 1024;
+/// Bytes kept at most.
+const BYTES_MAX: usize = 16 << 20;
+
+/// Counters of waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Events waiting now.
+    pub waiting: u64,
+    /// Waits that ended, by [`WaitOutcome`].
+    pub ended: [u64; WaitOutcome::ALL.len()],
+}
+
+/// One event that waits.
+pub(super) struct Waiting {
+    pub(super) container: Arc<Container>,
+    pub(super) process: ProcessId,
+    pub(super) time_ns: u64,
+    /// The rules it is judged by, also after a reload.
+    pub(super) policy: Arc<RuleSet>,
+    pub(super) policy_digest: Option<Arc<str>>,
+    pub(super) views: Vec<View>,
+}
+
+/// What one view of the event asks.
+pub(super) struct View {
+    /// Rules that may match, in order.
+    pub(super) rules: Vec<RuleId>,
+    pub(super) values: Kept,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        self.views.iter().map(|view| view.values.bytes()).sum()
+    }
+}
+
+/// The event with all that is needed to judge it later, when a rule or an alert depends on what is not known of its
+/// container yet.
+pub(super) fn waiting(
+    facts: &Facts<'_>,
+    event: EventId,
+    views: &[fields::View],
+    policy: &Arc<RuleSet>,
+    style: &Style,
+) -> Option<Waiting> {
+    let container = facts.pending_container()?;
+    let suffix = style.suffix.as_ref();
+    let mut waits = false;
+    let mut undecided = Vec::new();
+    for view in views {
+        let source = EventFields::new(facts, *view);
+        let mut rules = Vec::new();
+        policy.evaluate_partial(event, &source, |rule, truth| {
+            rules.push(rule.id);
+            let unknown = |(field, arg): (FieldId, &Arg)| source.field(field, arg.as_ref()) == Value::Unknown;
+            waits = waits || truth == Truth::Unknown || shown(rule, suffix).any(unknown);
+        });
+        undecided.push((source, rules));
+    }
+    waits.then(|| Waiting {
+        container: Arc::clone(container),
+        process: facts.process_id(),
+        time_ns: facts.time_ns(),
+        policy: Arc::clone(policy),
+        policy_digest: style.policy_digest.clone(),
+        views: undecided.into_iter().map(|(source, rules)| view(policy, rules, suffix, &source)).collect(),
+    })
+}
+
+/// Keeps the value of every field that these rules and their outputs ask for.
+fn view<S: FieldSource>(
+    policy: &RuleSet,
+    rules: Vec<RuleId>,
+    suffix: Option<&OutputFormat>,
+    source: &S,
+) -> View {
+    let mut values = Kept::default();
+    values.keep(ids::EVT_TYPE, &Arg::None, source);
+    for rule in rules.iter().filter_map(|id| policy.rule(*id)) {
+        rule.condition.for_each_test(&mut |test| {
+            let mut keep = |used: &FieldUse| values.keep(used.id, &used.arg, source);
+            test.left.for_each_field(&mut keep);
+            if let Right::Source(right) = &test.right {
+                right.for_each_field(&mut keep);
+            }
+        });
+        for (field, arg) in shown(rule, suffix) {
+            values.keep(field, arg, source);
+        }
+    }
+    View { rules, values }
+}
+
+fn shown<'r>(rule: &'r Rule, suffix: Option<&'r OutputFormat>) -> impl Iterator<Item = (FieldId, &'r Arg)> {
+    let formats = std::iter::once(&rule.output).chain(suffix);
+    formats.flat_map(OutputFormat::fields).map(|field| (field.field, &field.arg))
+}
+
+/// The queue.
+#[derive(Default)]
+pub(super) struct Held {
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+    wait_ns: u64,
+    ended: [u64; WaitOutcome::ALL.len()],
+}
+
+impl Held {
+    pub(super) fn new(wait_ns: u64) -> Self {
+        Self { wait_ns, ..Self::default() }
+    }
+
+    /// Keeps an event, or gives it back for want of room.
+    pub(super) fn push(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+        let bytes = waiting.bytes();
+        if self.wait_ns == 0 || self.queue.len() >= EVENTS_MAX || self.bytes + bytes > BYTES_MAX {
+            return Err(waiting);
+        }
+        self.bytes += bytes;
+        self.queue.push_back(waiting);
+        Ok(())
+    }
+
+    /// Takes the first event whose wait is over, in the order of arrival.
+    pub(super) fn pop(&mut self, containers: &ContainerTable, now_ns: u64) -> Option<(Waiting, Wait)> {
+        let wait_ns = self.wait_ns;
+        let over = |waiting: &Waiting| match containers.get(&waiting.container) {
+            Known::Yes(_) => Some(WaitOutcome::Arrived),
+            Known::No => Some(WaitOutcome::Unknown),
+            Known::Pending => {
+                (waiting.time_ns.saturating_add(wait_ns) <= now_ns).then_some(WaitOutcome::Timeout)
+            }
+        };
+        let (index, outcome) =
+            self.queue.iter().enumerate().find_map(|(index, waiting)| Some((index, over(waiting)?)))?;
+        self.take(index, outcome, now_ns)
+    }
+
+    /// Takes the first event although its wait is not over.
+    pub(super) fn pop_any(&mut self, now_ns: u64) -> Option<(Waiting, Wait)> {
+        self.take(0, WaitOutcome::Shutdown, now_ns)
+    }
+
+    fn take(&mut self, index: usize, outcome: WaitOutcome, now_ns: u64) -> Option<(Waiting, Wait)> {
+        let waiting = self.queue.remove(index)?;
+        self.bytes = self.bytes.saturating_sub(waiting.bytes());
+        let wait = self.ended(outcome, now_ns.saturating_sub(waiting.time_ns));
+        Some((waiting, wait))
+    }
+
+    /// Counts a wait that ended.
+    pub(super) fn ended(&mut self, outcome: WaitOutcome, waited_ns: u64) -> Wait {
+        if let Some(count) = self.ended.get_mut(outcome as usize) {
+            *count += 1;
+        }
+        Wait { millis: waited_ns / 1_000_000, outcome }
+    }
+
+    /// When the first wait is over, nanoseconds of the boot clock.
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        self.queue.iter().map(|waiting| waiting.time_ns.saturating_add(self.wait_ns)).min()
+    }
+
+    pub(super) fn waits(&self) -> Waits {
+        Waits { waiting: self.queue.len() as u64, ended: self.ended }
+    }
+}
+
+/// A field's argument, owned.
+fn owned(arg: FieldArg<'_>) -> Arg {
+    match arg {
+        FieldArg::None => Arg::None,
+        FieldArg::Index(index) => Arg::Index(index),
+        FieldArg::Key(key) => Arg::Key(key.into()),
+    }
+}

@@ -1,0 +1,107 @@
+//! The detector's side of metadata that comes late: what it wants to know, what it is told, and the events that
+//! waited for it.
+
+use std::sync::Arc;
+
+use rampart_rules::{
+    rule::{Matching, RuleId},
+    value::Truth,
+};
+
+use super::{
+    Detector,
+    fields::Asked,
+    held::{Replay, Waiting},
+};
+use crate::{
+    alert::{
+        Alert, Wait, WaitOutcome,
+        build::{self, Style},
+    },
+    state::{cgroup::Container, container::News},
+};
+
+impl Detector {
+    /// Keeps an event until the metadata of its container is there; judges it at once when there is no room.
+    pub(super) fn hold(&mut self, waiting: Waiting, sink: &mut dyn FnMut(Alert)) {
+        if let Err(waiting) = self.held.push(waiting) {
+            let wait = self.held.ended(WaitOutcome::QueueFull, 0);
+            self.judge(&waiting, wait, sink);
+        }
+    }
+
+    /// Judges an event that waited, with what is known of its container by now.
+    fn judge(&mut self, waiting: &Waiting, wait: Wait, sink: &mut dyn FnMut(Alert)) {
+        let wall_ns = self.clock.wall_ns(waiting.time_ns);
+        let mut matched = Vec::new();
+        let style = Style { policy_digest: waiting.policy_digest.clone(), ..self.style.clone() };
+        let same_policy = Arc::ptr_eq(&waiting.policy, &self.policy);
+        for view in &waiting.views {
+            self.tally.evaluated += 1;
+            let asked = Asked {
+                container: &waiting.container,
+                known: self.state.containers.get(&waiting.container),
+                pod: self.state.containers.pod(&waiting.container),
+                process: self.state.process(waiting.process),
+                processes: &self.state.processes,
+                arena: &self.arena,
+                strict_falco: self.path_limit.is_some(),
+            };
+            let fields = Replay { kept: &view.values, asked };
+            let holds = |id: &&RuleId| waiting.policy.evaluate_rule(**id, &fields) == Truth::True;
+            let first = waiting.policy.matching() == Matching::First;
+            let limit = if first { 1 } else { usize::MAX };
+            for rule in view.rules.iter().filter(holds).take(limit).filter_map(|id| waiting.policy.rule(*id))
+            {
+                if matched.contains(&rule.id) {
+                    continue;
+                }
+                matched.push(rule.id);
+                if same_policy {
+                    self.tally.matched(rule);
+                }
+                let alert = build::alert(rule, &fields, wall_ns, &self.clock, &style, &mut self.ids);
+                sink(Alert { wait: Some(wait), ..alert });
+            }
+        }
+    }
+
+    /// The next container whose metadata is wanted; the answer goes to [`Detector::on_news`].
+    pub fn next_request(&mut self) -> Option<Arc<Container>> {
+        self.state.containers.next_request()
+    }
+
+    /// Takes a container back that cannot be looked up now.
+    pub fn put_back(&mut self, container: Arc<Container>) {
+        self.state.containers.put_back(container);
+    }
+
+    /// Takes over what was learned of containers and pods, and judges the events that waited for it. `now_ns` is
+    /// the boot clock.
+    pub fn on_news(&mut self, news: News, now_ns: u64, sink: &mut dyn FnMut(Alert)) {
+        self.state.containers.take(news, now_ns);
+        self.on_time(now_ns, sink);
+    }
+
+    /// Judges the events whose wait is over. `now_ns` is the boot clock.
+    pub fn on_time(&mut self, now_ns: u64, sink: &mut dyn FnMut(Alert)) {
+        while let Some((waiting, wait)) = self.held.pop(&self.state.containers, now_ns) {
+            self.judge(&waiting, wait, sink);
+            self.arena.reset();
+        }
+    }
+
+    /// Judges the events that still wait; the agent is about to end.
+    pub fn on_end(&mut self, now_ns: u64, sink: &mut dyn FnMut(Alert)) {
+        self.on_time(now_ns, sink);
+        while let Some((waiting, wait)) = self.held.pop_any(now_ns) {
+            self.judge(&waiting, wait, sink);
+            self.arena.reset();
+        }
+    }
+
+    /// When the next wait is over, nanoseconds of the boot clock.
+    pub fn deadline_ns(&self) -> Option<u64> {
+        self.held.deadline_ns()
+    }
+}

@@ -1,0 +1,298 @@
+//! The containers seen, what is known of each, and the pods of the node.
+//!
+//! Bounded; what is dropped for lack of room is counted. Owned by the detection thread.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rustc_hash::FxHashMap;
+
+use super::{Metadata, News, Pod};
+use crate::state::cgroup::Container;
+
+/// Containers remembered; more than a node runs at once many times over.
+const CONTAINERS_MAX: usize = 4096;
+/// Pods remembered.
+const PODS_MAX: usize = 4096;
+/// Containers that may wait to be looked up; the newest waits for its next event when it is full.
+const OUTBOX_MAX: usize = 1024;
+/// How long a container that nobody knows is not looked up again, nanoseconds.
+const ABSENT_NS: u64 = 30_000_000_000;
+/// Longest wait for an answer; it can only be lost with the side that looks up.
+const PENDING_NS: u64 = 5_000_000_000;
+/// When the table is full, this share of it is dropped at once.
+const EVICT_SHARE: usize = 16;
+
+/// What is known of a container.
+#[derive(Clone, Copy, Debug)]
+pub enum Known<'t> {
+    /// Everything there is to know.
+    Yes(&'t Metadata),
+    /// It is being looked up.
+    Pending,
+    /// Nobody knows it, or nobody is asked.
+    No,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Pending { since_ns: u64 },
+    Known(Box<Metadata>),
+    Absent { until_ns: u64 },
+}
+
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    used_ns: u64,
+}
+
+/// Counters and sizes at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Containers in the table.
+    pub containers: u64,
+    /// Of these, containers being looked up.
+    pub pending: u64,
+    /// Pods in the table.
+    pub pods: u64,
+    /// Containers and pods dropped for lack of room so far.
+    pub evictions: u64,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct ContainerTable {
+    slots: FxHashMap<Arc<str>, Slot>,
+    pods: FxHashMap<String, Arc<Pod>>,
+    /// Pod of a container, by the container's whole id.
+    pod_of: FxHashMap<String, String>,
+    outbox: VecDeque<Arc<Container>>,
+    /// Whether somebody takes the outbox.
+    asking: bool,
+    evictions: u64,
+}
+
+impl ContainerTable {
+    /// Says that somebody takes the outbox; without it every container is unknown from the start.
+    pub fn ask(&mut self) {
+        self.asking = true;
+    }
+
+    /// Notes that a container is in use; the first time, or some time after nobody knew it, it goes to the outbox.
+    pub fn touch(&mut self, container: &Arc<Container>, now_ns: u64) {
+        if !self.asking {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(&container.id) {
+            slot.used_ns = now_ns;
+            match slot.entry {
+                Entry::Pending { since_ns } if now_ns.saturating_sub(since_ns) > PENDING_NS => {
+                    slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS };
+                }
+                // Looked up anew, but nothing waits for it.
+                Entry::Absent { until_ns } if until_ns <= now_ns && self.outbox.len() < OUTBOX_MAX => {
+                    slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS };
+                    self.outbox.push_back(Arc::clone(container));
+                }
+                _ => {}
+            }
+            return;
+        }
+        if self.outbox.len() >= OUTBOX_MAX {
+            return;
+        }
+        self.make_room();
+        let entry = Entry::Pending { since_ns: now_ns };
+        self.slots.insert(Arc::clone(&container.id), Slot { entry, used_ns: now_ns });
+        self.outbox.push_back(Arc::clone(container));
+    }
+
+    /// The next container to look up.
+    pub fn next_request(&mut self) -> Option<Arc<Container>> {
+        self.outbox.pop_front()
+    }
+
+    /// Puts a container back that could not be handed over.
+    pub fn put_back(&mut self, container: Arc<Container>) {
+        self.outbox.push_front(container);
+    }
+
+    /// Takes over what was learned.
+    pub fn take(&mut self, news: News, now_ns: u64) {
+        match news {
+            News::Container(id, found) => {
+                let Some(slot) = self.slots.get_mut(&id) else { return };
+                match (found, &slot.entry) {
+                    (Some(metadata), _) => slot.entry = Entry::Known(metadata),
+                    // What was learned once stays when the container is gone meanwhile.
+                    (None, Entry::Known(_)) => {}
+                    (None, _) => slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS },
+                }
+            }
+            News::Pod(pod) => self.insert_pod(pod),
+            News::PodGone(uid) => self.remove_pod(&uid),
+            News::Pods(pods) => {
+                self.pods.clear();
+                self.pod_of.clear();
+                for pod in pods {
+                    self.insert_pod(pod);
+                }
+            }
+        }
+    }
+
+    /// What is known of a container.
+    pub fn get(&self, container: &Container) -> Known<'_> {
+        match self.slots.get(&container.id).map(|slot| &slot.entry) {
+            Some(Entry::Known(metadata)) => Known::Yes(metadata),
+            Some(Entry::Pending { .. }) => Known::Pending,
+            Some(Entry::Absent { .. }) | None => Known::No,
+        }
+    }
+
+    /// The pod of a container as the API server knows it.
+    pub fn pod(&self, container: &Container) -> Option<&Pod> {
+        let uid =
+            container.pod_uid.as_deref().or_else(|| self.pod_of.get(&*container.full_id).map(|uid| &**uid));
+        self.pods.get(uid?).map(|pod| &**pod)
+    }
+
+    /// Sizes and counters.
+    pub fn sizes(&self) -> Sizes {
+        let pending = self.slots.values().filter(|slot| matches!(slot.entry, Entry::Pending { .. }));
+        Sizes {
+            containers: self.slots.len() as u64,
+            pending: pending.count() as u64,
+            pods: self.pods.len() as u64,
+            evictions: self.evictions,
+        }
+    }
+
+    fn insert_pod(&mut self, pod: Arc<Pod>) {
+        self.remove_pod(&pod.uid);
+        if self.pods.len() >= PODS_MAX {
+            self.evictions += 1;
+            return;
+        }
+        for id in pod.containers.keys() {
+            self.pod_of.insert(id.clone(), pod.uid.clone());
+        }
+        self.pods.insert(pod.uid.clone(), pod);
+    }
+
+    fn remove_pod(&mut self, uid: &str) {
+        for id in self.pods.remove(uid).iter().flat_map(|pod| pod.containers.keys()) {
+            self.pod_of.remove(id);
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.slots.len() < CONTAINERS_MAX {
+            return;
+        }
+        let mut by_use: Vec<(u64, Arc<str>)> =
+            self.slots.iter().map(|(id, slot)| (slot.used_ns, Arc::clone(id))).collect();
+        let count = CONTAINERS_MAX / EVICT_SHARE;
+        by_use.select_nth_unstable(count);
+        for (_, id) in by_use.into_iter().take(count) {
+            self.slots.remove(&id);
+            self.evictions += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::cgroup::{CtrTasks, container};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn of(path: &str) -> Arc<Container> {
+        Arc::new(container(path.as_bytes(), &CtrTasks::Any).expect("a container"))
+    }
+
+    fn asked() -> ContainerTable {
+        let mut table = ContainerTable::default();
+        table.ask();
+        table
+    }
+
+    #[test]
+    fn a_container_is_asked_for_once_and_again_when_nobody_knew_it() {
+        let web = of("/ns/web");
+        let mut table = asked();
+        table.touch(&web, SECOND);
+        table.touch(&web, SECOND + 1);
+        assert!(table.next_request().is_some() && table.next_request().is_none());
+        assert!(matches!(table.get(&web), Known::Pending));
+        table.take(News::Container(Arc::clone(&web.id), None), 2 * SECOND);
+        assert!(matches!(table.get(&web), Known::No));
+        table.touch(&web, 3 * SECOND);
+        assert!(table.next_request().is_none(), "not at once");
+        table.touch(&web, 40 * SECOND);
+        assert!(table.next_request().is_some() && matches!(table.get(&web), Known::No), "without waiting");
+        let metadata = Metadata { name: Some("web".into()), ..Metadata::default() };
+        table.take(News::Container(Arc::clone(&web.id), Some(Box::new(metadata))), 41 * SECOND);
+        table.take(News::Container(Arc::clone(&web.id), None), 42 * SECOND);
+        assert!(matches!(table.get(&web), Known::Yes(known) if known.name.as_deref() == Some("web")));
+    }
+
+    #[test]
+    fn without_anybody_to_ask_nothing_is_pending() {
+        let web = of("/ns/web");
+        let mut table = ContainerTable::default();
+        table.touch(&web, SECOND);
+        assert!(matches!(table.get(&web), Known::No) && table.next_request().is_none());
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_given_up() {
+        let web = of("/ns/web");
+        let mut table = asked();
+        table.touch(&web, SECOND);
+        table.touch(&web, 7 * SECOND);
+        assert!(matches!(table.get(&web), Known::No));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_counts_what_it_drops() {
+        let mut table = asked();
+        for number in 0..CONTAINERS_MAX as u64 + 10 {
+            table.touch(&of(&format!("/ns/{number}")), number);
+            table.next_request();
+        }
+        let sizes = table.sizes();
+        assert!(sizes.containers <= CONTAINERS_MAX as u64 && sizes.evictions > 0, "{sizes:?}");
+        assert!(matches!(table.get(&of(&format!("/ns/{}", CONTAINERS_MAX + 9))), Known::Pending));
+        assert!(matches!(table.get(&of("/ns/0")), Known::No), "the least recently used went");
+        for number in 0..2 * OUTBOX_MAX {
+            table.touch(&of(&format!("/other/x{number}")), SECOND);
+        }
+        assert_eq!(table.outbox.len(), OUTBOX_MAX);
+    }
+
+    #[test]
+    fn pods_are_found_by_uid_and_by_container() {
+        let id = "605439acbd4fb18c145069289094b17f17e0cfa938f78012d4960bc797305f22";
+        let uid = "ac04f3f2-1f2c-11e9-b015-1ebee232acfa";
+        let pod = |name: &str| {
+            Arc::new(Pod {
+                uid: uid.into(),
+                name: name.into(),
+                containers: [(id.to_owned(), super::super::PodContainer::default())].into(),
+                ..Pod::default()
+            })
+        };
+        let by_uid = of(&format!("/kubepods/pod{uid}/{}", id.replace('6', "7")));
+        let by_container = of(&format!("/docker/{id}"));
+        let mut table = asked();
+        table.take(News::Pod(pod("a")), 0);
+        assert_eq!(table.pod(&by_uid).map(|pod| &*pod.name), Some("a"));
+        assert_eq!(table.pod(&by_container).map(|pod| &*pod.name), Some("a"));
+        table.take(News::Pods(vec![pod("b")]), 0);
+        assert_eq!(table.pod(&by_container).map(|pod| &*pod.name), Some("b"));
+        table.take(News::PodGone(uid.into()), 0);
+        assert!(table.pod(&by_uid).is_none() && table.pod(&by_container).is_none());
+    }
+}
