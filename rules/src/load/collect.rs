@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{exception::Exception, version::Version};
 use crate::{
+    diagnostic::{Diagnostic, Severity, code},
     rule::Priority,
     source::{Mapped, Span},
 };
@@ -15,6 +16,7 @@ pub(super) struct Collection {
     pub(super) macros: Named<Macro>,
     pub(super) rules: Named<RuleDraft>,
     pub(super) plugins: Vec<PluginRequirement>,
+    pub(super) redefined: Vec<Redefinition>,
     /// Counts definitions and appends; orders items for visibility.
     clock: usize,
 }
@@ -76,7 +78,36 @@ pub(super) struct PluginRequirement {
     pub(super) span: Span,
 }
 
+/// A definition that replaced an earlier one as a whole.
+#[derive(Debug)]
+pub(super) struct Redefinition {
+    kind: &'static str,
+    name: String,
+    old: Span,
+    new: Span,
+}
+
+impl Redefinition {
+    /// What to say of it. Replacing items of an earlier file is how rule files are adapted to a place; within one
+    /// file the first definition is dead text.
+    pub(super) fn finding(&self) -> Diagnostic {
+        let Self { kind, name, old, new } = self;
+        let severity = if old.source == new.source { Severity::Warning } else { Severity::Note };
+        Diagnostic::new(code::REDEFINED, format!("{kind} `{}` is defined twice", name.escape_debug()))
+            .severity(severity)
+            .at(*new)
+            .label(*old, "this definition is replaced")
+            .help("remove one of the two, or change single keys with `override`")
+            .item(kind, name)
+    }
+}
+
 impl Collection {
+    /// Keeps in mind that a definition replaces one of the same name.
+    pub(super) fn replaced(&mut self, kind: &'static str, name: &str, old: Span, new: Span) {
+        self.redefined.push(Redefinition { kind, name: name.to_owned(), old, new });
+    }
+
     /// The next point in definition order.
     pub(super) fn tick(&mut self) -> usize {
         self.clock += 1;

@@ -60,6 +60,11 @@ impl<'a> Item<'a> {
         pair.map_or(self.node.span, |(name, _)| name.span)
     }
 
+    /// Place of the item's name.
+    pub(super) fn name_span(&self) -> crate::source::Span {
+        self.get(self.kind).map_or(self.node.span, |name| name.span)
+    }
+
     pub(super) fn missing(&self, key: &str) -> Box<Diagnostic> {
         Box::new(self.fault(code::MISSING_KEY, format!("{} `{}` has no `{key}`", self.kind, self.name)))
     }

@@ -158,8 +158,10 @@ impl Reader<'_> {
             exceptions,
             capture: values.capture.unwrap_or(false),
             capture_duration_ms: values.capture_duration_ms.unwrap_or(0),
-            span: item.get("rule").map_or(item.node.span, |name| name.span),
+            span: item.name_span(),
         };
+        let old = self.collection.rules.get(item.name).map(|old| old.span);
+        self.redefines(item, old);
         self.collection.rules.set(item.name, rule);
         Ok(())
     }
