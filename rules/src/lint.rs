@@ -16,7 +16,7 @@ mod shadow;
 mod types;
 
 use crate::{
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::{Diagnostic, ItemRef, Severity},
     rule::{Matching, Rule},
 };
 
@@ -54,7 +54,7 @@ pub(crate) fn check(rules: &[Rule], lints: Lints, matching: Matching, strict: bo
         costly::check(rule, &mut found);
         pushdown::check(rule, &mut found);
         for finding in found.iter_mut().skip(from) {
-            *finding = finding.clone().item("rule", &rule.name);
+            finding.item = Some(ItemRef { kind: "rule", name: rule.name.clone() });
         }
     }
     if matching == Matching::First {

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use super::types::{self, Part};
 use crate::{
     catalog::{
-        self, CREATES_FD, Class, DESTROYS_FD, EVENTS, EventDef, EventId, FieldId, ParamType, READS_FD, USES_FD,
-        WRITES_FD, event_ids as ev, ids,
+        self, CREATES_FD, Class, DESTROYS_FD, EVENTS, EventDef, EventId, FieldId, ParamType, READS_FD,
+        USES_FD, WRITES_FD, event_ids as ev, ids,
     },
     diagnostic::{Diagnostic, Severity, code},
     event_set::EventSet,
@@ -102,7 +102,14 @@ impl Lint {
     }
 
     /// Looks at the node at place `at` of `parts`, of which it is known that the event is one of `events`.
-    fn walk(&mut self, node: &Node, parts: &[Part], at: usize, events: EventSet, found: &mut Vec<Diagnostic>) {
+    fn walk(
+        &mut self,
+        node: &Node,
+        parts: &[Part],
+        at: usize,
+        events: EventSet,
+        found: &mut Vec<Diagnostic>,
+    ) {
         let children = match node {
             Node::Const(_) => return,
             Node::Test(test) => return self.test(test, &events, found),
@@ -163,7 +170,9 @@ fn has(id: FieldId, arg: &Arg) -> Option<EventSet> {
         (ids::EVT_ARG | ids::EVT_RAWARG, Arg::Key(key)) => {
             those(&|row| row.params.iter().any(|param| *param.name == **key))
         }
-        (ids::EVT_ARG | ids::EVT_RAWARG, Arg::Index(index)) => those(&|row| (row.params.len() as u64) > *index),
+        (ids::EVT_ARG | ids::EVT_RAWARG, Arg::Index(index)) => {
+            those(&|row| (row.params.len() as u64) > *index)
+        }
         (ids::EVT_BUFFER, _) => those(&|row| {
             row.flags & (READS_FD | WRITES_FD) != 0
                 || row.params.iter().any(|param| param.ty == ParamType::Buffer)

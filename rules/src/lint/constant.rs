@@ -56,7 +56,9 @@ impl Fixed {
         };
         match (self.against, self.value) {
             (Some(_), true) => finding.help("`and` was likely meant instead of `or`"),
-            (Some(_), false) => finding.help("`or` was likely meant instead of `and`, or one of the two can go"),
+            (Some(_), false) => {
+                finding.help("`or` was likely meant instead of `and`, or one of the two can go")
+            }
             (None, _) => finding.help("no value of the field makes a difference here"),
         }
     }

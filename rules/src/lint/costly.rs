@@ -28,10 +28,10 @@ pub(super) fn check(rule: &Rule, found: &mut Vec<Diagnostic>) {
 }
 
 fn pattern(test: &Test, value: &Const) -> Option<Diagnostic> {
-    let Const::Bytes(text) = value else { return None };
-    let text = std::str::from_utf8(text).ok()?;
-    let tree = regex_syntax::parse(text).ok()?;
-    let shown: String = text.chars().take(60).collect();
+    let Const::Bytes(written) = value else { return None };
+    let written = std::str::from_utf8(written).ok()?;
+    let tree = regex_syntax::parse(written).ok()?;
+    let shown: String = written.chars().take(60).collect();
     let told = |what: &str| {
         let message = format!("regular expression `{}` {what}", shown.escape_debug());
         Diagnostic::new(code::COSTLY_REGEX, message).at(test.span)
@@ -42,12 +42,11 @@ fn pattern(test: &Test, value: &Const) -> Option<Diagnostic> {
                 .help("take one of the two repetitions away, `(a+)+` matches what `a+` does"),
         );
     }
-    let small = RegexBuilder::new(text).size_limit(LARGE).dot_matches_new_line(true).build();
+    let small = RegexBuilder::new(written).size_limit(LARGE).dot_matches_new_line(true).build();
     if matches!(small, Err(regex::Error::CompiledTooBig(_))) {
-        return Some(
-            told(&format!("takes more than {} KiB when compiled", LARGE >> 10))
-                .help("shorten counted repetitions, and write `[0-9A-Za-z_]` for `\\w` when no other letters are meant"),
-        );
+        return Some(told(&format!("takes more than {} KiB when compiled", LARGE >> 10)).help(
+            "shorten counted repetitions, and write `[0-9A-Za-z_]` for `\\w` when no other letters are meant",
+        ));
     }
     leads_anywhere(&tree).then(|| {
         told("begins with `.*`")

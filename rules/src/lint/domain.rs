@@ -48,7 +48,9 @@ fn fewest(literals: &[Literal<'_>]) -> Option<usize> {
     let sizes = literals.iter().enumerate().filter_map(|(index, literal)| {
         let size = finite(literal.test).filter(|_| !literal.negated).or_else(|| {
             // `not x != a` leaves what `x = a` does, and the missing value.
-            single(literal.test).filter(|_| literal.negated && literal.test.op == Op::Ne).map(std::slice::from_ref)
+            single(literal.test)
+                .filter(|_| literal.negated && literal.test.op == Op::Ne)
+                .map(std::slice::from_ref)
         })?;
         Some((size.len(), index))
     });
@@ -141,7 +143,8 @@ fn affixes(literals: &[Literal<'_>], op: Op) -> Option<(Span, Option<Span>)> {
         .collect();
     let wanted = texts.iter().filter(|(literal, _)| !literal.negated);
     let (longest, text) = wanted.max_by_key(|(_, text)| text.len())?;
-    let holds = |other: &[u8]| if op == Op::EndsWith { text.ends_with(other) } else { text.starts_with(other) };
+    let holds =
+        |other: &[u8]| if op == Op::EndsWith { text.ends_with(other) } else { text.starts_with(other) };
     let refused = texts.iter().find(|(literal, other)| holds(other) == literal.negated)?;
     Some(ordered(longest.test.span, refused.0.test.span))
 }

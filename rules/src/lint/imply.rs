@@ -3,7 +3,7 @@
 use super::probe::{self, Probe, as_value, finite, single};
 use crate::{
     condition::ast::Op,
-    typed::{Const, Node, Test},
+    typed::{Const, Node, Right, Test},
 };
 
 /// How much may still be tried.
@@ -24,7 +24,9 @@ pub(super) fn implies(when: &Node, then: &Node, strict: bool, budget: &mut Budge
         return false;
     }
     match (when, then) {
-        (Node::Any(parts), _) if !parts.is_empty() => parts.iter().all(|part| implies(part, then, strict, budget)),
+        (Node::Any(parts), _) if !parts.is_empty() => {
+            parts.iter().all(|part| implies(part, then, strict, budget))
+        }
         (_, Node::All(parts)) => parts.iter().all(|part| implies(when, part, strict, budget)),
         (Node::All(parts), _) => parts.iter().any(|part| implies(part, then, strict, budget)),
         (_, Node::Any(parts)) => parts.iter().any(|part| implies(when, part, strict, budget)),
@@ -34,7 +36,7 @@ pub(super) fn implies(when: &Node, then: &Node, strict: bool, budget: &mut Budge
 }
 
 fn tests(when: &Test, then: &Test, strict: bool, budget: &mut Budget) -> bool {
-    if when.left != then.left {
+    if when.left != then.left || (when.op == then.op && !budget.take(size(then))) {
         return false;
     }
     if when.op == then.op && when.right == then.right {
@@ -51,20 +53,18 @@ fn tests(when: &Test, then: &Test, strict: bool, budget: &mut Budget) -> bool {
 /// `when` is taken without its negation, `then` with it unless both had one.
 fn plain(when: &Test, then: &Test, strict: bool, budget: &mut Budget) -> bool {
     let negated = then.negated && !when.negated;
-    let then = Test { negated, ..then.clone() };
     if then.op == Op::Exists {
         return !negated;
     }
     let Some(field) = probe::scalar(&when.left) else { return false };
     if let Some(values) = finite(when) {
-        let cost = values.len() + finite(&then).map_or(1, <[_]>::len);
-        if values.is_empty() || !budget.take(cost) {
+        if values.is_empty() || !budget.take(values.len() + size(then)) {
             return false;
         }
-        let probe = Probe::new(&then, strict);
+        let probe = Probe::new(&Test { negated, ..then.clone() }, strict);
         return values.iter().all(|value| as_value(value, field).is_some_and(|value| probe.holds(value)));
     }
-    let (Some(given), Some(wanted)) = (single(when), single(&then)) else { return false };
+    let (Some(given), Some(wanted)) = (single(when), single(then)) else { return false };
     if negated {
         return false;
     }
@@ -85,5 +85,13 @@ fn plain(when: &Test, then: &Test, strict: bool, budget: &mut Budget) -> bool {
             _ => false,
         },
         _ => false,
+    }
+}
+
+/// Constants a comparison holds.
+fn size(test: &Test) -> usize {
+    match &test.right {
+        Right::Values(_, values) => values.len(),
+        _ => 1,
     }
 }

@@ -37,8 +37,9 @@ pub(super) fn scalar(source: &Source) -> Option<&FieldUse> {
     // Fields that can only be compared look at both sides of a socket, those that may take an index look at all
     // ancestors without one.
     let def = field.id.def();
-    let many =
-        field.ty.list || def.filter_only || (def.arg != crate::catalog::ArgKind::None && field.arg == Arg::None);
+    let many = field.ty.list
+        || def.filter_only
+        || (def.arg != crate::catalog::ArgKind::None && field.arg == Arg::None);
     (!many).then_some(field)
 }
 
@@ -75,7 +76,9 @@ pub(super) fn as_value<'c>(constant: &'c Const, field: &FieldUse) -> Option<Valu
         Const::Net(..) => return None,
         Const::Int(number) => match field.ty.base {
             FieldType::Int | FieldType::RelTime => Value::Int(i64::try_from(*number).ok()?),
-            FieldType::Uint | FieldType::Port | FieldType::AbsTime => Value::Uint(u64::try_from(*number).ok()?),
+            FieldType::Uint | FieldType::Port | FieldType::AbsTime => {
+                Value::Uint(u64::try_from(*number).ok()?)
+            }
             _ => return None,
         },
     })

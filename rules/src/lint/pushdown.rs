@@ -76,7 +76,10 @@ fn rejectable(node: &Node) -> bool {
 }
 
 fn names_type(test: &Test) -> bool {
-    matches!(&test.left, Source::Field(FieldUse { id: ids::EVT_TYPE | ids::EVT_TYPE_IS | ids::SYSCALL_TYPE, .. }))
+    matches!(
+        &test.left,
+        Source::Field(FieldUse { id: ids::EVT_TYPE | ids::EVT_TYPE_IS | ids::SYSCALL_TYPE, .. })
+    )
 }
 
 /// Why the kernel cannot decide a comparison; `None` when it can.
@@ -89,17 +92,18 @@ fn reason(test: &Test) -> Option<&'static str> {
     }
     let Source::Field(field) = &test.left else { return Some("compares a computed value") };
     match test.op {
-        Op::Contains | Op::IContains | Op::BContains => return Some("looks for a part in the middle of a text"),
+        Op::Contains | Op::IContains | Op::BContains => {
+            return Some("looks for a part in the middle of a text");
+        }
         Op::Glob | Op::IGlob | Op::Regex => return Some("is a pattern"),
         Op::BStartsWith => return Some("looks into the data of the call"),
         _ => {}
     }
     match field.id {
         ids::EVT_ARG | ids::EVT_RAWARG | ids::EVT_RES | ids::EVT_RAWRES | ids::EVT_FAILED => None,
-        ids::EVT_IS_OPEN_READ
-        | ids::EVT_IS_OPEN_WRITE
-        | ids::EVT_IS_OPEN_EXEC
-        | ids::EVT_IS_OPEN_CREATE => None,
+        ids::EVT_IS_OPEN_READ | ids::EVT_IS_OPEN_WRITE | ids::EVT_IS_OPEN_EXEC | ids::EVT_IS_OPEN_CREATE => {
+            None
+        }
         id if matches!(id.def().class, Class::Fd | Class::FsPath) => None,
         id if id.def().class == Class::Evt => Some("depends on the event as a whole"),
         _ => Some("changes while the process runs"),

@@ -34,8 +34,11 @@ struct Earlier<'r> {
 
 /// Looks at all enabled rules in definition order.
 pub(super) fn check(rules: &[Rule], strict: bool, found: &mut Vec<Diagnostic>) {
-    let enabled: Vec<Earlier<'_>> =
-        rules.iter().filter(|rule| rule.enabled).map(|rule| Earlier { rule, needs: needs(&rule.condition) }).collect();
+    let enabled: Vec<Earlier<'_>> = rules
+        .iter()
+        .filter(|rule| rule.enabled)
+        .map(|rule| Earlier { rule, needs: needs(&rule.condition) })
+        .collect();
     let mut uses: HashMap<&Source, usize> = HashMap::new();
     for source in enabled.iter().flat_map(|rule| rule.needs.iter().copied().filter_map(compared)) {
         *uses.entry(source).or_insert(0) += 1;
@@ -85,8 +88,12 @@ fn shadowing<'r>(
     candidates.sort_unstable();
     candidates.dedup();
     let whole = &later.rule.condition;
-    candidates.into_iter().take(TRIED).filter_map(|index| enabled.get(index)).map(|earlier| (earlier, earlier.rule)).find_map(
-        |(earlier, rule)| {
+    candidates
+        .into_iter()
+        .take(TRIED)
+        .filter_map(|index| enabled.get(index))
+        .map(|earlier| (earlier, earlier.rule))
+        .find_map(|(earlier, rule)| {
             let shadows = budget.take(1)
                 && rule.source == later.rule.source
                 && covers(&rule.events, &later.rule.events)
@@ -95,8 +102,7 @@ fn shadowing<'r>(
                     by_part || (later.needs.is_empty() && implies(whole, need, strict, budget))
                 });
             shadows.then_some(rule)
-        },
-    )
+        })
 }
 
 fn covers(wide: &EventSet, narrow: &EventSet) -> bool {

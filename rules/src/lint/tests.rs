@@ -137,7 +137,7 @@ fn fields_that_events_never_have_are_told() {
 #[test]
 fn expensive_patterns_are_told() {
     let regex = |pattern: &str| lints(&format!("'evt.type=execve and proc.cmdline regex \"{pattern}\"'"));
-    for pattern in ["(a+)+x", "(a*b?)*", "([a-z]+|x)*y", "[ab]{5000}{3}", "[\\\\x{100}-\\\\x{3000}]{2000}"] {
+    for pattern in ["(a+)+x", "(a*b?)*", "([a-z]+|x)*y", "[ab]{4000}", "[à-ž]{900}"] {
         assert_eq!(regex(pattern), [code::COSTLY_REGEX], "{pattern}");
     }
     for pattern in ["(/[a-z]+)+", "a+b*", "(ab){2,5}c", "[a-z]{8,64}", ".*(sh|bash)"] {
@@ -166,7 +166,11 @@ fn shadowed_rules_are_told() {
         ("evt.type=open and proc.name in (a, b)", "evt.type=open and (proc.name=a or proc.name=b)"),
     ] {
         let found = found(&(rule("one", first) + &rule("two", later)), Lints::Default);
-        assert_eq!(found.iter().map(|finding| finding.code).collect::<Vec<_>>(), [code::SHADOWED_RULE], "{later}");
+        assert_eq!(
+            found.iter().map(|finding| finding.code).collect::<Vec<_>>(),
+            [code::SHADOWED_RULE],
+            "{later}"
+        );
         assert_eq!(found[0].item.as_ref().unwrap().name, "two");
     }
 }
@@ -213,7 +217,10 @@ fn what_the_kernel_cannot_decide_is_a_note() {
             "compares a computed value".to_owned()
         ])
     );
-    assert_eq!(blamed("evt.type=open and (fd.name=a or fd.name glob b)"), Some(vec!["is a pattern".to_owned()]));
+    assert_eq!(
+        blamed("evt.type=open and (fd.name=a or fd.name glob b)"),
+        Some(vec!["is a pattern".to_owned()])
+    );
     assert_eq!(blamed("evt.type=open and fd.name startswith a and fd.name glob b"), None);
     assert_eq!(blamed("evt.type=open and proc.cmdline regex 'a.*b'"), None, "once per process");
 }
@@ -227,7 +234,11 @@ fn redefinitions_are_warnings_in_one_file_and_notes_across_files() {
             texts.iter().map(|text| Source { name: "t".to_owned(), text: (*text).into() }).collect();
         let options = LoadOptions { lints: Lints::All, ..LoadOptions::default() };
         let found = load(&sources, &options).diagnostics;
-        found.into_iter().filter(|finding| finding.code == code::REDEFINED).map(|finding| finding.severity).collect()
+        found
+            .into_iter()
+            .filter(|finding| finding.code == code::REDEFINED)
+            .map(|finding| finding.severity)
+            .collect()
     };
     let same: Vec<Severity> = files(&[&(one.to_owned() + one + &uses + &uses)]);
     assert_eq!(same, [Severity::Warning, Severity::Warning]);
@@ -265,17 +276,20 @@ fn upstream_files_and_our_own_have_no_lint() {
 #[test]
 fn ten_thousand_rules_and_large_conditions_take_bounded_time() {
     let started = std::time::Instant::now();
-    let many: String = (0..10_000)
-        .map(|n| rule(&format!("r{n}"), &format!("evt.type=open and proc.name=p{n} and fd.name startswith /d{n}")))
-        .collect();
-    assert_eq!(found(&many, Lints::Default), []);
-    let alike: String =
-        (0..3_000).map(|n| rule(&format!("r{n}"), &format!("evt.type=open and not proc.name contains p{n}"))).collect();
-    assert_eq!(found(&alike, Lints::Default), []);
+    let many = (0..10_000).map(|n| {
+        rule(&format!("r{n}"), &format!("evt.type=open and proc.name=p{n} and fd.name startswith /d{n}"))
+    });
+    assert_eq!(found(&many.collect::<String>(), Lints::Default), []);
+    // The same field in each, so that every rule is a candidate for every other.
+    let alike =
+        (0..3_000).map(|n| rule(&format!("r{n}"), &format!("evt.type=open and not proc.name contains p{n}")));
+    assert_eq!(found(&alike.collect::<String>(), Lints::Default), []);
     let names: Vec<String> = (0..60_000).map(|n| format!("name{n}")).collect();
     let large = format!("evt.type=open and proc.name in ({})", names.join(", "));
     let tests: Vec<String> = names.iter().take(30_000).map(|name| format!("proc.name!={name}")).collect();
-    let text = rule("a", &large) + &rule("b", &large) + &rule("c", &format!("evt.type=open and {}", tests.join(" and ")));
-    found(&text, Lints::All);
+    let long = format!("evt.type=open and {}", tests.join(" and "));
+    let text = rule("a", &large) + &rule("b", &large) + &rule("c", &long) + &rule("d", &long);
+    let told = found(&text, Lints::Default);
+    assert!(told.iter().any(|finding| finding.code == code::SHADOWED_RULE), "{told:?}");
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }

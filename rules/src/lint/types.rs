@@ -43,11 +43,8 @@ fn collect(node: &Node, out: &mut Vec<Part>) -> EventSet {
 
 /// Event types on which a comparison can hold.
 pub(super) fn of_test(test: &Test) -> EventSet {
-    let set = match decided(test) {
-        None => return EventSet::all(),
-        Some(set) => set,
-    };
-    if test.negated != (test.op == Op::Ne) { set.complement() } else { set }
+    let Some(set) = decided(test) else { return EventSet::all() };
+    if test.negated == (test.op == Op::Ne) { set } else { set.complement() }
 }
 
 /// The event types named by a comparison of the event type.
