@@ -37,6 +37,8 @@ pub(super) struct List {
     /// It sees what was defined before this.
     pub(super) visible: usize,
     pub(super) span: Span,
+    /// The item it was last defined by.
+    pub(super) whole: Span,
 }
 
 /// A macro.
@@ -48,6 +50,8 @@ pub(super) struct Macro {
     /// It sees what was defined before this.
     pub(super) visible: usize,
     pub(super) span: Span,
+    /// The item it was last defined by.
+    pub(super) whole: Span,
 }
 
 /// A rule.
@@ -102,7 +106,37 @@ impl Redefinition {
     }
 }
 
+/// Where macros and lists are defined, for places found in them.
+#[derive(Debug)]
+pub(super) struct Definitions<'a> {
+    /// Item, kind and name; sorted by item, which never overlap.
+    items: Vec<(Span, &'static str, &'a str)>,
+}
+
+impl<'a> Definitions<'a> {
+    /// The definition a place lies in.
+    pub(super) fn around(&self, place: Span) -> Option<(&'static str, &'a str)> {
+        let after = self.items.partition_point(|item| key(item.0) <= key(place));
+        let &(whole, kind, name) = self.items.get(after.checked_sub(1)?)?;
+        let inside = whole.source == place.source && place.end <= whole.end;
+        inside.then_some((kind, name))
+    }
+}
+
+fn key(span: Span) -> (u32, u32) {
+    (span.source.0, span.start)
+}
+
 impl Collection {
+    /// Where its macros and lists are defined.
+    pub(super) fn definitions(&self) -> Definitions<'_> {
+        let lists = self.lists.iter().map(|list| (list.whole, "list", list.name.as_str()));
+        let macros = self.macros.iter().map(|entry| (entry.whole, "macro", entry.name.as_str()));
+        let mut items: Vec<_> = lists.chain(macros).collect();
+        items.sort_unstable_by_key(|item| key(item.0));
+        Definitions { items }
+    }
+
     /// Keeps in mind that a definition replaces one of the same name.
     pub(super) fn replaced(&mut self, kind: &'static str, name: &str, old: Span, new: Span) {
         self.redefined.push(Redefinition { kind, name: name.to_owned(), old, new });

@@ -54,7 +54,8 @@ impl Reader<'_> {
                 let (defined, old) = known.map_or((now, None), |list| (list.defined, Some(list.span)));
                 self.redefines(item, old);
                 let name = item.name.to_owned();
-                let list = List { name, items, defined, visible: now, span: item.key_span("list") };
+                let span = item.key_span("list");
+                let list = List { name, items, defined, visible: now, span, whole: node.span };
                 self.collection.lists.set(item.name, list);
             }
         }
@@ -93,7 +94,8 @@ impl Reader<'_> {
                 let (defined, old) = known.map_or((now, None), |known| (known.defined, Some(known.span)));
                 self.redefines(item, old);
                 let name = item.name.to_owned();
-                let entry = Macro { name, condition, defined, visible: now, span: item.key_span("macro") };
+                let span = item.key_span("macro");
+                let entry = Macro { name, condition, defined, visible: now, span, whole: node.span };
                 self.collection.macros.set(item.name, entry);
             }
         }
