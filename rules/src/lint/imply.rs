@@ -6,6 +6,9 @@ use crate::{
     typed::{Const, Node, Right, Test},
 };
 
+/// What preparing a comparison to be tried costs, in steps of comparing two constants.
+const PROBE: usize = 16;
+
 /// How much may still be tried.
 pub(super) struct Budget(pub(super) usize);
 
@@ -58,7 +61,15 @@ fn plain(when: &Test, then: &Test, strict: bool, budget: &mut Budget) -> bool {
     }
     let Some(field) = probe::scalar(&when.left) else { return false };
     if let Some(values) = finite(when) {
-        if values.is_empty() || !budget.take(values.len() + size(then)) {
+        if values.is_empty() {
+            return false;
+        }
+        if let Some(wanted) = finite(then) {
+            // Either all of the values are among the others, or, where it is negated, none.
+            let cheap = budget.take(values.len().saturating_mul(wanted.len()));
+            return cheap && values.iter().all(|value| wanted.contains(value) != negated);
+        }
+        if !budget.take(PROBE + values.len() + size(then)) {
             return false;
         }
         let probe = Probe::new(&Test { negated, ..then.clone() }, strict);

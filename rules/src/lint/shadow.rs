@@ -8,13 +8,14 @@ use std::collections::HashMap;
 
 use super::{
     imply::{Budget, implies},
+    probe::finite,
     types,
 };
 use crate::{
     diagnostic::{Diagnostic, code},
     event_set::EventSet,
     rule::Rule,
-    typed::{Node, Source},
+    typed::{Const, Node, Source, Test},
 };
 
 /// Steps of comparing conditions with each other in one load; some seconds at most, and far more than the thousand
@@ -32,34 +33,79 @@ struct Earlier<'r> {
     needs: Vec<&'r Node>,
 }
 
+/// Where earlier rules are found by what they ask for.
+#[derive(Default)]
+struct Index<'r> {
+    /// By each of the values that one of their comparisons asks for one of.
+    by_value: HashMap<(&'r Source, &'r Const), Vec<usize>>,
+    /// By what any other of their comparisons compares.
+    by_source: HashMap<&'r Source, Vec<usize>>,
+    /// Those without a comparison of their own.
+    wide: Vec<usize>,
+}
+
 /// Looks at all enabled rules in definition order.
 pub(super) fn check(rules: &[Rule], strict: bool, found: &mut Vec<Diagnostic>) {
-    let enabled: Vec<Earlier<'_>> = rules
-        .iter()
-        .filter(|rule| rule.enabled)
-        .map(|rule| Earlier { rule, needs: needs(&rule.condition) })
-        .collect();
+    let enabled = rules.iter().filter(|rule| rule.enabled);
+    let enabled: Vec<Earlier<'_>> =
+        enabled.map(|rule| Earlier { rule, needs: needs(&rule.condition) }).collect();
     let mut uses: HashMap<&Source, usize> = HashMap::new();
-    for source in enabled.iter().flat_map(|rule| rule.needs.iter().copied().filter_map(compared)) {
-        *uses.entry(source).or_insert(0) += 1;
+    for test in enabled.iter().flat_map(|rule| rule.needs.iter().copied().filter_map(test)) {
+        *uses.entry(&test.left).or_insert(0) += 1;
     }
-    let mut by_source: HashMap<&Source, Vec<usize>> = HashMap::new();
-    let mut wide: Vec<usize> = Vec::new();
+    let mut known = Index::default();
     let mut budget = Budget(BUDGET);
     for (index, later) in enabled.iter().enumerate() {
         if !later.rule.events.is_empty()
-            && let Some(first) = shadowing(later, &enabled, &by_source, &wide, strict, &mut budget)
+            && let Some(first) = shadowing(later, &enabled, &known, strict, &mut budget)
         {
             found.push(finding(first, later.rule));
             // What it shadows in turn, the first one shadows too.
             continue;
         }
-        let rarest = later.needs.iter().copied().filter_map(compared).min_by_key(|source| uses.get(source));
+        let tests = later.needs.iter().copied().filter_map(test);
+        known.add(index, tests.min_by_key(|test| uses.get(&test.left)));
+    }
+}
+
+impl<'r> Index<'r> {
+    /// Adds a rule by its rarest comparison.
+    fn add(&mut self, index: usize, rarest: Option<&'r Test>) {
         match rarest {
-            Some(source) => by_source.entry(source).or_default().push(index),
-            None if wide.len() < WIDE_LIMIT => wide.push(index),
+            Some(test) => match finite(test).filter(|_| !test.negated) {
+                Some(values) => {
+                    for value in values {
+                        self.by_value.entry((&test.left, value)).or_default().push(index);
+                    }
+                }
+                None => self.by_source.entry(&test.left).or_default().push(index),
+            },
+            None if self.wide.len() < WIDE_LIMIT => self.wide.push(index),
             None => {}
         }
+    }
+
+    /// Rules that a rule with these needs may follow from, in definition order.
+    fn candidates(&self, needs: &[&'r Node]) -> Vec<usize> {
+        let mut candidates = self.wide.clone();
+        for need in needs {
+            // An `or` of comparisons of one field may imply one of that field too.
+            let test = match need {
+                Node::Any(parts) => parts.first().and_then(test),
+                need => test(need),
+            };
+            let Some(test) = test else { continue };
+            let by_source = self.by_source.get(&test.left);
+            let first = finite(test).and_then(<[_]>::first);
+            let by_value = first.and_then(|value| self.by_value.get(&(&test.left, value)));
+            for found in [by_source, by_value].into_iter().flatten() {
+                candidates.extend(found.iter().take(TRIED));
+            }
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates.truncate(TRIED);
+        candidates
     }
 }
 
@@ -67,42 +113,21 @@ pub(super) fn check(rules: &[Rule], strict: bool, found: &mut Vec<Diagnostic>) {
 fn shadowing<'r>(
     later: &Earlier<'r>,
     enabled: &[Earlier<'r>],
-    by_source: &HashMap<&Source, Vec<usize>>,
-    wide: &[usize],
+    known: &Index<'r>,
     strict: bool,
     budget: &mut Budget,
 ) -> Option<&'r Rule> {
-    let mut sources: Vec<&Source> = later.needs.iter().copied().filter_map(compared).collect();
-    // An `or` of comparisons of one field may imply one of that field too.
-    for need in &later.needs {
-        if let Node::Any(parts) = need {
-            sources.extend(parts.first().and_then(compared));
-        }
-    }
-    let mut candidates: Vec<usize> = wide.to_vec();
-    for source in sources {
-        if let Some(known) = by_source.get(source) {
-            candidates.extend(known.iter().take(TRIED));
-        }
-    }
-    candidates.sort_unstable();
-    candidates.dedup();
-    let whole = &later.rule.condition;
-    candidates
-        .into_iter()
-        .take(TRIED)
-        .filter_map(|index| enabled.get(index))
-        .map(|earlier| (earlier, earlier.rule))
-        .find_map(|(earlier, rule)| {
-            let shadows = budget.take(1)
-                && rule.source == later.rule.source
-                && covers(&rule.events, &later.rule.events)
-                && earlier.needs.iter().all(|need| {
-                    let by_part = later.needs.iter().any(|known| implies(known, need, strict, budget));
-                    by_part || (later.needs.is_empty() && implies(whole, need, strict, budget))
-                });
-            shadows.then_some(rule)
-        })
+    let candidates = known.candidates(&later.needs).into_iter();
+    let shadowing = candidates.filter_map(|index| enabled.get(index)).find(|earlier| {
+        budget.take(1)
+            && earlier.rule.source == later.rule.source
+            && covers(&earlier.rule.events, &later.rule.events)
+            && earlier
+                .needs
+                .iter()
+                .all(|need| later.needs.iter().any(|held| implies(held, need, strict, budget)))
+    });
+    shadowing.map(|earlier| earlier.rule)
 }
 
 fn covers(wide: &EventSet, narrow: &EventSet) -> bool {
@@ -118,10 +143,9 @@ fn needs(condition: &Node) -> Vec<&Node> {
     parts.iter().filter(|part| !matches!(part, Node::Test(test) if types::decided(test).is_some())).collect()
 }
 
-/// What a comparison compares.
-fn compared(node: &Node) -> Option<&Source> {
+fn test(node: &Node) -> Option<&Test> {
     match node {
-        Node::Test(test) => Some(&test.left),
+        Node::Test(test) => Some(test),
         _ => None,
     }
 }

@@ -1,6 +1,9 @@
 //! Items by name, as they stand after all redefinitions, appends and overrides.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeSet, HashMap},
+};
 
 use super::{exception::Exception, version::Version};
 use crate::{
@@ -8,6 +11,9 @@ use crate::{
     rule::Priority,
     source::{Mapped, Span},
 };
+
+/// Most names compared with all known ones.
+const COMPARED_LIMIT: usize = 200;
 
 /// All items of a load.
 #[derive(Debug, Default)]
@@ -19,6 +25,8 @@ pub(super) struct Collection {
     pub(super) redefined: Vec<Redefinition>,
     /// Counts definitions and appends; orders items for visibility.
     clock: usize,
+    /// How many names were compared with all that are known.
+    compared: Cell<usize>,
 }
 
 /// Items of one kind in definition order.
@@ -140,6 +148,13 @@ impl Collection {
     /// Keeps in mind that a definition replaces one of the same name.
     pub(super) fn replaced(&mut self, kind: &'static str, name: &str, old: Span, new: Span) {
         self.redefined.push(Redefinition { kind, name: name.to_owned(), old, new });
+    }
+
+    /// Whether a name may still be compared with all known ones, to offer the nearest. Thousands of unknown names
+    /// among thousands of known ones are no slips, and would take quadratic time.
+    pub(super) fn may_compare(&self) -> bool {
+        self.compared.set(self.compared.get().saturating_add(1));
+        self.compared.get() <= COMPARED_LIMIT
     }
 
     /// The next point in definition order.

@@ -1,12 +1,17 @@
 //! Findings in the shape of Falco's validation result: `{"falco_load_results": [{name, successful, errors,
 //! warnings}]}`, one entry per file. Codes are Falco's; messages are ours.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::{
     diagnostic::Diagnostic,
     source::{SourceId, SourceMap, Span},
 };
+
+/// Longest part of a line that is shown, characters; the width is Falco's.
+const SNIPPET_LIMIT: usize = 160;
 
 #[derive(Serialize)]
 struct Results<'a> {
@@ -32,7 +37,7 @@ struct Entry<'a> {
 #[derive(Serialize)]
 struct Context<'a> {
     locations: Vec<Place<'a>>,
-    snippet: &'a str,
+    snippet: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -88,7 +93,7 @@ fn missing<'a>(name: &'a str, message: &'a str) -> Entry<'a> {
     Entry {
         context: Context {
             locations: vec![Place { item_type: "file", item_name: "", position }],
-            snippet: "",
+            snippet: Cow::Borrowed(""),
         },
         code: "LOAD_ERR_FILE_READ",
         codedesc: "file cannot be read",
@@ -105,12 +110,21 @@ fn entry<'a>(finding: &'a Diagnostic, sources: &'a SourceMap) -> Option<Entry<'a
     Some(Entry {
         context: Context {
             locations: vec![Place { item_type, item_name, position }],
-            snippet: sources.file(span.source)?.line(at.line).unwrap_or(""),
+            snippet: snippet(sources.file(span.source)?.line(at.line).unwrap_or(""), at.column),
         },
         code: finding.falco_code?,
         codedesc: finding.code.info().title,
         message: &finding.message,
     })
+}
+
+/// The line, or the part of a long one around a column.
+fn snippet(line: &str, column: u32) -> Cow<'_, str> {
+    if line.len() <= SNIPPET_LIMIT {
+        return Cow::Borrowed(line);
+    }
+    let from = (column as usize).saturating_sub(SNIPPET_LIMIT / 2);
+    Cow::Owned(line.chars().skip(from).take(SNIPPET_LIMIT).collect())
 }
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ impl Reader<'_> {
         let finding = item.fault_at(item.kind, code::UNKNOWN_TARGET, message);
         let collection = &self.collection;
         Box::new(match item.kind {
+            _ if !collection.may_compare() => finding,
             "rule" => finding.did_you_mean(item.name, collection.rules.names()),
             "macro" => finding.did_you_mean(item.name, collection.macros.names()),
             _ => finding.did_you_mean(item.name, collection.lists.names()),

@@ -190,7 +190,8 @@ impl Expansion<'_, '_> {
             None if self.macros.collection.lists.get(&name.text).is_some() => {
                 finding.help("this is a list; a list needs an operator such as `in`")
             }
-            None => finding.did_you_mean(&name.text, macros.names()),
+            None if self.macros.collection.may_compare() => finding.did_you_mean(&name.text, macros.names()),
+            None => finding,
         }
     }
 
