@@ -152,6 +152,11 @@ fn code_text(code: Code) -> String {
     if let Some(falco) = info.falco {
         let _ = writeln!(text, "  Falco's loader calls it {falco}.");
     }
+    // The page begins with the code and the title, which are said already.
+    if let Some((_, page)) = info.explanation.split_once("\n\n") {
+        text.push('\n');
+        text.push_str(page);
+    }
     text
 }
 

@@ -154,9 +154,9 @@ impl Exception {
                     return Err(invalid(
                         *comps_span,
                         format!(
-                            "exception `{name}` has {} fields but {} operators",
-                            fields.len(),
-                            comps.len()
+                            "exception `{name}` has {} but {}",
+                            counted(fields.len(), "field"),
+                            counted(comps.len(), "operator")
                         ),
                     ));
                 }
@@ -246,10 +246,10 @@ impl Exception {
             return Err(invalid(
                 *span,
                 format!(
-                    "exception `{}` has {} fields but {} values here",
+                    "exception `{}` has {} but {} here",
                     self.name,
-                    fields.len(),
-                    values.len()
+                    counted(fields.len(), "field"),
+                    counted(values.len(), "value")
                 ),
             ));
         }
@@ -357,4 +357,8 @@ fn check_field(text: &Mapped, span: Span, environment: Environment) -> Result<()
     let mut finding = invalid(span, message);
     finding.help = help;
     Err(finding)
+}
+/// A number of things, in words.
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

@@ -129,11 +129,11 @@ impl Reader<'_> {
         let unknown_source = !self.options.sources.contains(&source);
         if unknown_source {
             self.diagnostics.push(
-                item.fault_at(
-                    "source",
+                item.fault(
                     code::UNKNOWN_SOURCE,
                     format!("unknown source `{}`, the rule is skipped", source.escape_debug()),
                 )
+                .at(item.value_span("source"))
                 .did_you_mean(&source, self.options.sources.iter().map(String::as_str)),
             );
         }
@@ -158,8 +158,10 @@ impl Reader<'_> {
             exceptions,
             capture: values.capture.unwrap_or(false),
             capture_duration_ms: values.capture_duration_ms.unwrap_or(0),
-            span: item.get("rule").map_or(item.node.span, |name| name.span),
+            span: item.name_span(),
         };
+        let old = self.collection.rules.get(item.name).map(|old| old.span);
+        self.redefines(item, old);
         self.collection.rules.set(item.name, rule);
         Ok(())
     }
@@ -300,7 +302,11 @@ impl Reader<'_> {
             Some(text) => Some(text.parse().map_err(|_| {
                 let names = Priority::ALL.into_iter().map(Priority::as_str);
                 let message = format!("unknown priority `{}`", text.escape_debug());
-                let finding = item.fault_at("priority", code::BAD_PRIORITY, message);
+                let listed = names.clone().collect::<Vec<_>>().join(", ");
+                let finding = item
+                    .fault(code::BAD_PRIORITY, message)
+                    .at(item.value_span("priority"))
+                    .help(format!("a priority is one of {listed}"));
                 Box::new(finding.did_you_mean(&capitalised(text), names))
             })?),
         };
