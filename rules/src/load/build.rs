@@ -8,7 +8,7 @@ use super::{
 use crate::{
     condition::{
         Expr,
-        ast::{Check, Literal, Operand, Right},
+        ast::{Check, Literal, Op, Operand, Right},
     },
     diagnostic::{Code, Diagnostic, code},
     event_set,
@@ -203,7 +203,9 @@ fn warn_check(check: &Check) -> Option<Diagnostic> {
         Right::List(_, values) => values,
         _ => &[],
     };
-    if values.iter().any(|value| value.bytes == b"<NA>")
+    let whole = matches!(check.op, Op::Eq | Op::Ne) || check.op.takes_list();
+    if whole
+        && values.iter().any(|value| value.bytes == b"<NA>")
         && names_field(&check.left, &|name| name.starts_with("ka.") || name.starts_with("jevt."))
     {
         return Some(
