@@ -1,0 +1,95 @@
+//! The container of a stage: privileged, on the overlay as its root, without a network; nothing is pulled. Podman
+//! keeps all its files in the run's folder, so that no container of the machine is touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::resource::{Resource, getrlimit};
+use serde_json::Value;
+
+use crate::{console, workspace};
+
+/// Name of a container whose case gives none.
+const NAME: &str = "event-generator";
+
+/// A container that a stage runs.
+pub(super) struct Container {
+    name: String,
+    environment: Vec<String>,
+    /// Podman's own files.
+    files: PathBuf,
+}
+
+impl Container {
+    /// A container as the cases want it.
+    pub(super) fn new(wanted: &Value, files: &Path) -> Result<Self> {
+        if workspace::program("podman").is_none() {
+            bail!(
+                "`podman` is not installed, so no case can run in a container; `cargo xtask setup` brings it"
+            );
+        }
+        let map = wanted.as_object().context("the container is no set of keys")?;
+        let (mut name, mut environment) = (NAME.to_owned(), Vec::new());
+        for (key, value) in map {
+            match key.as_str() {
+                "name" => value.as_str().context("the container's name is no text")?.clone_into(&mut name),
+                "env" => {
+                    let map = value.as_object().context("the container's environment is no set of keys")?;
+                    let pair = |(key, value): (&String, &Value)| Some(format!("{key}={}", value.as_str()?));
+                    environment = map.iter().filter_map(pair).collect();
+                }
+                other => bail!("the container has a key this command does not know: {other}"),
+            }
+        }
+        fs::create_dir(files).with_context(|| format!("cannot make `{}`", files.display()))?;
+        Ok(Self { name, environment, files: files.to_owned() })
+    }
+
+    /// The command that runs the actor's server in the container, attached to its own streams.
+    pub(super) fn command(&self, root: &Path, addresses: &[String]) -> Result<Vec<String>> {
+        let mut words = self.podman();
+        let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        add(&["run", "--interactive", "--rm", "--privileged", "--network", "none", "--log-driver", "none"]);
+        add(&["--name", &self.name]);
+        for pair in &self.environment {
+            add(&["--env", pair]);
+        }
+        // Podman asks for more than this machine may allow.
+        for (name, resource) in [("nofile", Resource::RLIMIT_NOFILE), ("nproc", Resource::RLIMIT_NPROC)] {
+            let (soft, hard) = getrlimit(resource).context("cannot read a resource limit")?;
+            let number = |limit: u64| i64::try_from(limit).unwrap_or(-1);
+            add(&["--ulimit", &format!("{name}={}:{}", number(soft), number(hard))]);
+        }
+        add(&["--rootfs", &root.to_string_lossy(), "/rampart-actor", "serve"]);
+        words.extend(addresses.iter().cloned());
+        Ok(words)
+    }
+
+    /// Removes the container if it is still there.
+    pub(super) fn remove(&self) {
+        let words = self.podman();
+        let Some((program, rest)) = words.split_first() else { return };
+        let mut command = Command::new(program);
+        command.args(rest).args(["rm", "--force", "--ignore", "--time", "0", &self.name]);
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !status.is_ok_and(|status| status.success()) {
+            console::complain(format!("cannot remove the container `{}`", self.name));
+        }
+    }
+
+    fn podman(&self) -> Vec<String> {
+        let mut words = vec!["podman".to_owned()];
+        for (option, folder) in [("--root", "storage"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+            words.push(option.to_owned());
+            words.push(self.files.join(folder).to_string_lossy().into_owned());
+        }
+        words.extend(["--storage-driver".to_owned(), "vfs".to_owned()]);
+        // Podman's first choice refuses machines with both generations of control groups.
+        if workspace::program("runc").is_some() {
+            words.extend(["--runtime".to_owned(), "runc".to_owned()]);
+        }
+        words
+    }
+}
