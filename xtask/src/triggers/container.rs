@@ -14,6 +14,9 @@ use crate::{console, workspace};
 /// Name of a container whose case gives none.
 const NAME: &str = "event-generator";
 
+/// Descriptors and processes a container may have; many times what cases need.
+const LIMIT: u64 = 4096;
+
 /// A container that a stage runs.
 pub(super) struct Container {
     name: String,
@@ -56,11 +59,11 @@ impl Container {
         for pair in &self.environment {
             add(&["--env", pair]);
         }
-        // Podman asks for more than this machine may allow.
+        // Podman asks for as much as the kernel has, which a confined machine refuses.
         for (name, resource) in [("nofile", Resource::RLIMIT_NOFILE), ("nproc", Resource::RLIMIT_NPROC)] {
-            let (soft, hard) = getrlimit(resource).context("cannot read a resource limit")?;
-            let number = |limit: u64| i64::try_from(limit).unwrap_or(-1);
-            add(&["--ulimit", &format!("{name}={}:{}", number(soft), number(hard))]);
+            let (_, hard) = getrlimit(resource).context("cannot read a resource limit")?;
+            let limit = hard.min(LIMIT);
+            add(&["--ulimit", &format!("{name}={limit}:{limit}")]);
         }
         add(&["--rootfs", &root.to_string_lossy(), "/rampart-actor", "serve"]);
         words.extend(addresses.iter().cloned());
