@@ -52,6 +52,22 @@ pub(crate) struct Options {
     verbose: bool,
 }
 
+/// What plays the cases, and how much is said meanwhile.
+struct Cast<'a> {
+    agent: &'a Path,
+    actor: &'a Path,
+    rules: &'a [PathBuf],
+    talk: Talk,
+}
+
+/// How much is said while cases are played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Talk {
+    Nothing,
+    Progress,
+    Alerts,
+}
+
 /// Runs all cases; says whether none failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     if !geteuid().is_root() {
@@ -68,38 +84,53 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         bail!("no case is to be run");
     }
     let rules = rule_files(&options.rules)?;
-    let known = rules::names(&rules)?;
+    let (agent, actor) = binaries(options)?;
+    let started = Instant::now();
+    let talk = if options.verbose { Talk::Alerts } else { Talk::Progress };
+    let score = against(&Cast { agent: &agent, actor: &actor, rules: &rules, talk }, cases)?;
+    console::say(format!("took {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(score.report())
+}
+
+/// Runs the cases of one file against binaries that are built, without a word, for `cargo xtask test`.
+pub(crate) fn test(file: &Path, rules: PathBuf, binaries: &Path) -> Result<Score> {
+    let (agent, actor) = (binaries.join("rampart"), binaries.join("rampart-actor"));
+    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk: Talk::Nothing };
+    against(&cast, case::read(file, 0)?)
+}
+
+/// Starts everything, plays the cases, and stops everything again.
+fn against(cast: &Cast<'_>, mut cases: Vec<Case>) -> Result<Score> {
+    let known = rules::names(cast.rules)?;
     for case in &mut cases {
         if case.fate == Fate::Run && !known.contains(&case.rule) {
             case.fate = Fate::Fail("no rule of that name is loaded".to_owned());
         }
     }
-    let (agent, actor) = binaries(options)?;
-    let started = Instant::now();
-    let score = against(&agent, &actor, &rules, cases, options.verbose)?;
-    console::say(format!("took {:.1} s", started.elapsed().as_secs_f64()));
-    Ok(score.report())
-}
-
-/// Starts everything, plays the cases, and stops everything again.
-fn against(binary: &Path, actor: &Path, rules: &[PathBuf], cases: Vec<Case>, verbose: bool) -> Result<Score> {
     let folder = tempfile::Builder::new().prefix("rampart-triggers-").tempdir();
     let folder = folder.context("cannot make a scratch folder")?;
     let folder = folder.path();
     let users = Users::with(cases.iter().flat_map(case::users))?;
     let passwd = folder.join("passwd");
     users.write(&passwd)?;
-    let mut rules = rules.to_vec();
-    rules.push(rules::additions(folder, cases.iter().map(|case| case.rule.as_str()))?);
-    let setup =
-        Setup { binary, folder, rules: &rules, matching: "first", configuration: "", passwd: Some(&passwd) };
+    let mut rules = cast.rules.to_vec();
+    let asked = cases.iter().filter(|case| case.fate == Fate::Run).map(|case| case.rule.as_str());
+    rules.push(rules::additions(folder, asked)?);
+    let setup = Setup {
+        binary: cast.agent,
+        folder,
+        rules: &rules,
+        matching: "first",
+        configuration: "",
+        passwd: Some(&passwd),
+    };
     let mut agent = Agent::start_as(&setup)?;
-    console::say(format!("agent ready, pid {}; {} cases", agent.pid(), cases.len()));
-    if users.added() > 0 {
-        console::say(format!("{} users exist for the run only", users.added()));
+    if cast.talk != Talk::Nothing {
+        let (pid, count, added) = (agent.pid(), cases.len(), users.added());
+        console::say(format!("agent ready, pid {pid}; {count} cases; {added} users for the run only"));
     }
-    let stages = stage::Stages::new(folder, actor, &passwd, case::addresses(&cases));
-    let mut player = Player::new(&agent, stages, verbose);
+    let stages = stage::Stages::new(folder, cast.actor, &passwd, case::addresses(&cases));
+    let mut player = Player::new(&agent, stages, cast.talk);
     let score = player.play(cases);
     // First the actors, so that nothing acts unseen.
     player.end();

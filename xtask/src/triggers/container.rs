@@ -17,12 +17,18 @@ const NAME: &str = "event-generator";
 /// Descriptors and processes a container may have; many times what cases need.
 const LIMIT: u64 = 4096;
 
+/// Podman's settings: locks in its own folder, control groups made by hand, no log of events.
+const SETTINGS: &str =
+    "[engine]\nlock_type = \"file\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n";
+
 /// A container that a stage runs.
 pub(super) struct Container {
     name: String,
     environment: Vec<String>,
     /// Podman's own files.
     files: PathBuf,
+    /// Name of the control group it lies in.
+    group: String,
 }
 
 impl Container {
@@ -47,15 +53,23 @@ impl Container {
             }
         }
         fs::create_dir(files).with_context(|| format!("cannot make `{}`", files.display()))?;
-        Ok(Self { name, environment, files: files.to_owned() })
+        let group = files.file_name().unwrap_or_default().to_string_lossy();
+        let group = format!("rampart-triggers-{}-{group}", std::process::id());
+        let container = Self { name, environment, files: files.to_owned(), group };
+        let (_, settings) = container.settings();
+        fs::write(&settings, SETTINGS).with_context(|| format!("cannot write `{}`", settings.display()))?;
+        Ok(container)
     }
 
     /// The command that runs the actor's server in the container, attached to its own streams.
+    ///
+    /// Both this and podman itself need the environment of [`Container::settings`].
     pub(super) fn command(&self, root: &Path, addresses: &[String]) -> Result<Vec<String>> {
         let mut words = self.podman();
+        let group = format!("/{}", self.group);
         let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
         add(&["run", "--interactive", "--rm", "--privileged", "--network", "none", "--log-driver", "none"]);
-        add(&["--name", &self.name]);
+        add(&["--name", &self.name, "--cgroup-parent", &group]);
         for pair in &self.environment {
             add(&["--env", pair]);
         }
@@ -65,20 +79,29 @@ impl Container {
             let limit = hard.min(LIMIT);
             add(&["--ulimit", &format!("{name}={limit}:{limit}")]);
         }
-        add(&["--rootfs", &root.to_string_lossy(), "/rampart-actor", "serve"]);
+        add(&["--rootfs", &root.to_string_lossy(), "/bin/event-generator", "serve"]);
         words.extend(addresses.iter().cloned());
         Ok(words)
     }
 
-    /// Removes the container if it is still there.
+    /// The variable that names podman's settings for this run, which touch nothing of the machine's.
+    pub(super) fn settings(&self) -> (&'static str, PathBuf) {
+        ("CONTAINERS_CONF", self.files.join("containers.conf"))
+    }
+
+    /// Removes the container, if it is still there, and its control groups.
     pub(super) fn remove(&self) {
         let words = self.podman();
         let Some((program, rest)) = words.split_first() else { return };
         let mut command = Command::new(program);
-        command.args(rest).args(["rm", "--force", "--ignore", "--time", "0", &self.name]);
+        let (name, value) = self.settings();
+        command.env(name, value).args(rest).args(["rm", "--force", "--ignore", "--time", "0", &self.name]);
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !status.is_ok_and(|status| status.success()) {
             console::complain(format!("cannot remove the container `{}`", self.name));
+        }
+        for root in group_roots() {
+            remove_group(&root.join(&self.group));
         }
     }
 
@@ -95,4 +118,27 @@ impl Container {
         }
         words
     }
+}
+
+/// Where hierarchies of control groups are mounted.
+fn group_roots() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let hierarchy = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let (folder, kind) = (fields.next()?, fields.next()?);
+        kind.starts_with("cgroup").then(|| PathBuf::from(folder))
+    };
+    mounts.lines().filter_map(hierarchy).collect()
+}
+
+/// Removes a group and those in it; one that is in use stays.
+fn remove_group(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    // Nothing depends on it.
+    let _ = fs::remove_dir(folder);
 }

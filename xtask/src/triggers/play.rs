@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use super::Talk;
 use super::alert::{Said, read};
 use super::case::{Case, Fate};
 use super::judge::Evidence;
@@ -29,7 +30,7 @@ const PROGRESS: usize = 50;
 pub(super) struct Player<'a> {
     agent: &'a Agent,
     stages: Stages,
-    verbose: bool,
+    talk: Talk,
 }
 
 /// A case being played.
@@ -43,8 +44,8 @@ struct Open {
 }
 
 impl<'a> Player<'a> {
-    pub(super) fn new(agent: &'a Agent, stages: Stages, verbose: bool) -> Self {
-        Self { agent, stages, verbose }
+    pub(super) fn new(agent: &'a Agent, stages: Stages, talk: Talk) -> Self {
+        Self { agent, stages, talk }
     }
 
     /// Plays all cases: first together those that wait, then the others one by one.
@@ -90,7 +91,7 @@ impl<'a> Player<'a> {
                 if let Some(open) = open.remove(&id) {
                     self.judge(&open, score);
                     let (judged, failed) = score.so_far();
-                    if judged % PROGRESS == 0 {
+                    if self.talk != Talk::Nothing && judged % PROGRESS == 0 {
                         console::say(format!("  {judged} of {total} cases, {failed} failed"));
                     }
                 }
@@ -135,7 +136,7 @@ impl<'a> Player<'a> {
             None => score.pass(&open.case),
             Some(complaint) => score.fail(&open.case, complaint),
         }
-        if self.verbose {
+        if self.talk == Talk::Alerts {
             console::say(open.case.title());
             for alert in open.evidence.relevant(&open.case) {
                 console::say(format!("    {}", alert.line()));

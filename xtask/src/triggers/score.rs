@@ -14,7 +14,7 @@ struct Count {
 
 /// What became of all cases.
 #[derive(Debug, Default)]
-pub(super) struct Score {
+pub(crate) struct Score {
     rules: BTreeMap<String, Count>,
     failures: Vec<(String, String)>,
     /// Number of skipped cases by reason.
@@ -42,6 +42,22 @@ impl Score {
         (self.rules.values().map(|count| count.total).sum(), self.failures.len())
     }
 
+    /// Cases that passed.
+    pub(crate) fn passed(&self) -> usize {
+        self.rules.values().map(|count| count.passed).sum()
+    }
+
+    /// Cases that failed, each with its complaint.
+    pub(crate) fn failures(&self) -> &[(String, String)] {
+        &self.failures
+    }
+
+    /// A line for each skipped case.
+    pub(crate) fn skipped(&self) -> Vec<String> {
+        let each = |(reason, number): (&String, &usize)| vec![format!("trigger case: {reason}"); *number];
+        self.skips.iter().flat_map(each).collect()
+    }
+
     /// Prints everything; says whether nothing failed.
     pub(super) fn report(&self) -> bool {
         for (title, complaint) in &self.failures {
@@ -56,9 +72,8 @@ impl Score {
         for (reason, number) in &self.skips {
             console::say(format!("SKIP: {number} cases: {reason}"));
         }
-        let passed: usize = self.rules.values().map(|count| count.passed).sum();
         let skipped: usize = self.skips.values().sum();
-        console::say(format!("{passed} passed, {} failed, {skipped} skipped", self.failures.len()));
+        console::say(format!("{} passed, {} failed, {skipped} skipped", self.passed(), self.failures.len()));
         self.failures.is_empty()
     }
 

@@ -129,6 +129,8 @@ impl Stages {
             Some(wanted) => {
                 let files = self.folder.join(format!("podman{number}"));
                 let container = Container::new(wanted, &files)?;
+                let (name, value) = container.settings();
+                command.env(name, value);
                 command.arg("run").args(container.command(&folder.join("root"), &self.addresses)?);
                 Some(container)
             }

@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    os::unix::process::CommandExt,
+    os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -15,8 +15,11 @@ use nix::{
     unistd::{pivot_root, setsid},
 };
 
-/// Where this program lies on the stage.
-const SELF: &str = "/rampart-actor";
+/// Where this program lies on the stage, under the name of the generator that the cases were written for: rules see it
+/// as the parent of the first process.
+const SELF: &str = "/bin/event-generator";
+/// Devices that programs take for granted.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Builds the stage and enters it: `stage FOLDER PASSWD host ADDRESS…`, or `stage FOLDER PASSWD run COMMAND…`, whose
 /// command runs beside the stage and finds it in `FOLDER/root`.
@@ -70,18 +73,33 @@ fn build(folder: &Path, passwd: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Makes the stage this process's root, with the machine's devices and processes and a network of its own.
+/// Makes the stage this process's root, with the machine's processes, devices of its own and a network of its own.
 fn enter(root: &Path) -> Result<()> {
     let none: Option<&str> = None;
-    for name in ["proc", "sys", "dev"] {
-        let to = root.join(name);
-        let from = Path::new("/").join(name);
+    let bind = |name: &str| {
+        let (from, to) = (Path::new("/").join(name), root.join(name));
         mount(Some(&from), &to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
-            .with_context(|| format!("cannot mount `{}`", to.display()))?;
+            .with_context(|| format!("cannot mount `{}`", to.display()))
+    };
+    let memory = |name: &str, mode: &str| {
+        let to = root.join(name);
+        fs::create_dir_all(&to)?;
+        mount(Some("stage"), &to, Some("tmpfs"), MsFlags::empty(), Some(format!("mode={mode}").as_str()))
+            .with_context(|| format!("cannot mount memory on `{}`", to.display()))
+    };
+    bind("proc")?;
+    bind("sys")?;
+    // A file that a case leaves in the machine's own `/dev` would stay.
+    memory("dev", "755")?;
+    memory("dev/shm", "1777")?;
+    for device in DEVICES {
+        let name = format!("dev/{device}");
+        fs::write(root.join(&name), "").with_context(|| format!("cannot make `{name}`"))?;
+        bind(&name)?;
     }
-    let memory = root.join("dev/shm");
-    mount(Some("shm"), &memory, Some("tmpfs"), MsFlags::empty(), Some("mode=1777"))
-        .with_context(|| format!("cannot mount `{}`", memory.display()))?;
+    fs::create_dir(root.join("dev/pts"))?;
+    bind("dev/pts")?;
+    symlink("/proc/self/fd", root.join("dev/fd"))?;
     unshare(CloneFlags::CLONE_NEWNET).context("cannot leave the network namespace")?;
     env::set_current_dir(root).context("cannot enter the stage")?;
     pivot_root(".", ".").context("cannot make the stage the root")?;
