@@ -13,10 +13,12 @@ pub(super) struct Tool {
 }
 
 /// Everything the tests and the demo run.
-pub(super) const TOOLS: [Tool; 4] = [
+pub(super) const TOOLS: [Tool; 6] = [
     Tool { program: "cc", package: "gcc", purpose: "linking the workspace" },
     Tool { program: "ip", package: "iproute2", purpose: "network namespaces of the tests and the demo" },
+    Tool { program: "podman", package: "podman", purpose: "containers of the trigger cases" },
     Tool { program: "python3", package: "python3", purpose: "the interpreter in the demo and the tests" },
+    Tool { program: "runc", package: "runc", purpose: "running those containers" },
     Tool { program: "unshare", package: "util-linux", purpose: "namespaces of the demo's steps" },
 ];
 
