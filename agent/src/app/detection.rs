@@ -26,7 +26,7 @@ use crate::{
     config::Format,
     engine::{Detector, clock::boot_now_ns},
     event::syscall::{self, Need},
-    kernel::KernelError,
+    kernel::{Incoming, KernelError},
     output::{Fanout, Message},
     policy::Bundle,
     telemetry::{
@@ -123,7 +123,10 @@ fn until(next_beat: Instant, detector: &Detector) -> Duration {
 }
 
 fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -> Result<usize, KernelError> {
-    records.drain(&mut |bytes| detector.on_record(bytes, &mut |alert| sink.take(alert)))
+    records.drain(&mut |incoming| match incoming {
+        Incoming::Event(bytes) => detector.on_record(bytes, &mut |alert| sink.take(alert)),
+        Incoming::Answer(message) => detector.on_answer(message, boot_now_ns()),
+    })
 }
 
 /// Compares the kernel's counters with what arrived, and publishes how things are.
@@ -214,4 +217,9 @@ pub(super) fn wanted(policies: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
         Need::Rule => any.contains(row.event),
         Need::NamedByRule => named.contains(row.event),
     })
+}
+
+/// Whether a rule asks for the host name of an address.
+pub(super) fn needs_names(policies: &[&RuleSet]) -> bool {
+    policies.iter().flat_map(|policy| policy.rules()).any(|rule| rule.uses(Detector::is_host_name))
 }
