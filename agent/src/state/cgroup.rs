@@ -53,6 +53,15 @@ impl CtrTasks {
 pub fn container_id(path: &[u8], tasks: &CtrTasks) -> Option<String> {
     let path = std::str::from_utf8(path).ok()?;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if let Some(id) = parts.iter().rev().find_map(|part| runtime_id(part)) {
+        return Some(id.to_owned());
+    }
+    // Falco asks for its loose form before those of other engines.
+    if matches!(tasks, CtrTasks::Any)
+        && let Some(id) = loose_id(path)
+    {
+        return Some(id);
+    }
     for (index, part) in parts.iter().enumerate().rev() {
         let parent = index.checked_sub(1).and_then(|above| parts.get(above)).copied();
         if let Some(id) = part_id(part, parent) {
@@ -67,21 +76,42 @@ pub fn container_id(path: &[u8], tasks: &CtrTasks) -> Option<String> {
     }
 }
 
-fn part_id<'a>(part: &'a str, parent: Option<&str>) -> Option<&'a str> {
+/// Whatever lies below the first group whose name could be a namespace of containerd.
+fn loose_id(path: &str) -> Option<String> {
+    let mut rest = path.strip_prefix('/')?;
+    loop {
+        let (namespace, below) = rest.split_once('/')?;
+        let words = namespace.split(['.', '_', '-']);
+        let fits = words
+            .into_iter()
+            .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        if fits {
+            let named = !below.is_empty() && below.len() <= FULL_ID && !systemd_unit(below);
+            return named.then(|| below.chars().take(SHORT_ID).collect());
+        }
+        rest = below;
+    }
+}
+
+/// An id of 64 hexadecimal digits, as most runtimes give.
+fn runtime_id(part: &str) -> Option<&str> {
     let name = part.strip_suffix(".scope").unwrap_or(part);
     // `…slice:cri-containerd:ID`, an uncommon form of the CRI plugin.
     let name = name.rsplit_once(":cri-containerd:").map_or(name, |(_, id)| id);
     let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
-    if bare.len() == FULL_ID && bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return bare.get(..SHORT_ID);
-    }
+    let full = bare.len() == FULL_ID && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if full { bare.get(..SHORT_ID) } else { None }
+}
+
+fn part_id<'a>(part: &'a str, parent: Option<&str>) -> Option<&'a str> {
+    let name = part.strip_suffix(".scope").unwrap_or(part);
     if matches!(parent, Some("lxc" | "lxc.payload")) && !systemd_unit(part) {
         return Some(part);
     }
     part.strip_prefix("lxc.payload.")
         .or_else(|| name.strip_prefix("machine-lxc\\x2d"))
         .or_else(|| part.strip_suffix(".libvirt-lxc"))
-        .or_else(|| part.strip_prefix("bpm-"))
+        .or_else(|| name.strip_prefix("runc-").unwrap_or(name).strip_prefix("bpm-"))
         .filter(|id| !id.is_empty())
 }
 
@@ -165,6 +195,7 @@ mod tests {
             assert_eq!(id(&path).as_deref(), Some("605439acbd4f"), "{path}");
         }
         assert_eq!(id("/lxc/web").as_deref(), Some("web"));
+        assert_eq!(id("/system.slice/runc-bpm-redis.scope").as_deref(), Some("redis"));
         assert_eq!(id("/lxc.payload.web/init.scope").as_deref(), Some("web"));
     }
 
@@ -189,6 +220,11 @@ mod tests {
         let path = b"/batch/3c5dfd6f522e0d4f8a3834551e3e5bfa";
         assert_eq!(container_id(path, &CtrTasks::default()), None);
         assert_eq!(container_id(path, &CtrTasks::Any).as_deref(), Some("3c5dfd6f522e"));
+        let loose = |path: &str| container_id(path.as_bytes(), &CtrTasks::Any);
+        assert_eq!(loose("/ns/a/long/name/x").as_deref(), Some("a/long/name/"));
+        assert_eq!(loose("/_no/ns/x").as_deref(), Some("x"));
+        assert_eq!(loose("/_no/x"), None);
+        assert_eq!(loose("/ns/x/y.service"), None);
         let root = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(root.path().join("default/web-1")).expect("a task directory");
         let tasks = CtrTasks::Below(root.path().to_owned());
