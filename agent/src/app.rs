@@ -10,7 +10,7 @@ mod verdict;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Instant, SystemTime},
 };
@@ -38,7 +38,7 @@ use crate::{
         self, Refusal,
         lock::{LockError, NodeLock},
     },
-    state,
+    state::{self, cgroup::CtrTasks},
     telemetry::{
         ready::Latch,
         status::{self, Facts, Status},
@@ -261,6 +261,12 @@ fn options(config: &Config, bundle: &Bundle) -> engine::Options {
         metadata_wait_ns: enrich::metadata_wait_ns(config),
         state: state::Config {
             process_limit: config.state.max_processes as usize,
+            passwd: config.containers.sockets.seen(Path::new("/etc/passwd")),
+            group: config.containers.sockets.seen(Path::new("/etc/group")),
+            ctr_tasks: {
+                let seen = |path: &PathBuf| config.containers.sockets.seen(path);
+                CtrTasks::Below(config.containers.containerd_tasks.iter().map(seen).collect())
+            },
             ..state::Config::default()
         },
         ..engine::Options::default()

@@ -119,8 +119,10 @@ impl State {
             let parent = self.processes.by_pid(ppid).map(|parent| parent.id);
             self.processes.link(id, parent);
         }
-        for container in self.processes.iter().filter_map(|process| process.container.as_ref()) {
-            self.containers.touch(container, now_ns);
+        for process in self.processes.iter() {
+            if let Some(container) = &process.container {
+                self.containers.touch(container, process.id, now_ns);
+            }
         }
     }
 
@@ -147,7 +149,7 @@ impl State {
             }
         }
         if let Some(container) = self.processes.get(event.process()).and_then(|it| it.container.as_ref()) {
-            self.containers.touch(container, now_ns);
+            self.containers.touch(container, event.process(), now_ns);
         }
     }
 
