@@ -134,26 +134,22 @@ pub fn container(path: &[u8], tasks: &CtrTasks) -> Option<Container> {
         CtrTasks::Any => {
             let all: Vec<_> = found.collect();
             let digits = all.iter().position(|(full, ..)| full_id(full));
-            let loose = || Some((Cow::Borrowed(loose_name(path)?), Some(Runtime::Containerd)));
-            match (digits, all.into_iter().nth(digits.unwrap_or(0))) {
-                (Some(_), found) => found,
-                (None, other) => match loose() {
-                    Some((name, runtime)) => Some((name.clone(), shortened(&name).into(), runtime)),
-                    None => other,
-                },
+            match (digits, all.into_iter().nth(digits.unwrap_or(0)), loose_name(path)) {
+                (None, _, Some(name)) => {
+                    Some((Cow::Borrowed(name), shortened(name).into(), Some(Runtime::Containerd)))
+                }
+                (_, found, _) => found,
             }
         }
     };
     let (full_id, shown, runtime, namespace) = match (found, parts.as_slice()) {
         (Some((full, shown, runtime)), _) => (full, shown, runtime, None),
-        (None, [namespace, name]) if ctr_name(name) && tasks.knows(namespace, name) => {
-            (
-                Cow::Borrowed(*name),
-                shortened(name).into(),
-                Some(Runtime::Containerd),
-                Some(Box::from(*namespace)),
-            )
-        }
+        (None, [namespace, name]) if ctr_name(name) && tasks.knows(namespace, name) => (
+            Cow::Borrowed(*name),
+            shortened(name).into(),
+            Some(Runtime::Containerd),
+            Some((*namespace).into()),
+        ),
         _ => return None,
     };
     Some(Container {
