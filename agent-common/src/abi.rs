@@ -7,11 +7,12 @@ use crate::event::Family;
 /// Version of every layout in this crate. A record with another version is refused by the decoder.
 ///
 /// - 1: first layout.
-pub const ABI_VERSION: u8 = 1;
+/// - 2: plans of 16 bytes, attributes for texts, data and structures.
+pub const ABI_VERSION: u8 = 2;
 
 /// Ring buffer that carries records from the kernel to the agent.
 pub const MAP_EVENTS: &str = "EVENTS";
-/// Array, native syscall number → [`crate::event::SyscallPlan`] as u64 (0 = not wanted). Written by the agent, read by the dispatcher.
+/// Array, native syscall number → [`crate::event::SyscallPlan`] (family 0 = not wanted). Written by the agent, read by the dispatcher.
 pub const MAP_WANTED: &str = "WANTED";
 /// Array, i386 syscall number → native syscall number plus one (0 = no counterpart).
 pub const MAP_COMPAT: &str = "COMPAT";
@@ -24,6 +25,13 @@ pub const MAP_SEQUENCE: &str = "SEQUENCE";
 /// Array with one entry, [`crate::event::Control`].
 pub const MAP_CONTROL: &str = "CONTROL";
 
+/// Least recently used hash, address of a TCP socket → `ROLE_*`.
+pub const MAP_ROLES: &str = "ROLES";
+/// Ring buffer that carries DNS answers, [`crate::event::Answer`], to the agent. Apart from the events, so that a
+/// flood of datagrams costs no event its place.
+pub const MAP_ANSWERS: &str = "ANSWERS";
+/// Per-CPU array with one entry, [`crate::event::AnswerCounters`].
+pub const MAP_ANSWER_COUNTERS: &str = "ANSWER_COUNTERS";
 /// Per-CPU array of buffers in which records are built.
 pub const MAP_SCRATCH: &str = "SCRATCH";
 /// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].
@@ -37,6 +45,12 @@ pub const PROG_EXEC: &str = "process_exec";
 pub const PROG_FORK: &str = "process_fork";
 /// `tp_btf/sched_process_exit`.
 pub const PROG_EXIT: &str = "process_exit";
+
+/// `tp_btf/inet_sock_set_state`.
+pub const PROG_SOCKET: &str = "socket_state";
+
+/// `cgroup_skb/ingress` of the root group: DNS answers.
+pub const PROG_ANSWERS: &str = "dns_answers";
 
 /// Programs the dispatcher tail-calls, with the family that selects each.
 pub const FAMILY_PROGRAMS: [(&str, Family); 6] = [

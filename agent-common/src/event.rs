@@ -250,6 +250,14 @@ pub enum AttrTag {
     Exec = 16,
     /// `struct open_how` of `openat2`, flags, mode, resolve: three u64.
     OpenHow = 17,
+    /// Text: a string argument that is not a path.
+    Text = 18,
+    /// Start of the data that was read or written, at most [`DATA_MAX`] bytes.
+    Data = 19,
+    /// Bytes of a structure argument, at most [`BYTES_MAX`].
+    Bytes = 20,
+    /// Queue of the listening socket: connections waiting and their limit, two u32.
+    Backlog = 21,
 }
 
 impl TryFrom<u16> for AttrTag {
@@ -274,6 +282,10 @@ impl TryFrom<u16> for AttrTag {
             15 => Self::ExecName,
             16 => Self::Exec,
             17 => Self::OpenHow,
+            18 => Self::Text,
+            19 => Self::Data,
+            20 => Self::Bytes,
+            21 => Self::Backlog,
             other => return Err(other),
         })
     }
@@ -283,6 +295,10 @@ impl TryFrom<u16> for AttrTag {
 pub const TEXT_MAX: usize = 4096;
 /// Largest [`AttrTag::SockAddr`] payload in bytes (`sockaddr_storage`).
 pub const SOCKADDR_MAX: usize = 128;
+/// Largest [`AttrTag::Data`] payload in bytes (what Falco keeps of a buffer by default).
+pub const DATA_MAX: usize = 80;
+/// Largest [`AttrTag::Bytes`] payload in bytes.
+pub const BYTES_MAX: usize = 64;
 /// Largest record in bytes.
 pub const RECORD_MAX: usize = 20 * 1024;
 
@@ -292,6 +308,8 @@ pub const FILE_UPPER_LAYER: u32 = 1;
 pub const FILE_LOWER_LAYER: u32 = 1 << 1;
 /// File is anonymous memory (`memfd_create`).
 pub const FILE_MEMFD: u32 = 1 << 2;
+/// File was made by the open that gave the descriptor.
+pub const FILE_CREATED: u32 = 1 << 3;
 
 /// A file, read in the kernel.
 #[repr(C)]
@@ -321,6 +339,13 @@ pub struct FileFacts {
     pub fs_magic: u32,
 }
 
+/// Opened before the programs were attached, or not a stream of IP.
+pub const ROLE_UNKNOWN: u8 = 0;
+/// This side accepted the connection.
+pub const ROLE_SERVER: u8 = 1;
+/// This side asked for the connection.
+pub const ROLE_CLIENT: u8 = 2;
+
 /// A socket, read in the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -344,7 +369,9 @@ pub struct SocketFacts {
     /// `IPPROTO_*`.
     pub protocol: u16,
     /// `TCP_*` state (also set for UDP: 1 when connected).
-    pub state: u16,
+    pub state: u8,
+    /// `ROLE_*`: which side opened the connection.
+    pub role: u8,
     /// Inode number of the socket, low 32 bits.
     pub ino: u32,
 }
@@ -382,10 +409,21 @@ pub const EXTRA_MSGHDR: u8 = 2;
 pub const EXTRA_OPEN_HOW: u8 = 3;
 /// [`SyscallPlan::extra`] is an argument vector (`char **`).
 pub const EXTRA_ARGV: u8 = 4;
+/// [`SyscallPlan::extra`] is a `struct sockaddr *` that the call filled; the next argument points at its length.
+pub const EXTRA_SOCKADDR_OUT: u8 = 5;
+/// [`SyscallPlan::extra`] is a listening socket ([`AttrTag::Backlog`]).
+pub const EXTRA_LISTENER: u8 = 6;
+
+/// [`SyscallPlan::data`] is a buffer.
+pub const DATA_BUFFER: u8 = 1;
+/// [`SyscallPlan::data`] is an array of `struct iovec`; its first element is kept.
+pub const DATA_IOVEC: u8 = 2;
+/// [`SyscallPlan::data`] is a `struct msghdr *`; the first element of its vector is kept.
+pub const DATA_MSGHDR: u8 = 3;
 
 /// What the kernel side does with one system call: which arguments are paths, descriptors, structures. The agent
 /// writes one per wanted call, so a new call is a row of the agent's table and no kernel code.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyscallPlan {
     /// [`Family`]; 0 = not wanted.
@@ -404,6 +442,20 @@ pub struct SyscallPlan {
     pub extra: ArgSlot,
     /// `EXTRA_*`: what `extra` points at; 0 = nothing.
     pub extra_kind: u8,
+    /// String argument that is not a path ([`AttrTag::Text`]).
+    pub text: ArgSlot,
+    /// Buffer, vector or message that data was moved to or from ([`AttrTag::Data`]).
+    pub data: ArgSlot,
+    /// Bytes moved when `data` is a buffer: an argument or [`SLOT_RETURN`].
+    pub data_len: ArgSlot,
+    /// `DATA_*`: what `data` points at.
+    pub data_kind: u8,
+    /// Structure argument to copy ([`AttrTag::Bytes`]).
+    pub bytes: ArgSlot,
+    /// Bytes of that structure.
+    pub bytes_len: u8,
+    /// Always zero.
+    pub pad: [u8; 2],
 }
 
 /// The first path of the plan is text, never resolved against a directory (`symlink`'s target).
@@ -411,24 +463,40 @@ pub const SLOT_NO_BASE: ArgSlot = 0xfe;
 
 impl SyscallPlan {
     /// The plan as the map stores it.
-    pub const fn to_bits(self) -> u64 {
-        u64::from_ne_bytes([
-            self.family,
-            self.path,
-            self.dir,
-            self.path2,
-            self.dir2,
-            self.fd,
-            self.extra,
-            self.extra_kind,
-        ])
+    #[cfg(feature = "user")]
+    pub const fn to_words(self) -> [u64; 2] {
+        let Self { family, path, dir, path2, dir2, fd, extra, extra_kind, .. } = self;
+        let Self { text, data, data_len, data_kind, bytes, bytes_len, pad: [pad, pad2], .. } = self;
+        [
+            u64::from_ne_bytes([family, path, dir, path2, dir2, fd, extra, extra_kind]),
+            u64::from_ne_bytes([text, data, data_len, data_kind, bytes, bytes_len, pad, pad2]),
+        ]
     }
+}
 
-    /// The plan of a stored value.
-    pub const fn from_bits(bits: u64) -> Self {
-        let [family, path, dir, path2, dir2, fd, extra, extra_kind] = bits.to_ne_bytes();
-        Self { family, path, dir, path2, dir2, fd, extra, extra_kind }
-    }
+/// Longest DNS answer kept, bytes (what resolvers advertise today is 1,232).
+pub const ANSWER_MAX: usize = 1472;
+
+/// A datagram from a name server, as [`crate::abi::MAP_ANSWERS`] carries it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Bytes of `message` that are used.
+    pub len: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// The DNS message, cut at its limit.
+    pub message: [u8; ANSWER_MAX],
+}
+
+/// Counters of answers, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerCounters {
+    /// Sent to the agent.
+    pub emitted: u64,
+    /// Lost because the agent had not taken the earlier ones.
+    pub ring_full: u64,
 }
 
 /// Switches and shared state, one entry of [`crate::abi::MAP_CONTROL`].

@@ -1,7 +1,7 @@
 //! Files behind descriptors.
 
 use rampart_common::{
-    event::{AttrTag, FILE_LOWER_LAYER, FILE_MEMFD, FILE_UPPER_LAYER, FileFacts},
+    event::{AttrTag, FILE_CREATED, FILE_LOWER_LAYER, FILE_MEMFD, FILE_UPPER_LAYER, FileFacts},
     member::Member as M,
 };
 
@@ -17,9 +17,11 @@ const OVERLAY_MAGIC: u32 = 0x794c_7630;
 /// Magic number of tmpfs (`TMPFS_MAGIC`), which carries memfds.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 /// File type bits of a mode (`S_IFMT`).
-const S_IFMT: u32 = 0o170_000;
+pub(crate) const S_IFMT: u32 = 0o170_000;
 /// Type of a socket (`S_IFSOCK`).
-const S_IFSOCK: u32 = 0o140_000;
+pub(crate) const S_IFSOCK: u32 = 0o140_000;
+/// Bit of `file.f_mode` for a file that this open made (`FMODE_CREATED`, since 4.19).
+const FMODE_CREATED: u32 = 0x10_0000;
 /// First bytes of a memfd's name, as the kernel makes it.
 const MEMFD_PREFIX: u64 = u64::from_ne_bytes(*b"memfd:\0\0");
 
@@ -71,6 +73,9 @@ pub(crate) fn put_file(record: Record, file: Raw) {
     }
     if fs_magic == TMPFS_MAGIC && is_memfd(file) {
         flags |= FILE_MEMFD;
+    }
+    if file.load::<u32>(M::FileMode) & FMODE_CREATED != 0 {
+        flags |= FILE_CREATED;
     }
     let facts = FileFacts {
         ino: inode.load(M::InodeIno),

@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rampart_common::{
     abi::{COMPAT_SOCKET_SLOTS, SYSCALL_SLOTS},
     counter::FamilyCounters,
-    event::{Control, FAMILY_COUNT},
+    event::{AnswerCounters, Control, FAMILY_COUNT, SyscallPlan},
 };
 
 use crate::record::{SCRATCH_SLOTS, Scratch};
@@ -16,9 +16,9 @@ use crate::record::{SCRATCH_SLOTS, Scratch};
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 
-/// Native syscall number → `SyscallPlan` bits. An array map, because its lookup is inlined by the JIT.
+/// Native syscall number → `SyscallPlan`. An array map, because its lookup is inlined by the JIT.
 #[map]
-pub(crate) static WANTED: Array<u64> = Array::with_max_entries(SYSCALL_SLOTS, 0);
+pub(crate) static WANTED: Array<SyscallPlan> = Array::with_max_entries(SYSCALL_SLOTS, 0);
 
 /// i386 syscall number, or operation of `socketcall` → native number plus one.
 #[map]
@@ -44,3 +44,15 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 /// Switches shared with the agent.
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// TCP socket → which side opened the connection. Old entries make room: then the ports decide.
+#[map]
+pub(crate) static ROLES: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16 * 1024, 0);
+
+/// DNS answers to the agent; about 40 of them fit.
+#[map]
+pub(crate) static ANSWERS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+
+/// Counters of answers.
+#[map]
+pub(crate) static ANSWER_COUNTERS: PerCpuArray<AnswerCounters> = PerCpuArray::with_max_entries(1, 0);

@@ -1,11 +1,13 @@
 //! Sockets behind descriptors.
 
 use rampart_common::{
-    event::{AttrTag, SOCKADDR_MAX, SocketFacts},
+    event::{AttrTag, ROLE_UNKNOWN, SOCKADDR_MAX, SocketFacts},
     member::Member as M,
 };
 
 use crate::{
+    file::{S_IFMT, S_IFSOCK},
+    maps::ROLES,
     read::{Raw, has, layout},
     record::Record,
 };
@@ -28,7 +30,8 @@ pub(crate) fn put(record: Record, file: Raw) {
         family,
         kind: socket.load(M::SocketType),
         protocol: sk.load(M::SockProtocol),
-        state: u16::from(sk.load::<u8>(M::SockState)),
+        state: sk.load(M::SockState),
+        role: role(sk),
         ino: file.follow(M::FileInode).load::<u64>(M::InodeIno) as u32,
         ..SocketFacts::default()
     };
@@ -53,6 +56,18 @@ pub(crate) fn put(record: Record, file: Raw) {
     }
 }
 
+/// Writes how many connections wait on a listening socket, and how many may.
+#[inline(always)]
+pub(crate) fn put_backlog(record: Record, file: Raw) {
+    let mode = u32::from(file.follow(M::FileInode).load::<u16>(M::InodeMode));
+    if mode & S_IFMT != S_IFSOCK {
+        return;
+    }
+    let sk = file.follow(M::FilePrivateData).follow(M::SocketSk);
+    let queue: [u32; 2] = [sk.load(M::SockAckBacklog), sk.load(M::SockMaxAckBacklog)];
+    record.put(AttrTag::Backlog, queue);
+}
+
 /// The peer's bound path, or the socket's own.
 #[inline(always)]
 fn put_unix_path(record: Record, sk: Raw, peer: Raw) {
@@ -70,6 +85,13 @@ fn put_unix_path(record: Record, sk: Raw, peer: Raw) {
     }
     let path = address.plus(layout(M::UnixAddressName) + 2);
     record.put_kernel_bytes(AttrTag::UnixPath, path, len - 2, SOCKADDR_MAX as u64);
+}
+
+/// Which side opened the connection, when that was seen.
+#[inline(always)]
+fn role(sk: Raw) -> u8 {
+    // SAFETY: the value is one byte: no torn read.
+    unsafe { ROLES.get(sk.0) }.map_or(ROLE_UNKNOWN, |role| *role)
 }
 
 #[inline(always)]

@@ -220,6 +220,9 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let mut detector = Detector::new(Arc::clone(&bundle.rules), options(&config, &bundle));
     detector.bootstrap();
     status.latches.release(Latch::Processes);
+    if let Err(fault) = with_hooks().see_names(detection::needs_names(&[&bundle.rules])) {
+        tracing::warn!("Host names of addresses are not seen: {}", in_full(&fault));
+    }
     with_hooks().set_wanted(&detection::wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let (commands, received) = mpsc::sync_channel(COMMANDS);

@@ -7,6 +7,7 @@ pub mod fault;
 pub mod keys;
 mod places;
 mod raw;
+pub mod schema;
 mod validate;
 
 use std::{

@@ -15,7 +15,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bumpalo::Bump;
 use rampart_common::event::Family;
-use rampart_rules::rule::{Priority, RuleId, RuleSet};
+use rampart_rules::{
+    catalog::{FieldId, ids},
+    rule::{Priority, RuleId, RuleSet},
+};
 use serde_json::Value as Json;
 
 use self::{
@@ -30,7 +33,7 @@ use crate::{
         Alert, AlertIds,
         build::{self, Style},
     },
-    event::{decode, lexical, syscall::SyscallTable},
+    event::{EventKind, decode, lexical, syscall::SyscallTable},
     state::{self, State, cgroup::CtrTasks},
 };
 
@@ -183,7 +186,8 @@ impl Detector {
         }
         self.position.peer_changed =
             datagram_peer(&event).is_some_and(|(socket, peer)| self.state.peers.changed(&socket, peer));
-        if self.policy.events().contains(row.event) {
+        // A fork is told by the returns of the call that made it; its record is for the process table.
+        if event.kind != EventKind::Fork && self.policy.events().contains(row.event) {
             let context = Context {
                 state: &self.state,
                 clock: &self.clock,
@@ -220,6 +224,16 @@ impl Detector {
         }
         self.position.previous_ns = now_ns;
         self.arena.reset();
+    }
+
+    /// Learns host names from a DNS message; `now_ns` is the boot clock.
+    pub fn on_answer(&mut self, message: &[u8], now_ns: u64) {
+        self.state.hosts.learn(message, now_ns);
+    }
+
+    /// Whether a field shows the host name of an address, which comes from DNS messages.
+    pub fn is_host_name(field: FieldId) -> bool {
+        matches!(field, ids::FD_CIP_NAME | ids::FD_SIP_NAME | ids::FD_LIP_NAME | ids::FD_RIP_NAME)
     }
 
     /// Compares what arrived with the kernel side's counters and raises an alert for each family that lost events

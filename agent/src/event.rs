@@ -8,7 +8,6 @@ pub mod build;
 pub mod decode;
 pub mod lexical;
 pub mod names;
-pub mod plan;
 pub mod syscall;
 
 use std::{fmt, ops::Range};

@@ -10,7 +10,8 @@ pub mod watch;
 use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use rampart_rules::{
-    diagnostic::{Diagnostic, render},
+    diagnostic::{Diagnostic, Severity, render},
+    lint::Lints,
     load::{LoadOptions, Source},
     rule::RuleSet,
     source::SourceMap,
@@ -61,11 +62,17 @@ pub struct PolicyError {
 
 /// Loads the rules a configuration names.
 pub fn load(config: &config::Rules) -> Report {
+    lint(config, Lints::None)
+}
+
+/// Loads the rules a configuration names and looks for what is likely not meant so.
+pub fn lint(config: &config::Rules, lints: Lints) -> Report {
     let (sources, unreadable) = read(&config.files);
     let options = LoadOptions {
         min_priority: Some(config.min_priority),
         matching: config.matching,
         strict_falco: config.strict_falco,
+        lints,
         ..LoadOptions::default()
     };
     let loaded = rampart_rules::load::load(&sources, &options);
@@ -115,9 +122,9 @@ impl Report {
         }
     }
 
-    /// Whether there is nothing to say.
+    /// Whether there is nothing to say, notes aside.
     pub fn is_clean(&self) -> bool {
-        self.unreadable.is_empty() && self.findings.is_empty()
+        self.unreadable.is_empty() && self.findings.iter().all(|finding| finding.severity == Severity::Note)
     }
 }
 

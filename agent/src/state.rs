@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod container;
+pub mod hosts;
 pub mod image;
 pub mod peers;
 pub mod process;
@@ -19,6 +20,7 @@ use rampart_rules::catalog::{EventId, event_ids as ev};
 use self::{
     cgroup::{CgroupCache, Container, CtrTasks},
     container::table::ContainerTable,
+    hosts::Hosts,
     image::Image,
     peers::DatagramPeers,
     process::{DEFAULT_LIMIT, Process, ProcessTable},
@@ -63,6 +65,8 @@ pub struct State {
     pub names: Names,
     /// Last peers of datagram sockets.
     pub peers: DatagramPeers,
+    /// Host names of addresses.
+    pub hosts: Hosts,
     /// Containers and pods.
     pub containers: ContainerTable,
     cgroups: CgroupCache,
@@ -87,6 +91,7 @@ impl State {
             processes: ProcessTable::new(config.process_limit),
             names: Names::new(config.passwd, config.group),
             peers: DatagramPeers::default(),
+            hosts: Hosts::default(),
             containers: ContainerTable::default(),
             cgroups: CgroupCache::new(config.ctr_tasks),
             procfs: ProcFs::new(config.proc_root),

@@ -95,6 +95,97 @@ fn check_shows_place_message_and_help_in_three_forms() {
     assert_eq!((code, &findings[0]["location"]["line"]), (1, &Value::from(4)), "{out}");
 }
 
+/// Ten different mistakes; where each is, is asserted by the golden tests of the rule language.
+fn ten_mistakes() -> String {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/tests/golden/ten_mistakes.yaml").to_owned()
+}
+
+#[test]
+fn check_of_ten_mistakes_names_ten_places() {
+    let dir = scratch();
+    let file = ten_mistakes();
+    let (code, out, err) = outcome(&mut rampart(dir.path(), &["check", "-r", &file, "--format", "concise"]));
+    let places: Vec<&str> = out
+        .lines()
+        .map(|line| line.strip_prefix(&format!("{file}:")).unwrap().split(": error[").next().unwrap())
+        .collect();
+    let expected = ["2:28", "8:45", "12:14", "18:25", "25:5", "34:13", "39:31", "44:50", "50:47", "62:14"];
+    assert_eq!((code, places.as_slice(), err.as_str()), (1, &expected[..], ""));
+    let (code, out, _) = outcome(&mut rampart(dir.path(), &["check", "-r", &file]));
+    assert_eq!((code, out.matches("error[RMP").count()), (1, 10), "{out}");
+    assert!(!out.contains('\u{1b}'), "no colours away from a terminal: {out}");
+}
+
+#[test]
+fn check_speaks_falcos_form() {
+    let dir = scratch();
+    let file = ten_mistakes();
+    let arguments = ["check", "-r", &file, "-r", "/nonexistent.yaml", "--format", "falco-json"];
+    let (code, out, _) = outcome(&mut rampart(dir.path(), &arguments));
+    let json: Value = serde_json::from_str(&out).unwrap();
+    let results = json["falco_load_results"].as_array().unwrap();
+    assert_eq!((code, results.len()), (2, 2), "{out}");
+    assert_eq!((&results[0]["name"], &results[0]["successful"]), (&Value::from(file), &Value::from(false)));
+    let errors = results[0]["errors"].as_array().unwrap();
+    assert_eq!((errors.len(), results[0]["warnings"].as_array().unwrap().len()), (10, 0), "{out}");
+    for error in errors {
+        assert!(error["code"].as_str().unwrap().starts_with("LOAD_ERR_"), "{error}");
+        assert!(error["codedesc"].is_string() && error["message"].is_string(), "{error}");
+        assert!(error["context"]["snippet"].is_string(), "{error}");
+        let place = &error["context"]["locations"][0];
+        assert!(place["item_type"].is_string() && place["item_name"].is_string(), "{error}");
+        for number in ["line", "column", "offset"] {
+            assert!(place["position"][number].is_u64(), "{error}");
+        }
+    }
+    assert_eq!(results[1]["errors"][0]["code"], "LOAD_ERR_FILE_READ", "{out}");
+    let (code, out, _) = outcome(&mut rampart(dir.path(), &["check", "--format", "falco-json"]));
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &json["falco_load_results"][0]["successful"]), (0, &Value::from(true)));
+}
+
+#[test]
+fn check_finds_lints_as_asked() {
+    let dir = scratch();
+    let file = dir.path().join("r.yaml");
+    let never = RULE.replace("and fd.name = /x", "and evt.type = close");
+    let userspace = RULE.replace("One", "Two").replace("fd.name = /x", "fd.name contains x");
+    fs::write(&file, never + &userspace).unwrap();
+    let file = file.to_str().unwrap();
+    let check = |lints: &[&str]| {
+        let arguments: Vec<&str> =
+            ["check", "-r", file, "--format", "concise"].into_iter().chain(lints.iter().copied()).collect();
+        outcome(&mut rampart(dir.path(), &arguments))
+    };
+    let (code, out, _) = check(&[]);
+    assert!(code == 1 && out.lines().count() == 1 && out.contains("warning[RMP0202]"), "{out}");
+    let (code, out, _) = check(&["--lints", "all"]);
+    assert!(code == 1 && out.contains("warning[RMP0202]") && out.contains("note[RMP0207]"), "{out}");
+    let (code, out, err) = check(&["--lints", "none"]);
+    assert!(code == 0 && out.is_empty() && err.starts_with("ok: 2 rules"), "{out}{err}");
+    fs::write(file, &userspace).unwrap();
+    let (code, out, _) = check(&["--lints", "all"]);
+    assert!(code == 0 && out.contains("note[RMP0207]"), "notes are no findings: {code} {out}");
+}
+
+#[test]
+fn check_of_upstream_rules_is_clean() {
+    let shared = std::env::var_os("RAMPART_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), Into::into);
+    let files =
+        ["falco_rules.yaml", "falco-incubating_rules.yaml"].map(|name| shared.join("falco/rules").join(name));
+    if !files.iter().all(|file| file.is_file()) {
+        println!("skipped: the upstream rule files are not there");
+        return;
+    }
+    let dir = scratch();
+    let [stable, incubating] = files.map(|file| file.to_str().unwrap().to_owned());
+    for arguments in [vec!["check", "-r", &stable], vec!["check", "-r", &stable, "-r", &incubating]] {
+        let (code, out, err) = outcome(&mut rampart(dir.path(), &arguments));
+        assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    }
+}
+
 #[test]
 fn check_of_a_faulty_configuration_names_every_fault() {
     let dir = scratch();
@@ -269,6 +360,8 @@ fn explain_covers_fields_events_rules_and_codes() {
     );
     let (code, out, _) = outcome(&mut rampart(dir.path(), &["explain", "RMP0001"]));
     assert!(code == 0 && out.starts_with("RMP0001"), "{out}");
+    let (code, out, _) = outcome(&mut rampart(dir.path(), &["explain", "rmp0202"]));
+    assert!(code == 0 && out.contains("```yaml finding"), "the page of the code is shown: {out}");
     let file = dir.path().join("r.yaml");
     fs::write(&file, RULE).unwrap();
     let (code, out, _) = outcome(&mut rampart(dir.path(), &["explain", "-r", file.to_str().unwrap(), "One"]));

@@ -24,6 +24,7 @@ const RUNNER: Runner = Runner {
     sections: &[("path_join", path_join), ("cgroup_container_id", cgroups)],
     left_out: &[],
     elsewhere: None,
+    own: "",
 };
 
 fn path_join(section: &Value, report: &mut Report) {

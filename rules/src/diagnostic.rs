@@ -11,13 +11,15 @@ use std::fmt;
 use crate::source::Span;
 pub use code::{Code, CodeInfo};
 
-/// How bad it is.
+/// How bad it is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// The load fails.
     Error,
     /// The load succeeds, but something is likely not meant so.
     Warning,
+    /// Worth knowing, but often meant so; only told when asked for.
+    Note,
 }
 
 /// Another place that matters.
@@ -105,6 +107,13 @@ impl Diagnostic {
         self
     }
 
+    /// Sets how bad it is, where that differs from the other findings of its code.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
     /// Sets the item.
     #[must_use]
     pub fn item(mut self, kind: &'static str, name: &str) -> Self {
@@ -123,6 +132,7 @@ impl fmt::Display for Severity {
         f.write_str(match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         })
     }
 }

@@ -134,8 +134,9 @@ fn of_check(check: &Check) -> Result<Option<EventSet>, Diagnostic> {
             (Op::Exists, _) => Ok(Some(EventSet::all())),
             (Op::Eq, Right::Value(value)) => Ok(Some(named([value]))),
             (Op::Ne, Right::Value(value)) => Ok(Some(named([value]).complement())),
-            (Op::In | Op::Intersects, Right::List(_, values)) => Ok(Some(named(values))),
-            (_, Right::Val(..) | Right::Transform(_)) => Err(Diagnostic::new(
+            // Of several names at most those are the type, whatever the modifier.
+            (Op::Eq | Op::In | Op::Intersects, Right::List(_, values)) => Ok(Some(named(values))),
+            (_, Right::Val(..) | Right::Transform(_)) if field.name == "evt.type" => Err(Diagnostic::new(
                 code::RIGHT_SIDE,
                 "the event type can only be compared with names of event types",
             )

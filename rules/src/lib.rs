@@ -19,6 +19,7 @@ pub mod duration;
 pub mod event_set;
 pub mod filter;
 pub mod format;
+pub mod lint;
 pub mod load;
 pub mod mount;
 pub mod output;

@@ -17,6 +17,7 @@ pub use version::Version;
 
 use crate::{
     diagnostic::Diagnostic,
+    lint::{self, Lints},
     rule::{Matching, Priority, RuleSet},
     source::{SourceMap, Span},
 };
@@ -72,6 +73,8 @@ pub struct LoadOptions {
     pub sources: Vec<String>,
     /// Engine version that `required_engine_version` is compared with.
     pub engine_version: Version,
+    /// Which lints to look for.
+    pub lints: Lints,
     /// Plugins that are there. Without `container` the container and pod fields do not exist.
     pub plugins: Vec<Plugin>,
 }
@@ -102,8 +105,14 @@ pub fn load(sources: &[Source], options: &LoadOptions) -> Loaded {
     diagnostics.extend(read::plugins(&collection, options));
     let (rules, found) = build::rules(&collection, options);
     diagnostics.extend(found);
-    let diagnostics = tidy(diagnostics);
+    // What is likely not meant so is easier to judge when nothing is broken.
     let failed = diagnostics.iter().any(Diagnostic::is_error);
+    if !failed && options.lints != Lints::None {
+        let redefined = collection.redefined.iter().map(collect::Redefinition::finding);
+        diagnostics.extend(redefined.filter(|finding| options.lints.shows(finding.severity)));
+        diagnostics.extend(lint::check(&rules, options.lints, options.matching, options.strict_falco));
+    }
+    let diagnostics = tidy(diagnostics);
     let rules = (!failed).then(|| RuleSet::new(rules, options.matching, options.strict_falco));
     Loaded { rules, diagnostics, sources: map }
 }
@@ -116,7 +125,7 @@ fn tidy(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|finding| place(finding.span));
     if diagnostics.len() > FINDING_LIMIT {
         // Errors must survive, or a broken load would look like a good one.
-        diagnostics.sort_by_key(|finding| !finding.is_error());
+        diagnostics.sort_by_key(|finding| finding.severity);
         diagnostics.truncate(FINDING_LIMIT);
         diagnostics.sort_by_key(|finding| place(finding.span));
     }
@@ -132,6 +141,7 @@ impl Default for LoadOptions {
             strict_falco: false,
             sources: vec!["syscall".to_owned()],
             engine_version: Version { major: 0, minor: 63, patch: 0 },
+            lints: Lints::None,
             plugins: vec![Plugin {
                 name: "container".to_owned(),
                 version: Version { major: 0, minor: 7, patch: 1 },

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     catalog::{ArgKind, EVENTS, FIELDS, Field, FieldType},
     rule::Priority,
+    unit::event::CALL,
 };
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -110,12 +111,18 @@ pub fn tests() -> Value {
     }
     let types: Vec<&str> = EVENTS.iter().map(|event| event.name).collect();
     known.insert("evt.type".to_owned(), json!({ "enum": types, "description": "type of the event" }));
+    let call = json!({
+        "type": "string",
+        "description": "the system call instead of `evt.type`, as in `open(\"/etc/shadow\", O_RDONLY) = 3`; \
+                        fields that follow from it are set too",
+    });
+    known.insert(CALL.to_owned(), call);
     let event = json!({
         "type": "object",
         "properties": known,
         "patternProperties": patterns,
         "additionalProperties": false,
-        "required": ["evt.type"],
+        "oneOf": [{ "required": ["evt.type"] }, { "required": [CALL] }],
     });
     let reference = json!({ "$ref": "#/$defs/event" });
     let alert = json!({

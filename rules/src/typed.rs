@@ -51,7 +51,7 @@ pub struct Test {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A field.
     Field(FieldUse),
@@ -75,7 +75,7 @@ pub struct FieldUse {
 }
 
 /// A function applied to values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TransformUse {
     /// Name of the function.
     pub name: &'static str,
@@ -112,7 +112,7 @@ pub struct Type {
 }
 
 /// Right side of a comparison.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Right {
     /// None (`exists`).
     None,
@@ -123,7 +123,7 @@ pub enum Right {
 }
 
 /// A constant of the type of what it is compared with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Const {
     /// Text or buffer.
     Bytes(Vec<u8>),

@@ -3,15 +3,21 @@
 //! A test file is a sequence of entries, one per rule: `rule` names it, `matches` lists events it must match,
 //! `ignores` events it must not. An event is a map of fields; a field that is not given is missing. Under
 //! `matches` an entry may also be `{event: {…}, output: TEXT}`, which checks the alert's text too.
+//!
+//! Instead of `evt.type` an event may have a `call`, such as `open("/etc/shadow", O_RDONLY) = 3`: then the fields
+//! that follow from the call are set too, those that are given beside it stay.
 
-mod event;
+pub mod call;
+pub mod event;
+
+mod derive;
 mod why;
 
 use crate::{
     diagnostic::{Diagnostic, Severity, code},
     load::Source,
     rule::{Rule, RuleSet},
-    source::{SourceMap, Span},
+    source::{SourceFile, SourceMap, Span},
     value::Truth,
     yaml::{self, Node},
 };
@@ -136,23 +142,24 @@ impl Tested {
                 continue;
             };
             for node in events {
-                self.event(rules, rule, index, node, wanted);
+                self.event(rules, (rule, index), node, wanted);
             }
         }
         Ok(())
     }
 
-    fn event(&mut self, rules: &RuleSet, rule: &Rule, index: usize, node: &Node, wanted: bool) {
+    fn event(&mut self, rules: &RuleSet, (rule, index): (&Rule, usize), node: &Node, wanted: bool) {
         let fields = node.get("event").unwrap_or(node);
         let output = node.get("event").and_then(|_| node.get("output")).and_then(Node::as_text);
-        let event = match Event::read(fields) {
+        let file = self.sources.file(node.span.source).map_or("", SourceFile::text);
+        let event = match Event::read(fields, file) {
             Ok(event) => event,
             Err(findings) => {
                 self.diagnostics.extend(findings);
                 return;
             }
         };
-        let verdict = rule.events.contains(event.id) && rules.evaluate_rule(rule.id, &event) == Truth::True;
+        let verdict = rule.events.contains(event.id()) && rules.evaluate_rule(rule.id, &event) == Truth::True;
         let mut text = String::new();
         rule.output.render(&event, &mut text);
         let expected_text = output.map_or_else(String::new, |output| format!(": {}", output.trim()));

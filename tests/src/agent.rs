@@ -134,6 +134,11 @@ impl Agent {
         }
     }
 
+    /// The alerts so far.
+    pub fn alerts(&self) -> Vec<Value> {
+        self.alerts.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Asks it to stop and waits for the end.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);

@@ -34,6 +34,20 @@ pub(crate) struct Line {
     pub(crate) arrived: SystemTime,
 }
 
+/// How an agent is started when the ordinary way does not do.
+pub(crate) struct Setup<'a> {
+    pub(crate) binary: &'a Path,
+    /// Nothing outside of it is written.
+    pub(crate) folder: &'a Path,
+    pub(crate) rules: &'a [PathBuf],
+    /// `first` or `all`: which matching rules report an event.
+    pub(crate) matching: &'a str,
+    /// Further lines of its configuration.
+    pub(crate) configuration: &'a str,
+    /// A file it sees as `/etc/passwd`.
+    pub(crate) passwd: Option<&'a Path>,
+}
+
 /// A running agent; stopped when dropped.
 pub(crate) struct Agent {
     child: Child,
@@ -47,18 +61,29 @@ impl Agent {
     ///
     /// Every rule that matches an event reports it, and nothing outside `folder` is written.
     pub(crate) fn start(binary: &Path, folder: &Path, rules: &[PathBuf]) -> Result<Self> {
+        Self::start_as(&Setup { binary, folder, rules, matching: "all", configuration: "", passwd: None })
+    }
+
+    /// Starts it as described and waits until it is ready.
+    pub(crate) fn start_as(setup: &Setup<'_>) -> Result<Self> {
+        let folder = setup.folder;
         let admin = free_port()?;
         let config = folder.join("rampart.yaml");
         let text = format!(
-            "rules: {{matching: all, watch: false}}\nadmin: {{listen: \"{admin}\"}}\n\
-             node: {{runtime_dir: \"{0}/run\", state_dir: \"{0}/state\"}}\n",
-            folder.display()
+            "rules: {{matching: {1}, watch: false}}\nadmin: {{listen: \"{admin}\"}}\n\
+             node: {{runtime_dir: \"{0}/run\", state_dir: \"{0}/state\"}}\n{2}",
+            folder.display(),
+            setup.matching,
+            setup.configuration
         );
         fs::write(&config, text).with_context(|| format!("cannot write `{}`", config.display()))?;
         let log = folder.join("agent.log");
-        let mut command = Command::new(binary);
+        let mut command = match setup.passwd {
+            None => Command::new(setup.binary),
+            Some(passwd) => seeing(passwd, setup.binary),
+        };
         command.arg("run").arg("-c").arg(&config).args(["-o", "json"]);
-        for file in rules {
+        for file in setup.rules {
             command.arg("-r").arg(file);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -164,6 +189,14 @@ impl Drop for Agent {
         // Already stopped in the ordinary case; in an error there is nobody left to tell.
         let _ = self.end();
     }
+}
+
+/// The command that starts `binary` with `passwd` in the place of `/etc/passwd`; the process's id stays the same.
+fn seeing(passwd: &Path, binary: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--", "sh", "-c", r#"mount --bind "$0" /etc/passwd && exec "$@""#]);
+    command.arg(passwd).arg(binary);
+    command
 }
 
 /// A port that was free a moment ago.

@@ -5,6 +5,7 @@
 
 mod counters;
 mod events;
+mod rules;
 mod usage;
 
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub(crate) struct Options {
 enum Bench {
     /// What the agent adds to system calls, opens and execs, what it uses itself, and that it accounts for all
     Events,
+    /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
+    Rules,
 }
 
 /// What a value is compared with.
@@ -60,18 +63,21 @@ struct Measured {
 
 /// Runs the bench; says whether everything that must hold does. A missed goal is shown, not a failure.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    if !geteuid().is_root() {
-        bail!("benches load kernel programs: run them as root");
-    }
     if options.rounds == 0 {
         bail!("at least one round is needed");
     }
-    let binary = match &options.binary {
-        Some(binary) => binary.clone(),
-        None => build::agent()?,
-    };
     match options.bench {
-        Bench::Events => events::run(&binary, options.rounds, options.json),
+        Bench::Events => {
+            if !geteuid().is_root() {
+                bail!("this bench loads kernel programs: run it as root");
+            }
+            let binary = match &options.binary {
+                Some(binary) => binary.clone(),
+                None => build::agent()?,
+            };
+            events::run(&binary, options.rounds, options.json)
+        }
+        Bench::Rules => rules::run(options.rounds, options.json),
     }
 }
 

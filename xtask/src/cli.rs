@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, build, ci, conformance, demo, fuzz, lint, test, tidy, toolchain, workload};
+use crate::{bench, build, ci, conformance, demo, fuzz, lint, test, tidy, toolchain, triggers, workload};
 
 /// Build, test, demo and bench commands of the Rampart workspace.
 #[derive(Debug, Parser)]
@@ -39,6 +39,11 @@ enum Task {
     ///
     /// Prints passed and total per section, each failure with what was expected and what came, and the sum.
     Conformance(conformance::Options),
+    /// Run trigger cases as real processes and system calls against a running agent with Falco's rules
+    ///
+    /// Needs root. Cases run on an overlay of the root file system and in containers, so nothing is left behind.
+    /// Prints passed and total per rule, each failure with what was expected and what came, and the sum.
+    Triggers(triggers::Options),
     /// Run a scripted intrusion against a running agent and show what it says about each step
     ///
     /// Needs root. Ends with a table of steps and alerts, and with 0 only when enough alerts had the right facts.
@@ -65,6 +70,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Test(options) => test::run(&options),
         Task::Ci => Ok(ci::run()),
         Task::Conformance(options) => conformance::run(&options),
+        Task::Triggers(options) => triggers::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Workload(workload) => workload::run(&workload).map(|()| true),

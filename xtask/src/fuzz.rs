@@ -50,6 +50,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // Sanitizers are unstable options; the flag only unlocks them on a stable compiler.
     command.env("RUSTC_BOOTSTRAP", "1");
     if !options.build_only {
+        // New inputs go to the first folder, which is not kept; those in the second are.
+        let corpus = Path::new(folder).join("corpus").join(name);
+        let seeds = Path::new(folder).join("seeds").join(name);
+        std::fs::create_dir_all(workspace::root().join(&corpus)).context("cannot make the corpus folder")?;
+        command.arg(corpus);
+        if workspace::root().join(&seeds).is_dir() {
+            command.arg(seeds);
+        }
         command.arg("--").arg(format!("-max_total_time={}", options.seconds)).arg("-timeout=10");
     }
     process::run(&mut command)

@@ -22,6 +22,7 @@ mod process;
 mod test;
 mod tidy;
 mod toolchain;
+mod triggers;
 mod workload;
 mod workspace;
 

@@ -44,8 +44,17 @@ pub(crate) fn metadata() -> Result<Metadata> {
 ///
 /// `RAMPART_SHARED` names another place for that data.
 pub(crate) fn upstream_rules() -> Option<PathBuf> {
+    shared("falco/rules/falco_rules.yaml")
+}
+
+/// The facts of Falco's own tests, when the reference data lies beside the workspace.
+pub(crate) fn upstream_facts() -> Option<PathBuf> {
+    shared("falco/conformance.yaml")
+}
+
+fn shared(file: &str) -> Option<PathBuf> {
     let shared = env::var_os("RAMPART_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
-    shared.join("falco/rules/falco_rules.yaml").canonicalize().ok()
+    shared.join(file).canonicalize().ok()
 }
 
 /// A program of that name in `PATH`.

@@ -17,9 +17,9 @@ fn dispatch(ctx: BtfTracePointContext) -> i32 {
     let regs = Typed(ctx.arg(0));
     if let Some((nr, _)) = regs::number(regs, current_task())
         && let Some(plan) = WANTED.get(nr)
-        && *plan != 0
+        && plan.family != 0
     {
-        let family = (*plan & 0xff) as u32;
+        let family = u32::from(plan.family);
         // SAFETY: a tail call leaves nothing behind that would need dropping; if it fails the call is not seen,
         // which cannot happen while the agent keeps every family's program in the array.
         unsafe { FAMILIES.tail_call(&ctx, family) };

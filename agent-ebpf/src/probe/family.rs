@@ -6,8 +6,9 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use rampart_common::event::{
-    ArgSlot, AttrTag, EXTRA_ARGV, EXTRA_MSGHDR, EXTRA_OPEN_HOW, EXTRA_SOCKADDR, EventKind, Family,
-    RECORD_COMPAT32, SLOT_CWD, SLOT_NO_BASE, SLOT_RETURN, SOCKADDR_MAX, SyscallPlan,
+    ArgSlot, AttrTag, BYTES_MAX, DATA_BUFFER, DATA_MAX, DATA_MSGHDR, EXTRA_ARGV, EXTRA_LISTENER,
+    EXTRA_MSGHDR, EXTRA_OPEN_HOW, EXTRA_SOCKADDR, EXTRA_SOCKADDR_OUT, EventKind, Family, RECORD_COMPAT32,
+    SLOT_CWD, SLOT_NO_BASE, SLOT_RETURN, SOCKADDR_MAX, SyscallPlan,
 };
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     probe::regs,
     read::{Typed, current_task, user},
     record::Record,
+    sock,
 };
 
 /// `AT_FDCWD`: the directory argument means the working directory.
@@ -44,7 +46,7 @@ fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> {
         seen.filtered();
         return None;
     };
-    let plan = SyscallPlan::from_bits(*plan);
+    let plan = *plan;
     if plan.family != family as u8 {
         // The table changed between the dispatcher and here.
         seen.filtered();
@@ -120,6 +122,10 @@ impl Step {
             let len = self.record.arg(self.plan.extra + 1) & 0xffff_ffff;
             self.record.put_user_bytes(AttrTag::SockAddr, pointer, len, SOCKADDR_MAX as u64);
         }
+        if self.plan.extra_kind == EXTRA_SOCKADDR_OUT && self.ret >= 0 {
+            let len = user::<u32>(self.record.arg(self.plan.extra + 1));
+            self.record.put_user_bytes(AttrTag::SockAddr, pointer, u64::from(len), SOCKADDR_MAX as u64);
+        }
         if self.plan.extra_kind == EXTRA_MSGHDR {
             let (name, len) = if self.compat {
                 (u64::from(user::<u32>(pointer)), user::<u32>(pointer + 4))
@@ -129,6 +135,68 @@ impl Step {
             if name != 0 {
                 self.record.put_user_bytes(AttrTag::SockAddr, name, u64::from(len), SOCKADDR_MAX as u64);
             }
+        }
+    }
+
+    /// A string argument that is not a path.
+    #[inline(always)]
+    fn text(&self) {
+        if self.plan.text != 0 {
+            self.record.put_user_text(AttrTag::Text, self.record.arg(self.plan.text));
+        }
+    }
+
+    /// A structure argument.
+    #[inline(always)]
+    fn bytes(&self) {
+        if self.plan.bytes != 0 {
+            let len = u64::from(self.plan.bytes_len);
+            self.record.put_user_bytes(
+                AttrTag::Bytes,
+                self.record.arg(self.plan.bytes),
+                len,
+                BYTES_MAX as u64,
+            );
+        }
+    }
+
+    /// The start of what was read or written; nothing when the call failed.
+    #[inline(always)]
+    fn data(&self) {
+        if self.plan.data == 0 || self.ret < 0 {
+            return;
+        }
+        let mut address = self.record.arg(self.plan.data);
+        let mut len = if self.plan.data_len == SLOT_RETURN {
+            self.ret as u64
+        } else {
+            self.record.arg(self.plan.data_len)
+        };
+        if self.plan.data_kind == DATA_MSGHDR {
+            // `msg_iov` lies behind the name and its length.
+            address = self.user_word(address, 2);
+        }
+        if self.plan.data_kind != DATA_BUFFER {
+            let room = self.user_word(address, 1);
+            address = self.user_word(address, 0);
+            // The call may have used less than the first element offers, or more than it.
+            len = if self.ret as u64 > room { room } else { self.ret as u64 };
+        }
+        self.record.put_user_bytes(AttrTag::Data, address, len, DATA_MAX as u64);
+    }
+
+    /// A pointer-sized word of the program's memory, by index.
+    #[inline(always)]
+    fn user_word(&self, address: u64, index: u64) -> u64 {
+        if self.compat { u64::from(user::<u32>(address + index * 4)) } else { user(address + index * 8) }
+    }
+
+    /// The queue of the socket that a connection was accepted from.
+    #[inline(always)]
+    fn listener(&self) {
+        if self.plan.extra_kind == EXTRA_LISTENER {
+            let fd = i64::from(self.record.arg(self.plan.extra) as i32);
+            sock::put_backlog(self.record, file::of(self.task, fd));
         }
     }
 
@@ -164,6 +232,7 @@ fn family_path(ctx: BtfTracePointContext) -> i32 {
         } else {
             step.path(step.plan.path2, step.plan.dir2, AttrTag::UserPath2, AttrTag::BaseDir2);
         }
+        step.text();
         step.finish();
     }
     0
@@ -174,6 +243,9 @@ fn family_path(ctx: BtfTracePointContext) -> i32 {
 fn family_net(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Net) {
         step.peer();
+        step.listener();
+        step.data();
+        step.bytes();
         step.descriptor();
         step.finish();
     }
@@ -184,6 +256,9 @@ fn family_net(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn family_fd(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Fd) {
+        step.text();
+        step.data();
+        step.bytes();
         if step.plan.fd == SLOT_CWD {
             step.working_directory();
         } else {
@@ -210,10 +285,13 @@ fn family_exec(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Calls told by their numbers alone.
+/// Calls told by their numbers, and a string or a structure at the most.
 #[btf_tracepoint(function = "sys_exit")]
 fn family_scalar(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Scalar) {
+        step.text();
+        step.data();
+        step.bytes();
         step.finish();
     }
     0

@@ -13,7 +13,7 @@ use rampart_common::{
     counter::FamilyCounters,
     event::{FAMILY_COUNT, SyscallPlan},
 };
-use rampart_rules::rule::RuleSet;
+use rampart_rules::{event_set::EventSet, rule::RuleSet};
 use tokio::sync::oneshot;
 
 use super::{
@@ -25,8 +25,8 @@ use crate::{
     alert::{Alert, INTERNAL_SOURCE, JsonOptions},
     config::Format,
     engine::{Detector, clock::boot_now_ns},
-    event::plan,
-    kernel::KernelError,
+    event::syscall::{self, Need},
+    kernel::{Incoming, KernelError},
     output::{Fanout, Message},
     policy::Bundle,
     telemetry::{
@@ -123,7 +123,10 @@ fn until(next_beat: Instant, detector: &Detector) -> Duration {
 }
 
 fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -> Result<usize, KernelError> {
-    records.drain(&mut |bytes| detector.on_record(bytes, &mut |alert| sink.take(alert)))
+    records.drain(&mut |incoming| match incoming {
+        Incoming::Event(bytes) => detector.on_record(bytes, &mut |alert| sink.take(alert)),
+        Incoming::Answer(message) => detector.on_answer(message, boot_now_ns()),
+    })
 }
 
 /// Compares the kernel's counters with what arrived, and publishes how things are.
@@ -198,7 +201,25 @@ impl Message for Alert {
     }
 }
 
+/// A rule on more event types than this is on "everything": it does not ask for the most frequent calls.
+const FEW_EVENTS: usize = 100;
+
 /// The table of calls that a set of rules and the process table need.
-pub(super) fn wanted(rules: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
-    plan::wanted(|row| row.state || rules.iter().any(|rules| rules.events().contains(row.event)))
+pub(super) fn wanted(policies: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
+    let union = |few: bool| {
+        let rules = policies.iter().flat_map(|policy| policy.rules());
+        let asking = rules.filter(|rule| !few || rule.events.len() <= FEW_EVENTS);
+        asking.fold(EventSet::EMPTY, |all, rule| all.union(&rule.events))
+    };
+    let (any, named) = (union(false), union(true));
+    syscall::wanted(|row| match row.need {
+        Need::State => true,
+        Need::Rule => any.contains(row.event),
+        Need::NamedByRule => named.contains(row.event),
+    })
+}
+
+/// Whether a rule asks for the host name of an address.
+pub(super) fn needs_names(policies: &[&RuleSet]) -> bool {
+    policies.iter().flat_map(|policy| policy.rules()).any(|rule| rule.uses(Detector::is_host_name))
 }

@@ -3,15 +3,12 @@
 use std::{fmt::Write as _, io};
 
 use clap::{Args, ValueEnum};
-use rampart_rules::diagnostic::render;
+use rampart_rules::{diagnostic::render, lint::Lints};
 use serde_json::{Value, json};
 
 use super::{Outcome, PolicyArgs, print};
 use crate::{
-    config::{
-        Config,
-        fault::{Fault, Faults, Place},
-    },
+    config::fault::{Fault, Faults, Place},
     policy::{self, Report},
 };
 
@@ -21,8 +18,11 @@ Examples:
   rampart check -r rules/                     a directory of rule files
   rampart check -r a.yaml -r b.yaml --format concise
   rampart check -r a.yaml --format json | jq '.[].message'
+  rampart check -r a.yaml --format falco-json | jq '.falco_load_results[].successful'
+  rampart check -r a.yaml --lints all         also notes, such as what only userspace can decide
 
-Findings go to standard output. Exit codes: 0 clean, 1 findings, 2 a file could not be read.";
+Findings go to standard output; `rampart explain CODE` says what one means and shows an example.
+Exit codes: 0 clean or notes only, 1 findings, 2 a file could not be read.";
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
@@ -31,6 +31,19 @@ pub(super) struct Arguments {
     /// How findings are shown
     #[arg(long, value_enum, default_value_t = Style::Full)]
     format: Style,
+    /// Which lints to look for, once nothing is broken
+    #[arg(long, value_enum, default_value_t = Wanted::Default)]
+    lints: Wanted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wanted {
+    /// Also notes: what is often meant so, and rules the kernel cannot decide
+    All,
+    /// Warnings: rules that never fire, conditions and parts that are always the same, and the like
+    Default,
+    /// Only what loading itself finds
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,11 +54,13 @@ enum Style {
     Concise,
     /// One JSON array
     Json,
+    /// One JSON object in the form of Falco's validation, without findings that Falco has no code for
+    FalcoJson,
 }
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let (faults, report) = match arguments.policy.sources().load() {
-        Ok(config) => (Vec::new(), Some(check(&config))),
+        Ok(config) => (Vec::new(), Some(policy::lint(&config.rules, arguments.lints.into()))),
         Err(Faults(faults)) => (faults, None),
     };
     // A file that cannot be read is no finding in a file.
@@ -53,6 +68,13 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let clean = faults.is_empty() && report.as_ref().is_some_and(Report::is_clean);
     match arguments.format {
         Style::Json => print::data(&as_json(&faults, report.as_ref()))?,
+        Style::FalcoJson => {
+            // The form has no place for faults of the configuration.
+            print::data(&report.as_ref().map_or_else(String::new, as_falco_json))?;
+            for fault in &faults {
+                print::message(&format!("{}: error: {}", fault.place, fault.message));
+            }
+        }
         style => {
             print::data(&as_text(&faults, report.as_ref(), style))?;
             if let Some(report) = &report
@@ -69,8 +91,14 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     })
 }
 
-fn check(config: &Config) -> Report {
-    policy::load(&config.rules)
+impl From<Wanted> for Lints {
+    fn from(wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::All => Self::All,
+            Wanted::Default => Self::Default,
+            Wanted::None => Self::None,
+        }
+    }
 }
 
 fn summary(report: &Report) -> String {
@@ -129,6 +157,15 @@ fn as_json(faults: &[Fault], report: Option<&Report>) -> String {
         }
     }
     format!("{}\n", Value::Array(findings))
+}
+
+fn as_falco_json(report: &Report) -> String {
+    let unreadable: Vec<(String, String)> = report
+        .unreadable
+        .iter()
+        .map(|fault| (fault.path.to_string_lossy().into_owned(), fault.to_string()))
+        .collect();
+    format!("{}\n", render::falco(&report.findings, &report.texts, &unreadable, false))
 }
 
 fn fault_json(fault: &Fault) -> Value {

@@ -130,13 +130,13 @@ fn events(prefix: &str) -> String {
 
 /// Whether this version can deliver the event.
 fn captured(event: EventId) -> &'static str {
-    if syscall::by_event(event).is_some() { "captured" } else { "-" }
+    if syscall::deliverable(event) { "captured" } else { "-" }
 }
 
 fn event_text(id: EventId) -> String {
     let Some(event) = id.def() else { return String::new() };
     let mut text = format!("{}: {:?} event, category {:?}\n", event.name, event.kind, event.category);
-    if syscall::by_event(id).is_none() {
+    if !syscall::deliverable(id) {
         text.push_str("  This version does not capture it: rules on it never match.\n");
     }
     for param in event.params {
@@ -151,6 +151,11 @@ fn code_text(code: Code) -> String {
     let mut text = format!("{code} ({}): {}\n", info.severity, info.title);
     if let Some(falco) = info.falco {
         let _ = writeln!(text, "  Falco's loader calls it {falco}.");
+    }
+    // The page begins with the code and the title, which are said already.
+    if let Some((_, page)) = info.explanation.split_once("\n\n") {
+        text.push('\n');
+        text.push_str(page);
     }
     text
 }
@@ -183,7 +188,7 @@ fn rule(name: &str, policy: &PolicyArgs) -> io::Result<Outcome> {
 fn rule_text(rule: &Rule, place: Option<&str>) -> String {
     let (mut captured, mut missing) = (Vec::new(), Vec::new());
     for id in rule.events.iter() {
-        let list = if syscall::by_event(id).is_some() { &mut captured } else { &mut missing };
+        let list = if syscall::deliverable(id) { &mut captured } else { &mut missing };
         list.extend(id.def().map(|event| event.name));
     }
     // A rule that does not name its events is tried on all; the list would hide that.

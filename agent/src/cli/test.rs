@@ -22,10 +22,11 @@ Examples:
   rampart test rules/tests/web.yaml           tests of rules/web.yaml, which lies beside the folder `tests`
   rampart test -r base.yaml -r web.yaml my-tests.yaml
 
-A test file has one entry per rule; an event is given by its fields, others are missing:
+A test file has one entry per rule; an event is given by its fields, others are missing, or as a system call:
   - rule: Shell started by server
     matches:
-      - {evt.type: execve, proc.name: sh, proc.pname: nginx}
+      - {evt.type: execve, evt.res: SUCCESS, proc.name: sh, proc.pname: nginx}
+      - {call: 'execve(\"/bin/sh\", [\"sh\", \"-c\", \"id\"]) = 0', proc.pname: nginx}
     ignores:
       - {evt.type: execve, proc.name: sh, proc.pname: sshd}
 

@@ -173,11 +173,10 @@ impl RecordBuilder {
         out.extend_from_slice(&facts.peer.to_ne_bytes());
         out.extend_from_slice(&facts.local);
         out.extend_from_slice(&facts.remote);
-        for value in
-            [facts.local_port, facts.remote_port, facts.family, facts.kind, facts.protocol, facts.state]
-        {
+        for value in [facts.local_port, facts.remote_port, facts.family, facts.kind, facts.protocol] {
             out.extend_from_slice(&value.to_ne_bytes());
         }
+        out.extend_from_slice(&[facts.state, facts.role]);
         out.extend_from_slice(&facts.ino.to_ne_bytes());
         self.attr_flags(AttrTag::Socket, 0, &out)
     }
@@ -307,6 +306,7 @@ mod tests {
             kind: 8,
             protocol: 9,
             state: 10,
+            role: 1,
             ino: 11,
         };
         let exec = ExecFacts { argv_bytes: 1, envp_bytes: 2, old_tid: 3, flags: 4 };

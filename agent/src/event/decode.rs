@@ -124,7 +124,8 @@ pub(super) fn socket_facts(bytes: &[u8]) -> Option<SocketFacts> {
         family: r.u16()?,
         kind: r.u16()?,
         protocol: r.u16()?,
-        state: r.u16()?,
+        state: r.u8()?,
+        role: r.u8()?,
         ino: r.u32()?,
     })
 }

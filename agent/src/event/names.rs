@@ -4,16 +4,29 @@
 
 mod errno;
 mod file;
+mod flags;
+mod operation;
 mod process;
+mod signal;
 mod socket;
 
 pub use errno::errno_name;
 pub use file::{
-    EXEC_FLAGS, LINKAT_FLAGS, MODE_BITS, OPEN_CREAT, OPEN_FLAGS, OPEN_READ, OPEN_TMPFILE, OPEN_WRITE,
-    RESOLVE_FLAGS, UNLINKAT_FLAGS, open_flags, resolve_flags,
+    EXEC_FLAGS, LINKAT_FLAGS, MODE_BITS, OPEN_CREAT, OPEN_CREATED, OPEN_FLAGS, OPEN_READ, OPEN_TMPFILE,
+    OPEN_WRITE, RESOLVE_FLAGS, UNLINKAT_FLAGS, open_flags, resolve_flags,
 };
-pub use process::{CLONE_FLAGS, capability_name, ptrace_request};
-pub use socket::{icmp_protocol, l4_protocol, socket_domain};
+pub use flags::{
+    ACCESS_FLAGS, AT_FLAGS, CLOSE_RANGE_FLAGS, DELETE_MODULE_FLAGS, FD_FLAGS, FINIT_FLAGS, FLOCK_FLAGS,
+    MEMFD_FLAGS, MLOCK_FLAGS, MLOCKALL_FLAGS, MMAP_FLAGS, MOUNT_FLAGS, PIDFD_FLAGS, PROT_FLAGS, RENAME_FLAGS,
+    RING_ENTER_FLAGS, RING_FEATURES, RING_SETUP_FLAGS, SPLICE_FLAGS, UMOUNT_FLAGS, USERFAULTFD_FLAGS,
+};
+pub use operation::{
+    bpf_command, fcntl_command, fsconfig_command, keyctl_operation, prctl_option, resource_name,
+    ring_operation, seek_origin, shutdown_direction,
+};
+pub use process::{CLONE_FLAGS, capability_name, ptrace_name, ptrace_request};
+pub use signal::signal_name;
+pub use socket::{icmp_protocol, l4_protocol, membership_option, socket_domain, socket_level, socket_option};
 
 /// A table of bit names, in the order the names are shown.
 pub type BitNames = [(&'static str, u32)];

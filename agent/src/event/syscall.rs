@@ -1,19 +1,27 @@
-//! The system calls the agent knows: native number, event type, kernel family, and where each parameter of the
-//! event comes from.
+//! The system calls the agent knows: native number, event type, kernel family, which arguments the kernel
+//! programs follow, and where each parameter of the event comes from.
 //!
-//! Adding an event is a row here, provided its family's kernel program sends what the row names. Pure tables;
-//! read by the field getters, by the engine and by whoever fills the kernel's table of wanted calls.
+//! Adding an event is a row in one of the tables below, provided its family's kernel program sends what the row
+//! names. Pure tables; read by the field getters, by the engine and by whoever fills the kernel's table of wanted
+//! calls.
 
-use rampart_common::{abi::SYSCALL_SLOTS, event::Family};
+mod file;
+mod generic;
+mod network;
+mod plan;
+mod process;
+mod system;
+
+use rampart_common::{
+    abi::SYSCALL_SLOTS,
+    event::{Family, SyscallPlan},
+};
 use rampart_rules::{
     catalog::{EventId, event_ids as ev},
     event_set::EventSet,
 };
 
-use super::{
-    Event, EventKind,
-    names::{BitNames, LINKAT_FLAGS},
-};
+use super::{Event, EventKind, names::BitNames};
 
 /// Where a parameter's value comes from. The type it is shown with is the catalogue's.
 #[derive(Clone, Copy, Debug)]
@@ -22,16 +30,48 @@ pub enum Source {
     Missing,
     /// Return value.
     Ret,
+    /// Return value of a call that succeeded, as a plain number.
+    Moved,
     /// Argument by position, a number.
     Arg(u8),
     /// Argument by position, a set of bits with names.
     Bits(u8, &'static BitNames),
+    /// Argument by position, one of several named numbers.
+    Named(u8, fn(u64) -> Option<&'static str>),
+    /// Argument by position, a device number as programs write it.
+    Device(u8),
     /// First path argument, made absolute.
     Path,
     /// Second path argument, made absolute.
     Path2,
     /// First path argument, as given.
     Verbatim,
+    /// Path of the file behind the descriptor.
+    FilePath,
+    /// String argument that is not a path.
+    Text,
+    /// Name argument of `prctl`, for the options that have one.
+    TaskName,
+    /// Number argument of `prctl`, for the options that have no name.
+    TaskNumber,
+    /// Start of the data read or written.
+    Data,
+    /// 32-bit word of the structure argument, by position.
+    Word(u8),
+    /// 32-bit word of the structure argument, a set of bits with names.
+    WordBits(u8, &'static BitNames),
+    /// 64-bit word of the structure argument, by position.
+    Long(u8),
+    /// 64-bit word of the structure argument, a set of bits with names.
+    LongBits(u8, &'static BitNames),
+    /// Option of a socket: level and option by position.
+    Option(u8, u8),
+    /// Connections waiting on the listening socket.
+    Backlog,
+    /// How many connections may wait on it.
+    BacklogMax,
+    /// How full that queue is, per cent.
+    BacklogShare,
     /// Open flags in an argument.
     OpenFlags(u8),
     /// File mode in an argument.
@@ -46,16 +86,31 @@ pub enum Source {
     Dev,
     /// Inode number of the file.
     Ino,
-    /// Socket domain in an argument.
-    Domain(u8),
     /// Both addresses of the socket.
     Tuple,
     /// Socket address argument.
     Addr,
-    /// Ptrace request in an argument.
-    Ptrace(u8),
+    /// Name of the system call.
+    CallName,
+    /// Number of the system call.
+    CallNumber,
+    /// Parts of the status a process ended with.
+    Exit(ExitPart),
     /// A fact of the process after the event.
     Process(ProcessFact),
+}
+
+/// Parts of the status a process ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitPart {
+    /// All of it, as `wait` gives it.
+    Status,
+    /// The code it exited with.
+    Code,
+    /// The signal that ended it.
+    Signal,
+    /// Whether it left a core dump.
+    Core,
 }
 
 /// Facts of the process that exec and fork events carry as parameters.
@@ -87,6 +142,8 @@ pub enum ProcessFact {
     ExeMtime,
     ExePath,
     Filename,
+    Cgroups,
+    PidNsStart,
 }
 
 /// One event type of the kernel programs.
@@ -98,10 +155,24 @@ pub struct Row {
     pub number: Option<u32>,
     /// Kernel program that handles it.
     pub family: Family,
+    /// What the program does with the arguments.
+    pub plan: SyscallPlan,
     /// Sources of the parameters, in the catalogue's order.
     pub params: &'static [Source],
-    /// Whether the process table needs it even when no rule does.
-    pub state: bool,
+    /// When it is captured.
+    pub need: Need,
+}
+
+/// When an event is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// When a rule can match it.
+    Rule,
+    /// When a rule is on few event types, this one among them: it is so frequent that rules on almost everything do
+    /// not mean it.
+    NamedByRule,
+    /// Always: the process table needs it.
+    State,
 }
 
 /// A call of every machine.
@@ -125,115 +196,55 @@ macro_rules! legacy {
     };
 }
 
-use ProcessFact as P;
-use Source::{
-    Addr, Arg, Bits, Dev, Domain, HowFlags, HowMode, HowResolve, Ino, Missing, Mode, OpenFlags, Path, Path2,
-    Process, Ptrace, Ret, Tuple, Verbatim,
-};
-
-const EXECVE: &[Source] = &[
-    Ret,
-    Process(P::Exe),
-    Process(P::Args),
-    Process(P::Tid),
-    Process(P::Pid),
-    Process(P::Ptid),
-    Process(P::Cwd),
-    Missing,
-    Missing,
-    Missing,
-    Missing,
-    Missing,
-    Missing,
-    Process(P::Comm),
-    Missing,
-    Process(P::Env),
-    Process(P::Tty),
-    Process(P::Vpgid),
-    Process(P::LoginUid),
-    Process(P::ExeFlags),
-    Process(P::CapInheritable),
-    Process(P::CapPermitted),
-    Process(P::CapEffective),
-    Process(P::ExeIno),
-    Process(P::ExeCtime),
-    Process(P::ExeMtime),
-    Process(P::Uid),
-    Process(P::ExePath),
-    Process(P::Pgid),
-    Process(P::Gid),
-    Process(P::Filename),
-];
-
-const CLONE: &[Source] = &[
-    Ret,
-    Process(P::Exe),
-    Process(P::Args),
-    Process(P::Tid),
-    Process(P::Pid),
-    Process(P::Ptid),
-    Process(P::Cwd),
-    Missing,
-    Missing,
-    Missing,
-    Missing,
-    Missing,
-    Missing,
-    Process(P::Comm),
-    Missing,
-    Missing,
-    Process(P::Uid),
-    Process(P::Gid),
-    Process(P::Vtid),
-    Process(P::Vpid),
-    Missing,
-];
+use {every, legacy};
 
 /// All rows.
-pub static ROWS: &[Row] = &[
-    row(ev::OPEN, legacy!(SYS_open), Family::Open, &[Ret, Path, OpenFlags(1), Mode(2), Dev, Ino]),
-    row(ev::OPENAT, every!(SYS_openat), Family::Open, &[Ret, Arg(0), Path, OpenFlags(2), Mode(3), Dev, Ino]),
-    row(
-        ev::OPENAT2,
-        every!(SYS_openat2),
-        Family::Open,
-        &[Ret, Arg(0), Path, HowFlags, HowMode, HowResolve, Dev, Ino],
-    ),
-    row(ev::CREAT, legacy!(SYS_creat), Family::Open, &[Ret, Path, Mode(1), Dev, Ino, Missing]),
-    row(ev::LINK, legacy!(SYS_link), Family::Path, &[Ret, Path, Path2]),
-    row(
-        ev::LINKAT,
-        every!(SYS_linkat),
-        Family::Path,
-        &[Ret, Arg(0), Path, Arg(2), Path2, Bits(4, LINKAT_FLAGS)],
-    ),
-    row(ev::SYMLINK, legacy!(SYS_symlink), Family::Path, &[Ret, Verbatim, Path2]),
-    row(ev::SYMLINKAT, every!(SYS_symlinkat), Family::Path, &[Ret, Verbatim, Arg(1), Path2]),
-    row(ev::SOCKET, every!(SYS_socket), Family::Net, &[Ret, Domain(0), Arg(1), Arg(2), Missing]),
-    row(ev::CONNECT, every!(SYS_connect), Family::Net, &[Ret, Tuple, Arg(0), Addr]),
-    row(ev::SENDTO, every!(SYS_sendto), Family::Net, &[Ret, Missing, Arg(0), Arg(2), Tuple]),
-    row(ev::SENDMSG, every!(SYS_sendmsg), Family::Net, &[Ret, Missing, Arg(0), Missing, Tuple]),
-    row(ev::DUP, every!(SYS_dup), Family::Fd, &[Ret, Arg(0)]),
-    row(ev::DUP2, legacy!(SYS_dup2), Family::Fd, &[Ret, Arg(0), Arg(1)]),
-    row(ev::DUP3, every!(SYS_dup3), Family::Fd, &[Ret, Arg(0), Arg(1), OpenFlags(2)]),
-    row(ev::FINIT_MODULE, every!(SYS_finit_module), Family::Fd, &[Ret, Arg(0), Missing, Arg(2)]),
-    state_row(ev::FCHDIR, every!(SYS_fchdir), Family::Fd, &[Ret, Arg(0)]),
-    state_row(ev::CHDIR, every!(SYS_chdir), Family::Path, &[Ret, Path]),
-    row(ev::PTRACE, every!(SYS_ptrace), Family::Scalar, &[Ret, Arg(2), Arg(3), Ptrace(0), Arg(1)]),
-    row(ev::INIT_MODULE, every!(SYS_init_module), Family::Scalar, &[Ret, Missing, Arg(1), Missing]),
-    row(ev::EXECVE, every!(SYS_execve), Family::Exec, EXECVE),
-    // `execveat` has no `filename` parameter.
-    row(ev::EXECVEAT, every!(SYS_execveat), Family::Exec, EXECVE.split_at(30).0),
-    state_row(ev::CLONE, None, Family::Process, CLONE),
-    state_row(ev::PROCEXIT, None, Family::Process, &[Ret, Missing, Missing, Missing, Missing]),
-];
-
-const fn row(event: EventId, number: Option<u32>, family: Family, params: &'static [Source]) -> Row {
-    Row { event, number, family, params, state: false }
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    [file::ROWS, file::NEWER_ROWS, network::ROWS, process::ROWS, system::ROWS, generic::ROWS]
+        .into_iter()
+        .flatten()
 }
 
-const fn state_row(event: EventId, number: Option<u32>, family: Family, params: &'static [Source]) -> Row {
-    Row { event, number, family, params, state: true }
+/// The calls that `wants` accepts, with what the kernel programs do for each.
+pub fn wanted(mut wants: impl FnMut(&Row) -> bool) -> Vec<(u32, SyscallPlan)> {
+    rows().filter(|row| wants(row)).filter_map(|row| Some((row.number?, row.plan))).collect()
+}
+
+const fn row(
+    event: EventId,
+    number: Option<u32>,
+    family: Family,
+    plan: SyscallPlan,
+    params: &'static [Source],
+) -> Row {
+    Row {
+        event,
+        number,
+        family,
+        plan: SyscallPlan { family: family as u8, ..plan },
+        params,
+        need: Need::Rule,
+    }
+}
+
+const fn state_row(
+    event: EventId,
+    number: Option<u32>,
+    family: Family,
+    plan: SyscallPlan,
+    params: &'static [Source],
+) -> Row {
+    Row { need: Need::State, ..row(event, number, family, plan, params) }
+}
+
+const fn frequent_row(
+    event: EventId,
+    number: Option<u32>,
+    family: Family,
+    plan: SyscallPlan,
+    params: &'static [Source],
+) -> Row {
+    Row { need: Need::NamedByRule, ..row(event, number, family, plan, params) }
 }
 
 /// The rows by system call number and by event type.
@@ -249,10 +260,10 @@ impl Default for SyscallTable {
 }
 
 impl SyscallTable {
-    /// Indexes [`ROWS`].
+    /// Indexes all rows.
     pub fn new() -> Self {
         let mut by_number = vec![None; SYSCALL_SLOTS as usize];
-        for row in ROWS {
+        for row in rows() {
             if let Some(slot) = row.number.and_then(|number| by_number.get_mut(number as usize)) {
                 *slot = Some(row);
             }
@@ -280,12 +291,17 @@ impl SyscallTable {
 
 /// The row of an event type.
 pub fn by_event(event: EventId) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.event == event)
+    rows().find(|row| row.event == event)
+}
+
+/// Whether this machine's kernel can deliver an event type.
+pub fn deliverable(event: EventId) -> bool {
+    by_event(event).is_some_and(|row| row.number.is_some() || row.family == Family::Process)
 }
 
 /// Event types of `events` that the agent cannot deliver: rules that name only these never match.
 pub fn undeliverable(events: &EventSet) -> impl Iterator<Item = EventId> + '_ {
-    events.iter().filter(|event| by_event(*event).is_none())
+    events.iter().filter(|event| !deliverable(*event))
 }
 
 fn execve() -> Option<&'static Row> {
@@ -293,71 +309,4 @@ fn execve() -> Option<&'static Row> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rampart_common::event::Family;
-    use rampart_rules::{
-        catalog::{ParamType, event_ids as ev},
-        event_set::EventSet,
-    };
-
-    use super::{ROWS, Source, SyscallTable, by_event, undeliverable};
-    use crate::event::{EventKind, build::RecordBuilder, decode};
-
-    #[test]
-    fn rows_have_a_source_for_every_parameter() {
-        for row in ROWS {
-            let def = row.event.def().expect("an event of the catalogue");
-            assert_eq!(row.params.len(), def.params.len(), "{}", def.name);
-            for (source, param) in row.params.iter().zip(def.params) {
-                let path = matches!(param.ty, ParamType::Path | ParamType::RelPath);
-                let from_path = matches!(source, Source::Path | Source::Path2);
-                let fact = matches!(source, Source::Process(_) | Source::Missing);
-                assert!(
-                    path == from_path || fact || def.name == "chdir",
-                    "{}.{}: {source:?}",
-                    def.name,
-                    param.name
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_are_unique_and_found() {
-        let table = SyscallTable::new();
-        let mut seen = std::collections::HashSet::new();
-        for row in ROWS {
-            if let Some(number) = row.number {
-                assert!(seen.insert(number), "{number} twice");
-                assert_eq!(table.number(number).map(|found| found.event), Some(row.event));
-            }
-        }
-        assert!(table.number(u32::MAX).is_none() && table.number(9999).is_none());
-    }
-
-    #[test]
-    fn events_without_a_row_cannot_be_delivered() {
-        let events: EventSet = [ev::OPENAT, ev::REBOOT, ev::EXECVE].into_iter().collect();
-        assert_eq!(undeliverable(&events).collect::<Vec<_>>(), [ev::REBOOT]);
-    }
-
-    #[test]
-    fn tracepoint_records_have_their_event_type() {
-        let table = SyscallTable::new();
-        for (kind, number, expected) in [
-            (EventKind::Exec, u32::MAX, ev::EXECVE),
-            (EventKind::Exec, libc::SYS_execveat as u32, ev::EXECVEAT),
-            (EventKind::Exec, libc::SYS_openat as u32, ev::EXECVE),
-            (EventKind::Fork, u32::MAX, ev::CLONE),
-            (EventKind::Exit, u32::MAX, ev::PROCEXIT),
-            (EventKind::Syscall, libc::SYS_openat as u32, ev::OPENAT),
-        ] {
-            let mut record = RecordBuilder::new(kind, Family::Process);
-            record.header.syscall = number;
-            let bytes = record.build();
-            let event = decode::decode(&bytes).expect("a well-formed record");
-            assert_eq!(table.of(&event).map(|row| row.event), Some(expected));
-        }
-        assert!(by_event(ev::REBOOT).is_none());
-    }
-}
+mod tests;

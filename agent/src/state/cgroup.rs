@@ -104,7 +104,8 @@ impl Default for CtrTasks {
 impl CtrTasks {
     fn knows(&self, namespace: &str, name: &str) -> bool {
         match self {
-            Self::Any => true,
+            // Decided before, in Falco's loose form.
+            Self::Any => false,
             Self::Below(roots) => roots.iter().any(|root| root.join(namespace).join(name).is_dir()),
         }
     }
@@ -122,19 +123,33 @@ pub fn container_id(path: &[u8], tasks: &CtrTasks) -> Option<String> {
 pub fn container(path: &[u8], tasks: &CtrTasks) -> Option<Container> {
     let path = std::str::from_utf8(path).ok()?;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let found = parts.iter().enumerate().rev().find_map(|(index, part)| {
+    let mut found = parts.iter().enumerate().rev().filter_map(|(index, part)| {
         let above = index.checked_sub(1).and_then(|above| parts.get(above)).copied();
         let below = parts.get(index + 1).copied();
         part_id(part, above, below)
     });
+    let found = match tasks {
+        CtrTasks::Below(_) => found.next(),
+        // Falco asks for ids of digits first, then for its loose form, then for those of other engines.
+        CtrTasks::Any => {
+            let all: Vec<_> = found.collect();
+            let digits = all.iter().position(|(full, ..)| full_id(full));
+            let loose = || Some((Cow::Borrowed(loose_name(path)?), Some(Runtime::Containerd)));
+            match (digits, all.into_iter().nth(digits.unwrap_or(0))) {
+                (Some(_), found) => found,
+                (None, other) => match loose() {
+                    Some((name, runtime)) => Some((name.clone(), shortened(&name).into(), runtime)),
+                    None => other,
+                },
+            }
+        }
+    };
     let (full_id, shown, runtime, namespace) = match (found, parts.as_slice()) {
         (Some((full, shown, runtime)), _) => (full, shown, runtime, None),
         (None, [namespace, name]) if ctr_name(name) && tasks.knows(namespace, name) => {
-            let shown =
-                name.char_indices().nth(SHORT_ID).map_or(*name, |(at, _)| name.get(..at).unwrap_or(name));
             (
                 Cow::Borrowed(*name),
-                Cow::Borrowed(shown),
+                shortened(name).into(),
                 Some(Runtime::Containerd),
                 Some(Box::from(*namespace)),
             )
@@ -165,7 +180,7 @@ fn part_id<'a>(
     };
     let prefixed = PREFIXES.iter().find_map(|(prefix, runtime)| Some((name.strip_prefix(prefix)?, *runtime)));
     let (bare, runtime) = prefixed.map_or((name, marked), |(bare, runtime)| (bare, Some(runtime)));
-    if bare.len() == FULL_ID && bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if full_id(bare) {
         let runtime = runtime.or((above == Some("docker")).then_some(Runtime::Docker));
         return Some((Cow::Borrowed(bare), Cow::Borrowed(bare.get(..SHORT_ID)?), runtime));
     }
@@ -174,8 +189,7 @@ fn part_id<'a>(
         return named(part.into(), Runtime::Lxc);
     }
     if above == Some("garden") && !systemd_unit(part) {
-        let short: String = part.chars().take(SHORT_ID).collect();
-        return Some((part.into(), short.into(), Some(Runtime::Garden)));
+        return Some((part.into(), shortened(part).into(), Some(Runtime::Garden)));
     }
     if let Some(id) = part.strip_prefix("lxc.payload.") {
         return named(id.into(), Runtime::Lxc);
@@ -186,7 +200,7 @@ fn part_id<'a>(
     if let Some(id) = part.strip_suffix(".libvirt-lxc") {
         return named(id.into(), Runtime::LibvirtLxc);
     }
-    if let Some(id) = name.strip_prefix("bpm-") {
+    if let Some(id) = name.strip_prefix("runc-").unwrap_or(name).strip_prefix("bpm-") {
         return named(id.into(), Runtime::Bpm);
     }
     // The part of the group that holds systemd-nspawn itself is the host's.
@@ -198,6 +212,30 @@ fn part_id<'a>(
     // Virtual machines have such scopes too.
     let scope = scope.filter(|name| above == Some("machine.slice") && !name.starts_with("qemu\\x2d"));
     named(unescape(machine.or(scope)?), Runtime::Nspawn)
+}
+
+/// An id of 64 hexadecimal digits, as most runtimes give.
+fn full_id(name: &str) -> bool {
+    name.len() == FULL_ID && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The start of a name, as long as ids are shown.
+fn shortened(name: &str) -> &str {
+    name.char_indices().nth(SHORT_ID).map_or(name, |(at, _)| name.get(..at).unwrap_or(name))
+}
+
+/// Whatever lies below the first group whose name could be a namespace of containerd.
+fn loose_name(path: &str) -> Option<&str> {
+    let mut rest = path.strip_prefix('/')?;
+    loop {
+        let (namespace, below) = rest.split_once('/')?;
+        let mut words = namespace.split(['.', '_', '-']);
+        if words.all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+            let named = !below.is_empty() && below.len() <= FULL_ID && !systemd_unit(below);
+            return named.then_some(below);
+        }
+        rest = below;
+    }
 }
 
 /// Takes systemd's escapes out of a unit's name.

@@ -478,7 +478,9 @@ impl Parser<'_> {
             at..at + word.len(),
             format!("expected `and` or `or` or the end, found `{}`", shorten(word)),
         );
-        if word.starts_with(')') {
+        if matches!(word, "and" | "or") {
+            error.message = format!("nothing follows `{word}`");
+        } else if word.starts_with(')') {
             "this `)` closes nothing".clone_into(&mut error.message);
             error.range = at..at + 1;
         } else if word.starts_with(['(', '=', '"', '\'', ',']) {

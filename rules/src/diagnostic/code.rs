@@ -116,12 +116,23 @@ codes! {
     UNSAFE_NA "RMP0121" Warning Some("LOAD_UNSAFE_NA_CHECK"), "comparison with `<NA>`";
     TOO_MANY_EVENTS "RMP0122" Warning Some("LOAD_NO_EVTTYPE"), "rule is tried on too many event types";
     BAD_OUTPUT "RMP0130" Error Some("LOAD_ERR_COMPILE_OUTPUT"), "output does not parse";
+    SHADOWED_RULE "RMP0200" Warning None, "rule is shadowed by an earlier one";
+    REDEFINED "RMP0201" Warning None, "item is defined twice";
+    NEVER_TRUE "RMP0202" Warning None, "condition is never true";
+    ALWAYS_TRUE "RMP0203" Warning None, "condition is always true";
+    FIXED_PART "RMP0204" Warning None, "part of a condition is always the same";
+    FIELD_NEVER_SET "RMP0205" Warning None, "field has no value on these events";
+    COSTLY_REGEX "RMP0206" Warning None, "regular expression is expensive";
+    ONLY_EVENT_TYPE "RMP0207" Note None, "only the event type can be decided in the kernel";
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{LoadOptions, Source, load};
+    use crate::{
+        lint::Lints,
+        load::{LoadOptions, Source, load},
+    };
 
     #[test]
     fn codes_ascend_and_are_well_formed() {
@@ -149,7 +160,8 @@ mod tests {
             assert!(info.explanation.starts_with(&head), "{}", info.code);
             let found = |text: &str| {
                 let source = Source { name: "example".to_owned(), text: text.into() };
-                let loaded = load(&[source], &LoadOptions::default());
+                let options = LoadOptions { lints: Lints::All, ..LoadOptions::default() };
+                let loaded = load(&[source], &options);
                 loaded.diagnostics.iter().any(|finding| finding.code == info.code)
             };
             match block(info.explanation, "finding") {

@@ -8,13 +8,13 @@ use super::{
 use crate::{
     condition::{
         Expr,
-        ast::{Check, Literal, Operand, Right},
+        ast::{Check, Literal, Op, Operand, Right},
     },
     diagnostic::{Code, Diagnostic, code},
     event_set,
     output::OutputFormat,
     rule::{Capture, Rule, RuleId},
-    source::Mapped,
+    source::{Mapped, Span},
     typed::{Checker, Environment, Node},
 };
 
@@ -29,6 +29,7 @@ pub(super) fn rules(collection: &Collection, options: &LoadOptions) -> (Vec<Rule
     };
     let lists = Lists::new(collection);
     let (macros, mut findings) = Macros::new(collection, &lists);
+    let definitions = collection.definitions();
     let mut rules = Vec::new();
     for (draft, id) in collection.rules.iter().zip(0..) {
         if draft.unknown_source {
@@ -36,7 +37,16 @@ pub(super) fn rules(collection: &Collection, options: &LoadOptions) -> (Vec<Rule
         }
         let mut found = Vec::new();
         let built = build(draft, RuleId(id), &lists, &macros, environment, &mut found);
-        findings.extend(found.into_iter().map(|finding| finding.item("rule", &draft.name)));
+        findings.extend(found.into_iter().map(|finding| {
+            let finding = finding.item("rule", &draft.name);
+            match finding.span.and_then(|span| definitions.around(span)) {
+                Some((kind, name)) => {
+                    let name = name.escape_debug();
+                    finding.label(draft.span, format!("this rule uses it through the {kind} `{name}`"))
+                }
+                None => finding,
+            }
+        }));
         rules.extend(built);
     }
     // A rule that does not compile would leave what it uses unused.
@@ -95,11 +105,13 @@ fn build<'a>(
         }
     };
     if draft.warn_evttypes && events.len() > MANY_EVENTS {
-        found.push(
-            Diagnostic::new(code::TOO_MANY_EVENTS, "rule is tried on too many event types")
-                .at(draft.span)
-                .help("compare `evt.type`, as in `evt.type in (open, openat)`"),
-        );
+        let finding = Diagnostic::new(code::TOO_MANY_EVENTS, "rule is tried on too many event types")
+            .at(draft.span)
+            .help("compare `evt.type`, as in `evt.type in (open, openat)`");
+        found.push(match open_alternative(&tree) {
+            Some(span) => finding.label(span, "this alternative names no event type"),
+            None => finding,
+        });
     }
     Some(Rule {
         id,
@@ -120,6 +132,20 @@ fn build<'a>(
     })
 }
 
+/// The alternative that spoils a condition whose other alternatives name their event types.
+fn open_alternative(tree: &Expr) -> Option<Span> {
+    let parts = match tree {
+        Expr::And(parts) => {
+            return parts.iter().filter(|part| matches!(part, Expr::Or(_))).find_map(open_alternative);
+        }
+        Expr::Or(parts) => parts,
+        _ => return None,
+    };
+    let is_open = |part: &Expr| event_set::of_condition(part).is_ok_and(|events| events.len() > MANY_EVENTS);
+    let (open, named): (Vec<&Expr>, Vec<&Expr>) = parts.iter().partition(|part| is_open(part));
+    open.first().filter(|_| !named.is_empty()).map(|part| part.span())
+}
+
 /// Errors that `skip-if-unknown-filter` turns into a warning.
 const UNKNOWN_THINGS: [Code; 2] = [code::UNKNOWN_FIELD, code::UNKNOWN_EVENT];
 
@@ -138,7 +164,7 @@ fn compile<'a>(
     found: &mut Vec<Diagnostic>,
 ) -> Result<(Expr, Node), Vec<Diagnostic>> {
     let text = with_exceptions(draft).map_err(|finding| vec![finding])?;
-    let tree = macros.condition(&text, lists)?;
+    let tree = macros.condition(&text, lists, draft.span)?;
     warn(&tree, found);
     let mut checker = Checker::new(environment);
     let node = checker.condition(&tree);
@@ -177,7 +203,9 @@ fn warn_check(check: &Check) -> Option<Diagnostic> {
         Right::List(_, values) => values,
         _ => &[],
     };
-    if values.iter().any(|value| value.bytes == b"<NA>")
+    let whole = matches!(check.op, Op::Eq | Op::Ne) || check.op.takes_list();
+    if whole
+        && values.iter().any(|value| value.bytes == b"<NA>")
         && names_field(&check.left, &|name| name.starts_with("ka.") || name.starts_with("jevt."))
     {
         return Some(

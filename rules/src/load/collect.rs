@@ -1,12 +1,19 @@
 //! Items by name, as they stand after all redefinitions, appends and overrides.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeSet, HashMap},
+};
 
 use super::{exception::Exception, version::Version};
 use crate::{
+    diagnostic::{Diagnostic, Severity, code},
     rule::Priority,
     source::{Mapped, Span},
 };
+
+/// Most names compared with all known ones.
+const COMPARED_LIMIT: usize = 200;
 
 /// All items of a load.
 #[derive(Debug, Default)]
@@ -15,8 +22,11 @@ pub(super) struct Collection {
     pub(super) macros: Named<Macro>,
     pub(super) rules: Named<RuleDraft>,
     pub(super) plugins: Vec<PluginRequirement>,
+    pub(super) redefined: Vec<Redefinition>,
     /// Counts definitions and appends; orders items for visibility.
     clock: usize,
+    /// How many names were compared with all that are known.
+    compared: Cell<usize>,
 }
 
 /// Items of one kind in definition order.
@@ -35,6 +45,8 @@ pub(super) struct List {
     /// It sees what was defined before this.
     pub(super) visible: usize,
     pub(super) span: Span,
+    /// The item it was last defined by.
+    pub(super) whole: Span,
 }
 
 /// A macro.
@@ -46,6 +58,8 @@ pub(super) struct Macro {
     /// It sees what was defined before this.
     pub(super) visible: usize,
     pub(super) span: Span,
+    /// The item it was last defined by.
+    pub(super) whole: Span,
 }
 
 /// A rule.
@@ -76,7 +90,73 @@ pub(super) struct PluginRequirement {
     pub(super) span: Span,
 }
 
+/// A definition that replaced an earlier one as a whole.
+#[derive(Debug)]
+pub(super) struct Redefinition {
+    kind: &'static str,
+    name: String,
+    old: Span,
+    new: Span,
+}
+
+impl Redefinition {
+    /// What to say of it. Replacing items of an earlier file is how rule files are adapted to a place; within one
+    /// file the first definition is dead text.
+    pub(super) fn finding(&self) -> Diagnostic {
+        let Self { kind, name, old, new } = self;
+        let severity = if old.source == new.source { Severity::Warning } else { Severity::Note };
+        Diagnostic::new(code::REDEFINED, format!("{kind} `{}` is defined twice", name.escape_debug()))
+            .severity(severity)
+            .at(*new)
+            .label(*old, "this definition is replaced")
+            .help("remove one of the two, or change single keys with `override`")
+            .item(kind, name)
+    }
+}
+
+/// Where macros and lists are defined, for places found in them.
+#[derive(Debug)]
+pub(super) struct Definitions<'a> {
+    /// Item, kind and name; sorted by item, which never overlap.
+    items: Vec<(Span, &'static str, &'a str)>,
+}
+
+impl<'a> Definitions<'a> {
+    /// The definition a place lies in.
+    pub(super) fn around(&self, place: Span) -> Option<(&'static str, &'a str)> {
+        let after = self.items.partition_point(|item| key(item.0) <= key(place));
+        let &(whole, kind, name) = self.items.get(after.checked_sub(1)?)?;
+        let inside = whole.source == place.source && place.end <= whole.end;
+        inside.then_some((kind, name))
+    }
+}
+
+fn key(span: Span) -> (u32, u32) {
+    (span.source.0, span.start)
+}
+
 impl Collection {
+    /// Where its macros and lists are defined.
+    pub(super) fn definitions(&self) -> Definitions<'_> {
+        let lists = self.lists.iter().map(|list| (list.whole, "list", list.name.as_str()));
+        let macros = self.macros.iter().map(|entry| (entry.whole, "macro", entry.name.as_str()));
+        let mut items: Vec<_> = lists.chain(macros).collect();
+        items.sort_unstable_by_key(|item| key(item.0));
+        Definitions { items }
+    }
+
+    /// Keeps in mind that a definition replaces one of the same name.
+    pub(super) fn replaced(&mut self, kind: &'static str, name: &str, old: Span, new: Span) {
+        self.redefined.push(Redefinition { kind, name: name.to_owned(), old, new });
+    }
+
+    /// Whether a name may still be compared with all known ones, to offer the nearest. Thousands of unknown names
+    /// among thousands of known ones are no slips, and would take quadratic time.
+    pub(super) fn may_compare(&self) -> bool {
+        self.compared.set(self.compared.get().saturating_add(1));
+        self.compared.get() <= COMPARED_LIMIT
+    }
+
     /// The next point in definition order.
     pub(super) fn tick(&mut self) -> usize {
         self.clock += 1;

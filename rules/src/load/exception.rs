@@ -103,7 +103,8 @@ pub(super) fn read(
         }
         let (fields, comps) = (entry("fields")?, entry("comps")?);
         if fields.is_none() && !append {
-            return Err(shape(item.span, format!("exception `{name}` has no `fields`")));
+            let message = format!("exception `{name}` has no `fields`");
+            return Err(shape(item.span, message).item("exception", name));
         }
         exceptions.push(Exception { name: name.to_owned(), fields, comps, values, span: item.span });
     }
@@ -154,9 +155,9 @@ impl Exception {
                     return Err(invalid(
                         *comps_span,
                         format!(
-                            "exception `{name}` has {} fields but {} operators",
-                            fields.len(),
-                            comps.len()
+                            "exception `{name}` has {} but {}",
+                            counted(fields.len(), "field"),
+                            counted(comps.len(), "operator")
                         ),
                     ));
                 }
@@ -246,10 +247,10 @@ impl Exception {
             return Err(invalid(
                 *span,
                 format!(
-                    "exception `{}` has {} fields but {} values here",
+                    "exception `{}` has {} but {} here",
                     self.name,
-                    fields.len(),
-                    values.len()
+                    counted(fields.len(), "field"),
+                    counted(values.len(), "value")
                 ),
             ));
         }
@@ -357,4 +358,8 @@ fn check_field(text: &Mapped, span: Span, environment: Environment) -> Result<()
     let mut finding = invalid(span, message);
     finding.help = help;
     Err(finding)
+}
+/// A number of things, in words.
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

@@ -5,6 +5,8 @@ mod names;
 mod rule;
 mod versions;
 
+use std::collections::HashMap;
+
 pub(super) use versions::check as plugins;
 
 use super::{FILE_LIMIT, LoadOptions, Source, collect::Collection};
@@ -94,16 +96,18 @@ impl Reader<'_> {
                     .at(item.span),
             ));
         };
-        for (index, (key, _)) in pairs.iter().enumerate() {
-            let first = pairs.iter().take(index).find(|(known, _)| known.as_text() == key.as_text());
-            if let (Some((first, _)), Some(name)) = (first, key.as_text()) {
+        let mut known = HashMap::new();
+        for (key, _) in pairs {
+            let Some(name) = key.as_text() else { continue };
+            if let Some(first) = known.insert(name, key.span) {
+                known.insert(name, first);
                 self.diagnostics.push(
                     Diagnostic::new(
                         code::YAML_DUPLICATE_KEY,
                         format!("key `{name}` is given twice; the first one counts"),
                     )
                     .at(key.span)
-                    .label(first.span, "first given here"),
+                    .label(first, "first given here"),
                 );
             }
         }

@@ -26,7 +26,7 @@ fn every_fault_of_a_file_is_reported_with_its_place() {
     let concise = render::concise(&loaded.diagnostics, &loaded.sources);
     let expected = "t.yaml:3:23: error[RMP0116] unknown event type `opne`\n\
                     t.yaml:4:13: error[RMP0130] `%nosuch` does not begin with a known field\n\
-                    t.yaml:12:3: error[RMP0015] unknown priority `INF`\n\
+                    t.yaml:12:13: error[RMP0015] unknown priority `INF`\n\
                     t.yaml:15:32: error[RMP0100] this parenthesis is not closed\n\
                     t.yaml:18:3: warning[RMP0007] item is neither a rule nor a macro nor a list and is ignored\n";
     assert_eq!(concise, expected, "{concise}");

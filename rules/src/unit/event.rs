@@ -1,4 +1,4 @@
-//! An event of a test file.
+//! An event given by its fields, by a call, or by both.
 
 use std::fmt;
 
@@ -7,48 +7,116 @@ use crate::{
     diagnostic::{Diagnostic, code},
     filter::Filter,
     typed::{self, Arg, Environment},
+    unit::{
+        call::{self, Call},
+        derive,
+    },
     value::{FieldArg, FieldSource, Value},
     yaml::Node,
 };
 
 /// Fields with their values; what is not there is missing.
-pub(super) struct Event<'a> {
-    pub(super) id: EventId,
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    id: EventId,
     fields: Vec<(FieldId, Arg, Held<'a>)>,
 }
 
 /// A value that owns what a [`Value`] borrows.
-enum Held<'a> {
+#[derive(Clone, Debug)]
+pub enum Held<'a> {
+    /// One value.
     One(Value<'a>),
+    /// A text, a path or a buffer.
+    Text(Vec<u8>),
+    /// The values of a list.
     List(Vec<Value<'a>>),
+    /// The values of all ancestors, nearest first.
     Any(Vec<Value<'a>>),
+    /// Both ends of a connection.
     Either([Value<'a>; 2]),
 }
 
 impl<'a> Event<'a> {
-    pub(super) fn read(node: &'a Node) -> Result<Self, Vec<Diagnostic>> {
+    /// An event without fields.
+    pub fn new(id: EventId) -> Self {
+        Self { id, fields: Vec::new() }
+    }
+
+    /// Its type.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// Sets a field.
+    pub fn set(&mut self, field: FieldId, arg: Arg, held: Held<'a>) {
+        match self.fields.iter_mut().find(|(id, known, _)| *id == field && *known == arg) {
+            Some((.., known)) => *known = held,
+            None => self.fields.push((field, arg, held)),
+        }
+    }
+
+    /// Sets a field, unless it is set.
+    pub fn set_missing(&mut self, field: FieldId, arg: Arg, held: Held<'a>) {
+        if !self.fields.iter().any(|(id, known, _)| *id == field && *known == arg) {
+            self.fields.push((field, arg, held));
+        }
+    }
+
+    /// Sets the fields that follow from a call; those that are set stay.
+    pub fn fill(&mut self, call: &Call) {
+        self.id = call.event;
+        derive::fill(self, call);
+    }
+
+    /// The value of a field without argument.
+    pub(super) fn value(&self, field: FieldId) -> Value<'_> {
+        self.field(field, FieldArg::None)
+    }
+
+    /// A copy of the text a field holds.
+    pub(super) fn owned(&self, field: FieldId) -> Option<Vec<u8>> {
+        match self.value(field) {
+            Value::Bytes(bytes) => Some(bytes.to_vec()),
+            _ => None,
+        }
+    }
+
+    /// Reads an event of a test file, whose text is `file`.
+    pub(crate) fn read(node: &'a Node, file: &str) -> Result<Self, Vec<Diagnostic>> {
         let Some(pairs) = node.as_map() else {
             let message = format!("an event is a map of fields, not {}", node.describe());
             return Err(vec![Diagnostic::new(code::WRONG_TYPE, message).at(node.span)]);
         };
         let (mut fields, mut faults) = (Vec::new(), Vec::new());
         for (key, value) in pairs {
+            if key.as_text() == Some(CALL) {
+                continue;
+            }
             match field(key).and_then(|(id, arg)| Ok((id, arg, held(id, value)?))) {
                 Ok(field) => fields.push(field),
                 Err(finding) => faults.push(finding),
             }
         }
-        let id = match node.get("evt.type") {
-            None => Err(Diagnostic::new(code::MISSING_KEY, "event has no `evt.type`").at(node.span)),
-            Some(name) => catalog::event(name.as_text().unwrap_or("")).ok_or_else(|| {
-                let shown = name.as_text().unwrap_or("");
-                let message = format!("unknown event type `{}`", shown.escape_debug());
-                let known = catalog::EVENTS.iter().map(|event| event.name);
-                Diagnostic::new(code::UNKNOWN_EVENT, message).at(name.span).did_you_mean(shown, known)
-            }),
+        let id = match (node.get(CALL), node.get("evt.type")) {
+            (Some(call), None) => read_call(call, file).map(|call| (call.event, Some(call))),
+            (Some(_), Some(both)) => {
+                let message = "the call tells the event type: `evt.type` must not stand beside it";
+                Err(Diagnostic::new(code::WRONG_TYPE, message).at(both.span))
+            }
+            (None, Some(name)) => named(name).map(|id| (id, None)),
+            (None, None) => Err(Diagnostic::new(code::MISSING_KEY, "event has no `evt.type`")
+                .at(node.span)
+                .help("or write it as a call: `call: open(\"/etc/shadow\", O_RDONLY) = 3`")),
         };
         match id {
-            Ok(id) if faults.is_empty() => Ok(Self { id, fields }),
+            Ok((id, call)) if faults.is_empty() => {
+                let mut event = Self { id, fields };
+                if let Some(call) = call {
+                    event.fill(&call);
+                }
+                Ok(event)
+            }
             Ok(_) => Err(faults),
             Err(finding) => {
                 faults.push(finding);
@@ -58,12 +126,38 @@ impl<'a> Event<'a> {
     }
 }
 
+/// The key of an event that holds a call.
+pub(crate) const CALL: &str = "call";
+
+fn read_call(node: &Node, file: &str) -> Result<Call, Diagnostic> {
+    let Some(text) = node.as_text() else {
+        let message = format!("a call is a text, not {}", node.describe());
+        return Err(Diagnostic::new(code::WRONG_TYPE, message).at(node.span));
+    };
+    call::parse(text).map_err(|error| {
+        let mut finding =
+            Diagnostic::new(code::SYNTAX, error.message).at(node.mapped(file).span(error.range));
+        finding.help = error.help;
+        finding
+    })
+}
+
+fn named(name: &Node) -> Result<EventId, Diagnostic> {
+    let shown = name.as_text().unwrap_or("");
+    catalog::event(shown).ok_or_else(|| {
+        let message = format!("unknown event type `{}`", shown.escape_debug());
+        let known = catalog::EVENTS.iter().map(|event| event.name);
+        Diagnostic::new(code::UNKNOWN_EVENT, message).at(name.span).did_you_mean(shown, known)
+    })
+}
+
 impl FieldSource for Event<'_> {
     fn field<'v>(&'v self, field: FieldId, arg: FieldArg<'_>) -> Value<'v> {
         let known = self.fields.iter().find(|(id, known, _)| *id == field && known.as_ref() == arg);
         match known.map(|(.., held)| held) {
             None => Value::Null,
             Some(Held::One(value)) => *value,
+            Some(Held::Text(text)) => Value::Bytes(text),
             Some(Held::List(values)) => Value::List(values),
             Some(Held::Any(values)) => Value::Any(values),
             Some(Held::Either(values)) => Value::Either(values),

@@ -1,52 +1,75 @@
 //! Evaluation and output.
 
 use rampart_rules::{
+    catalog::{FieldId, event_ids, ids},
+    condition::quote,
     duration,
     filter::Filter,
     mount::MountKey,
-    output::OutputFormat,
+    output::{self, OutputFormat},
     rule::metric_name,
-    value::{Truth, Value as Field},
+    typed::Arg,
+    unit::event::{Event, Held},
+    value::{FieldSource as _, Truth, Value as Field},
 };
 use serde_json::Value;
 
 use crate::{
-    contexts,
-    event::Event,
+    described,
     language::ENVIRONMENT,
+    mock::Mocks,
     report::{Report, cases, list, same, text},
 };
 
 pub(crate) fn evaluate(section: &Value, report: &mut Report) {
     for case in cases(section) {
         let condition = text(case, "condition");
-        let context = text(case, "context");
-        let Some(event) = contexts::event(context) else {
-            report.check(condition, Err(format!("no such event here: {context}")));
-            continue;
-        };
-        let real = condition
-            .replace("c.true", "proc.name")
-            .replace("c.false", "proc.pname")
-            .replace("c.singlequote", "proc.exe")
-            .replace("c.doublequote", "proc.pexe");
-        let wanted = Truth::from(case.get("result").and_then(Value::as_bool).unwrap_or(false));
-        let result = match Filter::compile(&real, ENVIRONMENT) {
-            (Some(filter), _) => same(&filter.evaluate(None, &event), &wanted),
-            (None, findings) => {
-                Err(findings.first().map_or_else(String::new, |finding| finding.message.clone()))
-            }
-        };
-        report.check(condition, result);
+        report.check(condition, check_evaluate(case, condition, cases(section)));
+    }
+}
+
+fn check_evaluate(case: &Value, condition: &str, all: &[Value]) -> Result<(), String> {
+    let context = referred(text(case, "context"), all);
+    let explain = |reason: String| format!("{reason}\n    of the event: {context}");
+    let mocks = Mocks::read(context);
+    let (real, event) = match &mocks {
+        Some(mocks) => (mocks.replaced(condition)?, mocks.event()),
+        None => (condition.to_owned(), described::event(context).map_err(explain)?),
+    };
+    let wanted = Truth::from(case.get("result").and_then(Value::as_bool).ok_or("the fact has no result")?);
+    match Filter::compile(&real, ENVIRONMENT) {
+        (Some(filter), _) => same(&filter.evaluate(None, &event), &wanted).map_err(explain),
+        (None, findings) => Err(findings.first().map_or_else(String::new, |finding| finding.message.clone())),
+    }
+}
+
+/// The context itself, or the one of the test it names: `same as TEST`.
+fn referred<'a>(context: &'a str, all: &'a [Value]) -> &'a str {
+    let Some(name) = context.trim().strip_prefix("same as ") else { return context };
+    let name = name.trim().trim_end_matches('.');
+    let spelled = |case: &&Value| {
+        let test = text(case, "test");
+        let short = test.rsplit('.').next().unwrap_or(test);
+        (test == name || short == name) && !text(case, "context").starts_with("same as ")
+    };
+    match all.iter().find(spelled) {
+        Some(case) => text(case, "context"),
+        // The test it means may have no fact of its own in the file.
+        None if name.contains("ipv6") => {
+            "connect() ok, tuple client [::1]:54321 -> server [2001:4860:4860::8888]:443"
+        }
+        None => "connect() ok, fd tuple client 172.40.111.222:54321 -> server 142.251.111.147:443 (tcp)",
     }
 }
 
 pub(crate) fn path_prefixes(section: &Value, report: &mut Report) {
     for case in cases(section) {
         let paths: Vec<&str> = list(case, "paths").iter().filter_map(Value::as_str).collect();
+        let paths: Vec<String> = paths.iter().map(|path| quote::quoted(path.as_bytes())).collect();
         let condition = format!("fd.name pmatch ({})", paths.join(", "));
-        let path: &'static str = text(case, "path").to_owned().leak();
-        let event = Event::new(&[("fd.name", Field::Bytes(path.as_bytes()))]);
+        let path = text(case, "path");
+        let mut event = Event::new(event_ids::OPEN);
+        event.set(ids::FD_NAME, Arg::None, Held::Text(path.into()));
         let wanted = Truth::from(case.get("match").and_then(Value::as_bool).unwrap_or(false));
         let got = Filter::compile(&condition, ENVIRONMENT).0.map(|filter| filter.evaluate(None, &event));
         report.check(&format!("{condition} on {path}"), same(&got, &Some(wanted)));
@@ -54,33 +77,26 @@ pub(crate) fn path_prefixes(section: &Value, report: &mut Report) {
 }
 
 pub(crate) fn output_format(section: &Value, report: &mut Report) {
+    // The note says which event is shown where a case does not.
+    let note = text(section, "note");
+    let ordinary =
+        note.split_once("event = ").map_or("", |(_, rest)| rest.split(". ").next().unwrap_or(rest));
     for case in cases(section) {
         let format = text(case, "format");
-        report.check(format, check_format(case, format));
+        report.check(format, check_format(case, format, ordinary));
     }
 }
 
-fn check_format(case: &Value, format: &str) -> Result<(), String> {
+fn check_format(case: &Value, format: &str, ordinary: &str) -> Result<(), String> {
     let parsed = OutputFormat::parse(format);
     if let Some(expect) = case.get("expect").and_then(Value::as_str) {
         return same(&if parsed.is_ok() { "ok" } else { "error" }, &expect);
     }
     let parsed = parsed.map_err(|error| error.to_string())?;
-    let ancestors: &'static [Field<'static>] = if text(case, "context").contains("bash") {
-        &[Field::Bytes(b"bash"), Field::Bytes(b"init")]
-    } else {
-        &[]
-    };
-    let event = Event::new(&[
-        ("proc.name", Field::Bytes(b"init")),
-        ("thread.tid", Field::Int(1)),
-        ("proc.aname[0]", Field::Bytes(b"init")),
-        ("proc.aname", Field::Any(ancestors)),
-        ("evt.arg[1]", Field::Bytes(b"/test/dir")),
-        ("evt.arg.path", Field::Bytes(b"/test/dir")),
-    ]);
+    let event = described::event(&format!("{ordinary}; {}", text(case, "context")))?;
     let mut out = String::new();
     let all_resolved = parsed.render(&event, &mut out);
+    check_fields(case, &parsed, &event)?;
     if case.get("json").and_then(Value::as_bool) == Some(true) {
         return check_json(case, &parsed, &event);
     }
@@ -91,12 +107,37 @@ fn check_format(case: &Value, format: &str) -> Result<(), String> {
     }
 }
 
+/// The values of fields and of outermost transformers, as texts.
+fn check_fields(case: &Value, format: &OutputFormat, event: &Event<'_>) -> Result<(), String> {
+    let Some(wanted) = case.get("fields").and_then(Value::as_object) else { return Ok(()) };
+    let mut got = serde_json::Map::new();
+    let mut add = |key: &str, field: FieldId, value: Field<'_>| {
+        let mut shown = String::new();
+        output::render_value(field, value, &mut shown);
+        got.insert(key.to_owned(), shown.into());
+    };
+    for field in format.fields() {
+        let value = event.field(field.field, field.arg.as_ref());
+        add(&field.key, field.field, value);
+    }
+    format.for_each_transform(event, |key, value| add(key, ids::EVT_TYPE, *value));
+    for (key, wanted) in wanted {
+        // Transformers inside others have values there, but are shown by neither.
+        if let Some(got) = got.get(key) {
+            same(&got, &wanted)?;
+        } else if !key.contains('(') {
+            return Err(format!("field {key} is not listed"));
+        }
+    }
+    Ok(())
+}
+
 /// The library gives keys and values; the object itself is made by whoever writes alerts.
-fn check_json(case: &Value, format: &OutputFormat, event: &Event) -> Result<(), String> {
+fn check_json(case: &Value, format: &OutputFormat, event: &Event<'_>) -> Result<(), String> {
     let wanted: Value = serde_json::from_str(text(case, "output")).map_err(|error| error.to_string())?;
     let mut got = serde_json::Map::new();
     for field in format.fields() {
-        let value = rampart_rules::value::FieldSource::field(event, field.field, field.arg.as_ref());
+        let value = event.field(field.field, field.arg.as_ref());
         got.insert(field.key.clone(), json(&value));
     }
     if case.get("resolve_transformers").and_then(Value::as_bool) != Some(false) {
@@ -136,14 +177,48 @@ pub(crate) fn rule_names(section: &Value, report: &mut Report) {
 pub(crate) fn transformers(section: &Value, report: &mut Report) {
     for case in cases(section) {
         let name = text(case, "t");
-        for example in list(case, "examples") {
-            let part = |index: usize| example.get(index).and_then(Value::as_str).unwrap_or("");
-            let input: &'static str = part(0).to_owned().leak();
-            let condition = format!("{name}(proc.name) = '{}'", part(1));
-            let event = Event::new(&[("proc.name", Field::Bytes(input.as_bytes()))]);
-            let got = Filter::compile(&condition, ENVIRONMENT).0.map(|filter| filter.evaluate(None, &event));
-            report.check(&format!("{condition} on {input}"), same(&got, &Some(Truth::True)));
+        let types = list(case, "types").iter().filter_map(Value::as_str);
+        let mut fields: Vec<FieldId> = types.map(field_of_type).collect();
+        fields.dedup();
+        if fields.is_empty() {
+            fields.push(ids::PROC_NAME);
         }
+        for example in list(case, "examples") {
+            for field in &fields {
+                report.check(&format!("{name}({field}) of {example}"), transformed(name, *field, example));
+            }
+        }
+    }
+}
+
+/// A field that stands for upstream's type.
+fn field_of_type(name: &str) -> FieldId {
+    if name.ends_with("BYTEBUF") { ids::EVT_BUFFER } else { ids::PROC_NAME }
+}
+
+/// The result of a transformer on an example: `[input, output]`, where no output means none.
+fn transformed(name: &str, field: FieldId, example: &Value) -> Result<(), String> {
+    let part = |index: usize| example.get(index).cloned().unwrap_or(Value::Null);
+    let mut event = Event::new(event_ids::READ);
+    if let Some(input) = scalar(&part(0)) {
+        event.set(field, Arg::None, Held::Text(input.into_bytes()));
+    }
+    let condition = match scalar(&part(1)) {
+        Some(output) => format!("{name}({field}) = {}", quote::quoted(output.as_bytes())),
+        None => format!("not {name}({field}) exists"),
+    };
+    let (filter, findings) = Filter::compile(&condition, ENVIRONMENT);
+    match filter {
+        Some(filter) => same(&filter.evaluate(None, &event), &Truth::True),
+        None => Err(findings.first().map_or_else(String::new, |finding| finding.message.clone())),
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
     }
 }
 
@@ -152,7 +227,8 @@ pub(crate) fn container_mounts(section: &Value, report: &mut Report) {
     for case in cases(section) {
         let key = text(case, "key");
         let wanted = case.get("found").and_then(Value::as_bool).unwrap_or(false);
-        let found = MountKey::parse(key, true).map(|key| key.find([b"/tmp/foo".as_slice()]).is_some());
-        report.check(key, same(&found, &Some(wanted)));
+        let found =
+            MountKey::parse(key, true).is_some_and(|key| key.find([b"/tmp/foo".as_slice()]).is_some());
+        report.check(key, same(&found, &wanted));
     }
 }

@@ -40,6 +40,23 @@ fn check(case: &Value, sources: &[Source], options: &LoadOptions) -> Result<(), 
     if let Some(code) = case.get("code").and_then(Value::as_str) {
         same(&errors.first().copied(), &Some(code)).map_err(explain)?;
     }
+    // What it is about: kinds and names of items are the same there and here.
+    for (key, error) in [("errors_expected", true), ("warnings_expected", false)] {
+        for wanted in list(case, key) {
+            let found = loaded.diagnostics.iter().any(|finding| {
+                let (kind, name) =
+                    finding.item.as_ref().map_or(("", ""), |item| (item.kind, item.name.as_str()));
+                let same_name =
+                    wanted.get("itemname").and_then(Value::as_str).is_none_or(|wanted| wanted == name);
+                let same_kind = kind.is_empty() || text(wanted, "itemtype") == kind;
+                finding.is_error() == error
+                    && finding.falco_code == Some(text(wanted, "code"))
+                    && same_name
+                    && same_kind
+            });
+            same(&found, &true).map_err(|_| explain(format!("no such finding: {wanted}")))?;
+        }
+    }
     let warnings: BTreeSet<&str> = loaded
         .diagnostics
         .iter()
@@ -71,46 +88,59 @@ pub(crate) fn selection(section: &Value, report: &mut Report) {
     }
     for case in cases(section) {
         let op = text(case, "op");
-        let Some((kind, argument)) =
-            op.split_once(" \"").map(|(kind, rest)| (kind, rest.trim_end_matches('"')))
-        else {
-            report.check(op, Err("not of a known form".to_owned()));
-            continue;
-        };
-        let selection = match kind {
-            "substring" => Selection::EnableRule(format!("*{argument}*")),
-            "tag" => Selection::EnableTag(argument.to_owned()),
-            // Upstream's call with an empty text means all rules; the configuration has no such form but `*`.
-            "exact" if argument.is_empty() => Selection::EnableRule("*".to_owned()),
-            "exact" => Selection::EnableRule(argument.to_owned()),
-            _ => {
-                report.check(op, Err("not of a known form".to_owned()));
-                continue;
-            }
-        };
-        report.check(op, check_selection(case, selection));
+        let result = selections(op).ok_or_else(|| "not of a known form".to_owned());
+        report.check(op, result.and_then(|(enable, chosen)| check_selection(case, enable, &chosen)));
     }
 }
 
-/// All rules are disabled first; what the selection enables is what it matches.
-fn check_selection(case: &Value, selection: Selection) -> Result<(), String> {
+/// What is selected by: `KIND "TEXT"`, several texts with commas between, and whether it enables or disables.
+fn selections(op: &str) -> Option<(bool, Vec<Selection>)> {
+    let (words, rest) = op.split_once('"')?;
+    let mut words = words.split_whitespace().peekable();
+    let enable = words.next_if(|word| *word == "disable").is_none();
+    words.next_if(|word| *word == "enable");
+    let kind = words.next()?;
+    let texts = rest.trim_end().strip_suffix('"')?;
+    let chosen = texts.split("\", \"").map(|text| {
+        let select = if enable { Selection::EnableRule } else { Selection::DisableRule };
+        Some(match kind {
+            "substring" => select(format!("*{text}*")),
+            "tag" | "tags" if enable => Selection::EnableTag(text.to_owned()),
+            "tag" | "tags" => Selection::DisableTag(text.to_owned()),
+            // Upstream's call with an empty text means all rules; the configuration has no such form but `*`.
+            "exact" | "name" if text.is_empty() => select("*".to_owned()),
+            "exact" | "name" | "wildcard" | "glob" => select(text.to_owned()),
+            _ => return None,
+        })
+    });
+    Some((enable, chosen.collect::<Option<Vec<_>>>()?))
+}
+
+/// All rules are disabled first, or enabled; those that are not so behind the selection are what it matches.
+fn check_selection(case: &Value, enable: bool, chosen: &[Selection]) -> Result<(), String> {
     let mut rules = String::new();
+    let mut names = Vec::new();
     for rule in list(case, "rules").iter().filter_map(Value::as_str) {
-        let (name, rest) = rule.split_once(" (").or_else(|| rule.split_once(" [")).unwrap_or((rule, ""));
-        let tags = rest.strip_prefix("tags: ").map_or("", |tags| tags.trim_end_matches(']'));
+        let remark =
+            [" (enabled", " (disabled", " [tags:"].into_iter().filter_map(|mark| rule.find(mark)).min();
+        let (name, rest) = rule.split_at(remark.unwrap_or(rule.len()));
+        let tags = rest.split_once("[tags:").map_or("", |(_, tags)| tags.trim().trim_end_matches(']'));
+        names.push(name.to_owned());
         rules += "- rule: ";
-        rules += name;
+        rules += &Value::from(name).to_string();
         rules += "\n  desc: d\n  condition: evt.type=open\n  output: o\n  priority: INFO\n  tags: [";
         rules += tags;
         rules += "]\n";
     }
-    let options = LoadOptions {
-        selection: vec![Selection::DisableRule("*".to_owned()), selection],
-        ..LoadOptions::default()
-    };
+    let all = "*".to_owned();
+    let mut selection = vec![if enable { Selection::DisableRule(all) } else { Selection::EnableRule(all) }];
+    selection.extend_from_slice(chosen);
+    let options = LoadOptions { selection, ..LoadOptions::default() };
     let loaded = load::load(&[Source { name: "r".to_owned(), text: rules.into() }], &options);
     let rules = loaded.rules.ok_or("does not load")?;
-    let got: Vec<&str> = rules.rules().iter().map(|rule| rule.name.as_str()).collect();
+    let enabled: Vec<&str> = rules.rules().iter().map(|rule| rule.name.as_str()).collect();
+    let got: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| enabled.contains(name) == enable).collect();
     let wanted: Vec<&str> = list(case, "matches").iter().filter_map(Value::as_str).collect();
     same(&got, &wanted)
 }

@@ -5,11 +5,11 @@
 
 #![expect(clippy::print_stdout, reason = "the report is the purpose of this program")]
 
-mod contexts;
+mod described;
 mod engine;
-mod event;
 mod language;
 mod loading;
+mod mock;
 mod report;
 
 use std::process::ExitCode;
@@ -41,4 +41,5 @@ const RUNNER: Runner = Runner {
     left_out: &[("rule_triggers", "they are live events, which the agent's own tests replay")],
     // What the agent puts into fields, before the language sees them.
     elsewhere: Some(&["path_join", "cgroup_container_id"]),
+    own: include_str!("own.yaml"),
 };

@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 use super::built::Built;
 use super::{Outcome, libtest};
 use crate::lint::EBPF_PACKAGE;
-use crate::{process, tidy, workspace};
+use crate::{process, tidy, triggers, workspace};
 
 /// The crate of kernel and end-to-end tests.
 const KERNEL_PACKAGE: &str = "rampart-tests";
@@ -29,6 +29,8 @@ pub(super) enum Group {
     Doc(Vec<String>),
     /// Tests that load programs into this kernel.
     Kernel,
+    /// The live cases of Falco's rule tests, each counted as one test.
+    Triggers,
 }
 
 /// All groups of this workspace, cheap ones first.
@@ -48,6 +50,7 @@ pub(super) fn all() -> Result<Vec<Group>> {
     }
     groups.push(Group::Doc(libraries));
     groups.push(Group::Kernel);
+    groups.push(Group::Triggers);
     Ok(groups)
 }
 
@@ -58,17 +61,18 @@ impl Group {
             Self::Crate(name) => name.clone(),
             Self::Doc(_) => "doc".to_owned(),
             Self::Kernel => "kernel".to_owned(),
+            Self::Triggers => "triggers".to_owned(),
         }
     }
 
     /// Whether it runs compiled test programs.
     pub(super) fn needs_build(&self) -> bool {
-        matches!(self, Self::Crate(_) | Self::Kernel)
+        matches!(self, Self::Crate(_) | Self::Kernel | Self::Triggers)
     }
 
     /// Whether its tests start the product's binaries.
     pub(super) fn needs_binaries(&self) -> bool {
-        matches!(self, Self::Kernel)
+        matches!(self, Self::Kernel | Self::Triggers)
     }
 
     /// Runs the group; whatever goes wrong is part of the outcome.
@@ -79,6 +83,7 @@ impl Group {
             Self::Doc(packages) => documentation(packages),
             Self::Kernel if geteuid().is_root() => programs(built, KERNEL_PACKAGE, &["--test-threads=1"]),
             Self::Kernel => unprivileged(built),
+            Self::Triggers => trigger_cases(),
         }
     }
 }
@@ -137,6 +142,33 @@ fn house_style() -> Outcome {
                 failed,
                 skipped: Vec::new(),
                 complaints: report.render(),
+            }
+        }
+    }
+}
+
+/// The actor is a binary of the kernel tests' package, which cargo builds with them.
+fn trigger_cases() -> Outcome {
+    let skip =
+        |reason: &str| Outcome { skipped: vec![format!("trigger cases: {reason}")], ..Outcome::default() };
+    if !geteuid().is_root() {
+        return skip("loading kernel programs needs root");
+    }
+    let (Some(facts), Some(rules)) = (workspace::upstream_facts(), workspace::upstream_rules()) else {
+        return skip("the facts and rules of Falco are not at `../shared`");
+    };
+    let score = workspace::metadata().and_then(|metadata| {
+        triggers::test(&facts, rules, metadata.target_directory.join("debug").as_std_path())
+    });
+    match score {
+        Err(error) => Outcome::broken(format!("{error:#}")),
+        Ok(score) => {
+            let complaint = |(title, complaint): &(String, String)| format!("FAILED: {title}\n{complaint}\n");
+            Outcome {
+                passed: score.passed(),
+                failed: score.failures().len(),
+                skipped: score.skipped(),
+                complaints: score.failures().iter().map(complaint).collect(),
             }
         }
     }

@@ -1,24 +1,19 @@
 //! `evt.arg`, `evt.rawarg` and `evt.args`: the parameters of an event by name or position.
 
+mod process;
+
 use std::io::Write as _;
 
-use rampart_common::event::{AttrTag, EXEC_WRITABLE, FILE_LOWER_LAYER, FILE_MEMFD, FILE_UPPER_LAYER, Family};
+use rampart_common::event::AttrTag;
 use rampart_rules::{
     catalog::{Param, ParamType},
     value::{FieldArg, Value},
 };
 
-use super::{Facts, evt, fd, process::joined_into, user::Whose};
-use crate::{
-    event::{
-        EventKind,
-        names::{
-            BitNames, EXEC_FLAGS, MODE_BITS, OPEN_FLAGS, RESOLVE_FLAGS, bits_into, open_flags,
-            ptrace_request, resolve_flags, socket_domain,
-        },
-        syscall::{ProcessFact, Source},
-    },
-    state::image::strings,
+use super::{Facts, evt, fd, user::Whose};
+use crate::event::{
+    names::{self, BitNames, MODE_BITS, OPEN_FLAGS, RESOLVE_FLAGS, bits_into, open_flags, resolve_flags},
+    syscall::{ExitPart, Source},
 };
 
 /// A parameter as the kernel gave it.
@@ -90,7 +85,8 @@ fn parameter<'e>(facts: &Facts<'e>, param: &Param, source: Source) -> Option<Par
     let plain = |raw| Some(Parameter { raw, resolved: None });
     match source {
         Source::Missing => None,
-        Source::Ret => Some(number(facts, param.ty, facts.event.header.ret, true)),
+        Source::Ret => Some(returned(facts, param.ty)),
+        Source::Moved => plain(Raw::Uint(u64::try_from(facts.event.header.ret).ok()?)),
         Source::Arg(index) => {
             let value = evt::argument(facts, index);
             match param.ty {
@@ -113,9 +109,13 @@ fn parameter<'e>(facts: &Facts<'e>, param: &Param, source: Source) -> Option<Par
         Source::Path2 => path(facts, AttrTag::UserPath2),
         Source::Verbatim => plain(Raw::Bytes(facts.event.attr(AttrTag::UserPath)?.bytes)),
         Source::OpenFlags(index) => {
-            Some(bits(facts, open_flags(evt::argument(facts, index) as u32), OPEN_FLAGS))
+            let asked = open_flags(evt::argument(facts, index) as u32);
+            Some(bits(facts, asked | evt::created_bit(facts), OPEN_FLAGS))
         }
-        Source::HowFlags => Some(bits(facts, open_flags(evt::how(facts, 0)? as u32), OPEN_FLAGS)),
+        Source::HowFlags => {
+            let asked = open_flags(evt::how(facts, 0)? as u32);
+            Some(bits(facts, asked | evt::created_bit(facts), OPEN_FLAGS))
+        }
         Source::HowResolve => Some(bits(facts, resolve_flags(evt::how(facts, 2)?), RESOLVE_FLAGS)),
         Source::HowMode => plain(Raw::Octal(evt::creation_mode(facts))),
         Source::Mode(index) => match param.ty {
@@ -124,18 +124,114 @@ fn parameter<'e>(facts: &Facts<'e>, param: &Param, source: Source) -> Option<Par
         },
         Source::Dev => plain(Raw::Uint(u64::from(facts.event.file()?.dev))),
         Source::Ino => plain(Raw::Uint(facts.event.file()?.ino)),
-        Source::Domain(index) => {
-            let domain = evt::argument(facts, index);
-            Some(Parameter { raw: Raw::Uint(domain), resolved: socket_domain(domain).map(str::as_bytes) })
+        Source::Named(index, name) => Some(named(evt::argument(facts, index), name)),
+        Source::Option(level, option) => Some(socket_option(facts, level, option)),
+        Source::Device(index) => plain(Raw::Uint(u64::from(kernel_device(evt::argument(facts, index))))),
+        Source::FilePath => plain(Raw::Bytes(facts.real_path()?)),
+        Source::Text => plain(Raw::Bytes(facts.event.attr(AttrTag::Text)?.bytes)),
+        Source::TaskName if names_task(facts) => plain(Raw::Bytes(facts.event.attr(AttrTag::Text)?.bytes)),
+        Source::TaskName => plain(Raw::Bytes(b"")),
+        Source::TaskNumber if names_task(facts) => plain(Raw::Int(0)),
+        Source::TaskNumber => plain(Raw::Int(evt::argument(facts, 1) as i64)),
+        Source::Data => plain(Raw::Bytes(facts.event.attr(AttrTag::Data)?.bytes)),
+        Source::Word(index) => {
+            let word = word(facts, index)?;
+            Some(match param.ty {
+                ParamType::Fd => number(facts, param.ty, i64::from(word as i32), false),
+                _ => Parameter { raw: Raw::Uint(u64::from(word)), resolved: None },
+            })
         }
-        Source::Ptrace(index) => {
-            let request = evt::argument(facts, index);
-            Some(Parameter { raw: Raw::Uint(request), resolved: Some(ptrace_request(request).as_bytes()) })
+        Source::WordBits(index, names) => Some(bits(facts, word(facts, index)?, names)),
+        Source::Long(index) => plain(Raw::Int(long(facts, index)? as i64)),
+        Source::LongBits(index, names) => Some(bits(facts, long(facts, index)? as u32, names)),
+        Source::Backlog => plain(Raw::Uint(u64::from(backlog(facts)?.0))),
+        Source::BacklogMax => plain(Raw::Uint(u64::from(backlog(facts)?.1))),
+        Source::BacklogShare => {
+            let (waiting, limit) = backlog(facts)?;
+            plain(Raw::Uint(u64::from(waiting) * 100 / u64::from(limit.max(1))))
         }
+        Source::CallName => {
+            let number = u64::from(facts.event.header.syscall);
+            Some(Parameter {
+                raw: Raw::Uint(number),
+                resolved: facts.row.event.def().map(|def| def.name.as_bytes()),
+            })
+        }
+        Source::CallNumber => plain(Raw::Uint(u64::from(facts.event.header.syscall))),
+        Source::Exit(part) => Some(exit(facts, part)),
         Source::Tuple => plain(Raw::Bytes(fd::tuple_text(facts)?)),
         Source::Addr => plain(Raw::Bytes(fd::address_text(facts)?)),
-        Source::Process(fact) => process(facts, fact),
+        Source::Process(fact) => process::fact(facts, fact),
     }
+}
+
+/// The return value; ids that a call for ids gives cannot fail.
+fn returned<'e>(facts: &Facts<'e>, ty: ParamType) -> Parameter<'e> {
+    let ret = facts.event.header.ret;
+    match ty {
+        ParamType::Uint(_) => Parameter { raw: Raw::Hex(ret as u64), resolved: None },
+        _ => number(facts, ty, ret, true),
+    }
+}
+
+/// One of several named numbers.
+fn named<'e>(value: u64, name: fn(u64) -> Option<&'static str>) -> Parameter<'e> {
+    // Registers are wider than these arguments.
+    let value = u64::from(value as u32);
+    Parameter { raw: Raw::Uint(value), resolved: name(value).map(str::as_bytes) }
+}
+
+/// What a socket option is called depends on its level.
+fn socket_option<'e>(facts: &Facts<'e>, level: u8, option: u8) -> Parameter<'e> {
+    let low = |index| u64::from(evt::argument(facts, index) as u32);
+    let (level, option) = (low(level), low(option));
+    let name = match level {
+        1 => names::socket_option(option),
+        _ => names::membership_option(level, option),
+    };
+    Parameter { raw: Raw::Uint(option), resolved: name.map(str::as_bytes) }
+}
+
+/// A device number as programs write it, in the kernel's own encoding.
+fn kernel_device(user: u64) -> u32 {
+    let user = user as u32;
+    let (major, minor) = ((user >> 8) & 0xfff, (user & 0xff) | ((user >> 12) & 0xf_ff00));
+    major << 20 | minor
+}
+
+/// Whether a `prctl` is about the name of the thread.
+fn names_task(facts: &Facts<'_>) -> bool {
+    matches!(evt::argument(facts, 0) as i32, libc::PR_SET_NAME | libc::PR_GET_NAME)
+}
+
+fn word(facts: &Facts<'_>, index: u8) -> Option<u32> {
+    let (words, _) = facts.event.attr(AttrTag::Bytes)?.bytes.as_chunks::<4>();
+    words.get(usize::from(index)).map(|word| u32::from_ne_bytes(*word))
+}
+
+fn long(facts: &Facts<'_>, index: u8) -> Option<u64> {
+    let (words, _) = facts.event.attr(AttrTag::Bytes)?.bytes.as_chunks::<8>();
+    words.get(usize::from(index)).map(|word| u64::from_ne_bytes(*word))
+}
+
+/// Connections that wait on the listening socket, and how many may.
+fn backlog(facts: &Facts<'_>) -> Option<(u32, u32)> {
+    match facts.event.attr(AttrTag::Backlog)?.bytes.as_chunks::<4>().0 {
+        [waiting, limit] => Some((u32::from_ne_bytes(*waiting), u32::from_ne_bytes(*limit))),
+        _ => None,
+    }
+}
+
+/// A part of the status that a process ended with.
+fn exit<'e>(facts: &Facts<'e>, part: ExitPart) -> Parameter<'e> {
+    let status = facts.event.header.ret as u64;
+    let raw = match part {
+        ExitPart::Status => Raw::Int(status as i64),
+        ExitPart::Code => Raw::Int(i64::from((status >> 8) as u8)),
+        ExitPart::Signal => return named(status & 0x7f, names::signal_name),
+        ExitPart::Core => Raw::Uint(status >> 7 & 1),
+    };
+    Parameter { raw, resolved: None }
 }
 
 /// A number whose type gives it a name: an error, a descriptor, a process, a user.
@@ -172,72 +268,6 @@ fn path<'e>(facts: &Facts<'e>, tag: AttrTag) -> Option<Parameter<'e>> {
     let relative = given.first() != Some(&b'/');
     let resolved = if relative { facts.path(tag) } else { None };
     Some(Parameter { raw: Raw::Bytes(given), resolved })
-}
-
-fn process<'e>(facts: &Facts<'e>, fact: ProcessFact) -> Option<Parameter<'e>> {
-    use ProcessFact as F;
-    let task = &facts.event.header.task;
-    let image = facts.process.map(|process| &*process.image);
-    let id = |value: u32| Some(number(facts, ParamType::Pid, i64::from(value), false));
-    let plain = |raw| Some(Parameter { raw, resolved: None });
-    match fact {
-        F::Exe => match attempted(facts) {
-            Some(argv) => plain(Raw::Bytes(strings(argv).next()?)),
-            None => plain(Raw::Bytes(image?.exe()?)),
-        },
-        F::Args => match attempted(facts) {
-            Some(argv) => plain(Raw::Bytes(facts.text(|out| joined_into(strings(argv).skip(1), out)))),
-            None => plain(Raw::Bytes(image?.args())),
-        },
-        F::Env => plain(Raw::Bytes(super::process::environment(facts, image?))),
-        F::Comm => plain(Raw::Bytes(facts.text(|out| out.extend_from_slice(facts.event.comm())))),
-        F::Cwd => plain(Raw::Bytes(super::process::working_directory(facts)?)),
-        F::Tid => id(task.tid),
-        F::Pid => id(task.pid),
-        F::Ptid => id(task.ppid),
-        F::Vtid => plain(Raw::Int(i64::from(task.vtid))),
-        F::Vpid => plain(Raw::Int(i64::from(task.vpid))),
-        F::Pgid => id(task.pgid),
-        F::Vpgid => plain(Raw::Int(i64::from(task.vpgid))),
-        F::Tty => plain(Raw::Uint(u64::from(task.tty))),
-        F::LoginUid => Some(match task.loginuid {
-            u32::MAX => Parameter { raw: Raw::Int(-1), resolved: Some(b"<NA>") },
-            uid => number(facts, ParamType::Uid, i64::from(uid), false),
-        }),
-        F::Uid => Some(number(facts, ParamType::Uid, i64::from(task.euid), false)),
-        F::Gid => Some(number(facts, ParamType::Gid, i64::from(task.egid), false)),
-        F::ExeFlags => Some(bits(facts, exec_flags(facts), EXEC_FLAGS)),
-        F::CapInheritable => plain(Raw::Hex(task.cap_inheritable)),
-        F::CapPermitted => plain(Raw::Hex(task.cap_permitted)),
-        F::CapEffective => plain(Raw::Hex(task.cap_effective)),
-        F::ExeIno => plain(Raw::Uint(image?.file?.ino)),
-        F::ExeCtime => plain(Raw::Uint(image?.file?.ctime_ns)),
-        F::ExeMtime => plain(Raw::Uint(image?.file?.mtime_ns)),
-        F::ExePath => plain(Raw::Bytes(image?.exe_path()?)),
-        F::Filename => match facts.event.kind {
-            EventKind::Exec => plain(Raw::Bytes(facts.event.attr(AttrTag::ExecName)?.bytes)),
-            _ => path(facts, AttrTag::UserPath),
-        },
-    }
-}
-
-/// The argument vector of an exec that failed: the process still is what it was.
-fn attempted<'e>(facts: &Facts<'e>) -> Option<&'e [u8]> {
-    let failed = facts.event.kind == EventKind::Syscall && facts.row.family == Family::Exec;
-    failed.then(|| facts.event.attr(AttrTag::Argv))?.map(|attr| attr.bytes)
-}
-
-/// Properties of the executable in Falco's numbers. A failed exec ran nothing, so it has none.
-fn exec_flags(facts: &Facts<'_>) -> u32 {
-    if facts.event.kind != EventKind::Exec {
-        return 0;
-    }
-    let file = facts.event.file().map_or(0, |file| file.flags);
-    let bit = |set: bool, falco: u32| if set { falco } else { 0 };
-    bit(facts.event.exec().is_some_and(|exec| exec.flags & EXEC_WRITABLE != 0), 1)
-        | bit(file & FILE_UPPER_LAYER != 0, 2)
-        | bit(file & FILE_MEMFD != 0, 4)
-        | bit(file & FILE_LOWER_LAYER != 0, 8)
 }
 
 fn raw_text<'e>(facts: &Facts<'e>, raw: Raw<'e>) -> &'e [u8] {

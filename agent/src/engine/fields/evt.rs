@@ -1,6 +1,6 @@
 //! Class `evt`: the event itself.
 
-use rampart_common::event::AttrTag;
+use rampart_common::event::{AttrTag, FILE_CREATED, Family};
 use rampart_rules::{
     catalog::{
         Category, EventKind as DefKind, FieldId, READS_FD, WAITS, WRITES_FD, event, event_ids as ev, ids,
@@ -13,7 +13,7 @@ use crate::{
     engine::clock::{Clock, iso_into},
     event::{
         EventKind,
-        names::{OPEN_CREAT, OPEN_READ, OPEN_TMPFILE, OPEN_WRITE, errno_name, open_flags},
+        names::{OPEN_CREAT, OPEN_CREATED, OPEN_READ, OPEN_TMPFILE, OPEN_WRITE, errno_name, open_flags},
     },
 };
 
@@ -21,25 +21,13 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Fields the kernel programs do not deliver yet.
 pub(super) const UNFILLED: &[FieldId] = &[
-    ids::EVT_BUFFER,
-    ids::EVT_BUFLEN,
     ids::EVT_COUNT_PROCINFO,
     ids::EVT_COUNT_THREADINFO,
     ids::EVT_AROUND,
-    ids::EVT_BUFLEN_IN,
-    ids::EVT_BUFLEN_OUT,
-    ids::EVT_BUFLEN_FILE,
-    ids::EVT_BUFLEN_FILE_IN,
-    ids::EVT_BUFLEN_FILE_OUT,
-    ids::EVT_BUFLEN_NET,
-    ids::EVT_BUFLEN_NET_IN,
-    ids::EVT_BUFLEN_NET_OUT,
     ids::EVT_INFRA_DOCKER_NAME,
     ids::EVT_INFRA_DOCKER_CONTAINER_ID,
     ids::EVT_INFRA_DOCKER_CONTAINER_NAME,
     ids::EVT_INFRA_DOCKER_CONTAINER_IMAGE,
-    // Whether the file was made by this very call is not known.
-    ids::EVT_IS_OPEN_CREATE,
     ids::EVT_PLUGINNAME,
     ids::EVT_PLUGININFO,
     ids::EVT_ASYNCTYPE,
@@ -68,6 +56,17 @@ pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> O
         ids::EVT_FAILED => Value::Bool(result(facts)? < 0),
         ids::EVT_IS_OPEN_READ => Value::Bool(open_bits(facts) & OPEN_READ != 0),
         ids::EVT_IS_OPEN_WRITE => Value::Bool(open_bits(facts) & OPEN_WRITE != 0),
+        ids::EVT_IS_OPEN_CREATE => Value::Bool(facts.row.family == Family::Open && created_bit(facts) != 0),
+        ids::EVT_BUFFER => Value::Bytes(facts.event.attr(AttrTag::Data)?.bytes),
+        ids::EVT_BUFLEN => moved(facts, None, 0)?,
+        ids::EVT_BUFLEN_IN => moved(facts, None, READS_FD)?,
+        ids::EVT_BUFLEN_OUT => moved(facts, None, WRITES_FD)?,
+        ids::EVT_BUFLEN_FILE => moved(facts, Some(false), 0)?,
+        ids::EVT_BUFLEN_FILE_IN => moved(facts, Some(false), READS_FD)?,
+        ids::EVT_BUFLEN_FILE_OUT => moved(facts, Some(false), WRITES_FD)?,
+        ids::EVT_BUFLEN_NET => moved(facts, Some(true), 0)?,
+        ids::EVT_BUFLEN_NET_IN => moved(facts, Some(true), READS_FD)?,
+        ids::EVT_BUFLEN_NET_OUT => moved(facts, Some(true), WRITES_FD)?,
         ids::EVT_IS_OPEN_EXEC => Value::Bool(open_executable(facts)),
         ids::EVT_DIR => Value::Bytes(b"<"),
         ids::EVT_SOURCE => Value::Bytes(b"syscall"),
@@ -119,10 +118,25 @@ pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> O
 pub(super) fn open_bits(facts: &Facts<'_>) -> u32 {
     *facts.open_bits.get_or_init(|| match facts.row.event {
         ev::OPEN => open_flags(argument(facts, 1) as u32),
-        ev::OPENAT => open_flags(argument(facts, 2) as u32),
+        ev::OPENAT | ev::OPEN_BY_HANDLE_AT => open_flags(argument(facts, 2) as u32),
         ev::OPENAT2 => open_flags(how(facts, 0).unwrap_or(0) as u32),
         _ => 0,
     })
+}
+
+/// Falco's bit for a file that this call made.
+pub(super) fn created_bit(facts: &Facts<'_>) -> u32 {
+    let made = facts.event.file().is_some_and(|file| file.flags & FILE_CREATED != 0);
+    if made { OPEN_CREATED } else { 0 }
+}
+
+/// Bytes that an input or output event moved, if it went that way and to that kind of descriptor.
+fn moved<'e>(facts: &Facts<'_>, socket: Option<bool>, direction: u8) -> Option<Value<'e>> {
+    let flags = facts.row.event.def()?.flags & (READS_FD | WRITES_FD);
+    let fits = flags != 0
+        && (direction == 0 || flags & direction != 0)
+        && socket.is_none_or(|socket| facts.event.socket().is_some() == socket);
+    fits.then(|| result(facts)).flatten().and_then(|ret| u64::try_from(ret).ok()).map(Value::Uint)
 }
 
 /// Mode of a call that may make a file; 0 when it does not.

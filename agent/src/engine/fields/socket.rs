@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use rampart_common::event::{AttrTag, SocketFacts};
+use rampart_common::event::{AttrTag, ROLE_SERVER, ROLE_UNKNOWN, SocketFacts};
 use rampart_rules::catalog::event_ids as ev;
 
 use super::Facts;
@@ -14,8 +14,8 @@ use crate::{
     state::peers::Peer,
 };
 
-/// First port that systems hand out to clients by default; told apart from server ports by it where the kernel
-/// does not say who connected.
+/// First port that systems hand out to clients by default; told apart from server ports by it where nobody saw
+/// who connected.
 const EPHEMERAL_PORT: u16 = 32_768;
 
 /// An address and port.
@@ -55,13 +55,15 @@ impl Tuple {
         if remote.is_none() && local.1 == 0 {
             return None;
         }
-        let server = match remote {
-            None => true,
-            Some(_) if facts.row.event == ev::CONNECT => false,
-            Some((_, remote_port)) => {
-                i32::from(socket.kind) == libc::SOCK_STREAM
-                    && local.1 < EPHEMERAL_PORT
-                    && remote_port >= EPHEMERAL_PORT
+        let stream = i32::from(socket.kind) == libc::SOCK_STREAM;
+        let server = match (remote, facts.row.event) {
+            (None, _) | (Some(_), ev::ACCEPT | ev::ACCEPT4) => true,
+            (Some(_), ev::CONNECT) => false,
+            (Some(_), _) if socket.role != ROLE_UNKNOWN => socket.role == ROLE_SERVER,
+            // Datagrams that come from anybody are a server's.
+            (Some(_), ev::RECVFROM | ev::RECVMSG | ev::RECVMMSG) if !stream && !known => true,
+            (Some((_, remote_port)), _) => {
+                stream && local.1 < EPHEMERAL_PORT && remote_port >= EPHEMERAL_PORT
             }
         };
         Some(Self { local, remote, server })

@@ -21,7 +21,8 @@ const DIRECT: u32 = 1 << 9;
 const DIRECTORY: u32 = 1 << 10;
 const LARGEFILE: u32 = 1 << 11;
 const CLOEXEC: u32 = 1 << 12;
-const CREATED: u32 = 1 << 14;
+/// Falco's bit for a file that the call made.
+pub const OPEN_CREATED: u32 = 1 << 14;
 
 /// Open flags in Falco's numbers, in the order it shows them.
 pub static OPEN_FLAGS: &BitNames = &[
@@ -40,7 +41,7 @@ pub static OPEN_FLAGS: &BitNames = &[
     ("O_RDONLY", OPEN_READ),
     ("O_CLOEXEC", CLOEXEC),
     ("O_TMPFILE", OPEN_TMPFILE),
-    ("O_F_CREATED", CREATED),
+    ("O_F_CREATED", OPEN_CREATED),
 ];
 
 /// `S_*` permission bits as the `chmod` family shows them.

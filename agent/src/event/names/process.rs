@@ -77,6 +77,11 @@ pub static CLONE_FLAGS: &BitNames = &[
     ("CLONE_NEWCGROUP", 0x0200_0000),
 ];
 
+/// Name of a ptrace request, never missing; in the form of the other operation names.
+pub fn ptrace_name(request: u64) -> Option<&'static str> {
+    Some(ptrace_request(request))
+}
+
 /// Name of a ptrace request; `PTRACE_UNKNOWN` for one without a name.
 pub fn ptrace_request(request: u64) -> &'static str {
     match request {

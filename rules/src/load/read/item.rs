@@ -60,6 +60,16 @@ impl<'a> Item<'a> {
         pair.map_or(self.node.span, |(name, _)| name.span)
     }
 
+    /// Place of a key's value.
+    pub(super) fn value_span(&self, key: &str) -> crate::source::Span {
+        self.get(key).map_or(self.node.span, |value| value.span)
+    }
+
+    /// Place of the item's name.
+    pub(super) fn name_span(&self) -> crate::source::Span {
+        self.value_span(self.kind)
+    }
+
     pub(super) fn missing(&self, key: &str) -> Box<Diagnostic> {
         Box::new(self.fault(code::MISSING_KEY, format!("{} `{}` has no `{key}`", self.kind, self.name)))
     }

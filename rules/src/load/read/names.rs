@@ -7,7 +7,7 @@ use crate::{
         collect::{List, Macro},
         exception,
     },
-    source::Mapped,
+    source::{Mapped, Span},
     yaml::Node,
 };
 
@@ -51,9 +51,11 @@ impl Reader<'_> {
             }
             (Change::Append, None) => return Err(self.no_target(item)),
             (Change::Define, known) => {
-                let defined = known.map_or(now, |list| list.defined);
+                let (defined, old) = known.map_or((now, None), |list| (list.defined, Some(list.span)));
+                self.redefines(item, old);
                 let name = item.name.to_owned();
-                let list = List { name, items, defined, visible: now, span: item.key_span("list") };
+                let span = item.key_span("list");
+                let list = List { name, items, defined, visible: now, span, whole: node.span };
                 self.collection.lists.set(item.name, list);
             }
         }
@@ -89,13 +91,24 @@ impl Reader<'_> {
             }
             (Change::Append, None) => return Err(self.no_target(item)),
             (Change::Define, known) => {
-                let defined = known.map_or(now, |known| known.defined);
+                let (defined, old) = known.map_or((now, None), |known| (known.defined, Some(known.span)));
+                self.redefines(item, old);
                 let name = item.name.to_owned();
-                let entry = Macro { name, condition, defined, visible: now, span: item.key_span("macro") };
+                let span = item.key_span("macro");
+                let entry = Macro { name, condition, defined, visible: now, span, whole: node.span };
                 self.collection.macros.set(item.name, entry);
             }
         }
         Ok(())
+    }
+
+    /// Keeps in mind that an item replaces an earlier one, unless it says so itself.
+    pub(super) fn redefines(&mut self, item: Item<'_>, old: Option<Span>) {
+        if let Some(old) = old
+            && item.get("override").is_none()
+        {
+            self.collection.replaced(item.kind, item.name, old, item.name_span());
+        }
     }
 
     /// What `append` and `override` ask for; `key` is the only key that can be overridden.
@@ -153,6 +166,7 @@ impl Reader<'_> {
         let finding = item.fault_at(item.kind, code::UNKNOWN_TARGET, message);
         let collection = &self.collection;
         Box::new(match item.kind {
+            _ if !collection.may_compare() => finding,
             "rule" => finding.did_you_mean(item.name, collection.rules.names()),
             "macro" => finding.did_you_mean(item.name, collection.macros.names()),
             _ => finding.did_you_mean(item.name, collection.lists.names()),

@@ -129,17 +129,17 @@ impl Reader<'_> {
         let unknown_source = !self.options.sources.contains(&source);
         if unknown_source {
             self.diagnostics.push(
-                item.fault_at(
-                    "source",
+                item.fault(
                     code::UNKNOWN_SOURCE,
                     format!("unknown source `{}`, the rule is skipped", source.escape_debug()),
                 )
+                .at(item.value_span("source"))
                 .did_you_mean(&source, self.options.sources.iter().map(String::as_str)),
             );
         }
         let mut exceptions = values.exceptions.unwrap_or_default();
         if !unknown_source {
-            self.validate(item, &mut exceptions)?;
+            self.validate(&mut exceptions)?;
         }
         let output = self.clean_output(item, &output);
         self.collection.tick();
@@ -158,8 +158,10 @@ impl Reader<'_> {
             exceptions,
             capture: values.capture.unwrap_or(false),
             capture_duration_ms: values.capture_duration_ms.unwrap_or(0),
-            span: item.get("rule").map_or(item.node.span, |name| name.span),
+            span: item.name_span(),
         };
+        let old = self.collection.rules.get(item.name).map(|old| old.span);
+        self.redefines(item, old);
         self.collection.rules.set(item.name, rule);
         Ok(())
     }
@@ -230,18 +232,20 @@ impl Reader<'_> {
                         "exception `{}` exists already, so only `values` can be appended to it",
                         exception.name
                     );
-                    return Err(Box::new(item.fault(code::EXCEPTION_INVALID, message).at(exception.span)));
+                    let fault = item.fault(code::EXCEPTION_INVALID, message).at(exception.span);
+                    return Err(Box::new(fault.item("exception", &exception.name)));
                 }
                 more.push(exception);
             } else if exception.fields.is_none() || exception.values.is_empty() {
                 let message = format!("new exception `{}` needs `fields` and `values`", exception.name);
-                return Err(Box::new(item.fault(code::EXCEPTION_INVALID, message).at(exception.span)));
+                let fault = item.fault(code::EXCEPTION_INVALID, message).at(exception.span);
+                return Err(Box::new(fault.item("exception", &exception.name)));
             } else {
                 fresh.push(exception);
             }
         }
         if !unknown_source {
-            self.validate(item, &mut fresh)?;
+            self.validate(&mut fresh)?;
         }
         let output = values.output.map(|output| self.clean_output(item, &output));
         self.collection.tick();
@@ -274,7 +278,7 @@ impl Reader<'_> {
         if let Some(exceptions) = &mut exceptions
             && !unknown_source
         {
-            self.validate(item, exceptions)?;
+            self.validate(exceptions)?;
         }
         let output = values.output.map(|output| self.clean_output(item, &output));
         self.collection.tick();
@@ -300,7 +304,11 @@ impl Reader<'_> {
             Some(text) => Some(text.parse().map_err(|_| {
                 let names = Priority::ALL.into_iter().map(Priority::as_str);
                 let message = format!("unknown priority `{}`", text.escape_debug());
-                let finding = item.fault_at("priority", code::BAD_PRIORITY, message);
+                let listed = names.clone().collect::<Vec<_>>().join(", ");
+                let finding = item
+                    .fault(code::BAD_PRIORITY, message)
+                    .at(item.value_span("priority"))
+                    .help(format!("a priority is one of {listed}"));
                 Box::new(finding.did_you_mean(&capitalised(text), names))
             })?),
         };
@@ -312,7 +320,9 @@ impl Reader<'_> {
                 let mut found = Vec::new();
                 let read = exception::read(node, self.text, append, &mut found);
                 let named = |mut finding: Diagnostic| {
-                    finding = finding.item(item.kind, item.name);
+                    if finding.item.is_none() {
+                        finding = finding.item(item.kind, item.name);
+                    }
                     finding
                 };
                 self.diagnostics.extend(found.into_iter().map(named));
@@ -336,15 +346,15 @@ impl Reader<'_> {
         })
     }
 
-    fn validate(&self, item: Item<'_>, exceptions: &mut [Exception]) -> Read<()> {
+    fn validate(&self, exceptions: &mut [Exception]) -> Read<()> {
         let environment = Environment {
             container_fields: self.options.plugins.iter().any(|plugin| plugin.name == "container"),
             strict: self.options.strict_falco,
         };
         for exception in exceptions {
-            exception
-                .validate(environment)
-                .map_err(|finding| Box::new(finding.item(item.kind, item.name)))?;
+            if let Err(finding) = exception.validate(environment) {
+                return Err(Box::new(finding.item("exception", &exception.name)));
+            }
         }
         Ok(())
     }

@@ -62,6 +62,19 @@ impl<'a> Lists<'a> {
         Ok(out)
     }
 
+    /// The list whose name stands at a place of a condition.
+    pub(in crate::load) fn standing_at(&self, condition: &Mapped, place: Span) -> Option<&'a List> {
+        let text = condition.text();
+        let mut at = 0;
+        for word in text.split(|letter: char| letter.is_ascii() && is_delimiter(letter as u8)) {
+            if !word.is_empty() && condition.span(at..at + word.len()) == place {
+                return self.collection.lists.get(word);
+            }
+            at += word.len() + 1;
+        }
+        None
+    }
+
     /// Lists nothing refers to.
     pub(in crate::load) fn unused(&self) -> impl Iterator<Item = &'a List> {
         let used = self.used.borrow().clone();

@@ -10,7 +10,7 @@ use crate::{
     condition::{self, Expr, SyntaxError, ast::Name},
     diagnostic::{Diagnostic, code},
     load::collect::{Collection, Macro},
-    source::Mapped,
+    source::{Mapped, Span},
 };
 
 /// Nesting of parentheses in one written condition.
@@ -55,7 +55,7 @@ impl<'a> Macros<'a> {
             total: Cell::new(0),
         };
         for entry in collection.macros.iter() {
-            match parse(&entry.condition, lists) {
+            match parse(&entry.condition, lists, entry.span) {
                 Ok(tree) => {
                     macros.trees.insert(&entry.name, tree);
                 }
@@ -80,14 +80,15 @@ impl<'a> Macros<'a> {
         (macros, findings)
     }
 
-    /// Parses a rule's condition and puts the macros in. The error holds at least one finding, unless everything
+    /// Parses a rule's condition and puts the macros in. `place` is where an empty one stands. The error holds at least one finding, unless everything
     /// that is wrong was already reported about a macro.
     pub(in crate::load) fn condition(
         &self,
         text: &Mapped,
         lists: &Lists<'a>,
+        place: Span,
     ) -> Result<Expr, Vec<Diagnostic>> {
-        let tree = parse(text, lists).map_err(|finding| vec![finding])?;
+        let tree = parse(text, lists, place).map_err(|finding| vec![finding])?;
         let mut expansion = Expansion { macros: self, stack: Vec::new(), nodes: 0, findings: Vec::new() };
         // A rule sees every macro of the collection.
         expansion.expand(&tree, usize::MAX, 0).ok_or(expansion.findings)
@@ -180,13 +181,17 @@ impl Expansion<'_, '_> {
         let finding =
             Diagnostic::new(code::UNDEFINED_MACRO, format!("undefined macro `{}`", name.text)).at(name.span);
         match macros.get(&name.text) {
+            Some(itself) if self.stack.last() == Some(&itself.name.as_str()) => finding
+                .label(itself.span, "this is its own definition")
+                .help("a macro cannot refer to itself, only to macros defined before it"),
             Some(later) => finding
                 .label(later.span, "defined here, behind its use")
                 .help("a macro only sees macros defined before it"),
             None if self.macros.collection.lists.get(&name.text).is_some() => {
                 finding.help("this is a list; a list needs an operator such as `in`")
             }
-            None => finding.did_you_mean(&name.text, macros.names()),
+            None if self.macros.collection.may_compare() => finding.did_you_mean(&name.text, macros.names()),
+            None => finding,
         }
     }
 
@@ -197,14 +202,19 @@ impl Expansion<'_, '_> {
     }
 }
 
-fn parse(text: &Mapped, lists: &Lists<'_>) -> Result<Expr, Diagnostic> {
+fn parse(text: &Mapped, lists: &Lists<'_>, place: Span) -> Result<Expr, Diagnostic> {
     let pasted = lists.paste(text).map_err(|too_large| {
         Diagnostic::new(code::TOO_LARGE, "condition grows too large with its lists").at(too_large.0)
     })?;
     condition::parse(&pasted, PARSE_DEPTH).map_err(|error| {
         let SyntaxError { message, range, help, too_deep } = error;
         let code = if too_deep { code::TOO_DEEP } else { code::SYNTAX };
-        let finding = Diagnostic::new(code, message).at(pasted.span(range));
+        let span = if pasted.text().is_empty() { place } else { pasted.span(range) };
+        let finding = Diagnostic::new(code, message).at(span);
+        if let Some(list) = lists.standing_at(text, span) {
+            let help = format!("`{0}` is a list; compare with it, as in `proc.name in ({0})`", list.name);
+            return finding.label(list.span, "its items are put in where its name stands").help(help);
+        }
         match help {
             Some(help) => finding.help(help),
             None => finding,

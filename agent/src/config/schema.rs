@@ -1,0 +1,112 @@
+//! JSON schema of the configuration file, for editors, made from the table the file is checked with.
+//!
+//! It is kept in `agent/schema/`; a test compares it with what this module makes, and writes it anew when
+//! `RAMPART_UPDATE` is set. A file names it in its first line:
+//! `# yaml-language-server: $schema=PATH/config.schema.json`.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{KEYS, Key, Kind};
+
+/// The schema.
+pub fn schema() -> Value {
+    let mut root = section();
+    for key in KEYS {
+        insert(&mut root, key.path, value(key));
+    }
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Rampart configuration",
+    });
+    if let (Some(schema), Value::Object(root)) = (schema.as_object_mut(), root) {
+        schema.extend(root);
+    }
+    schema
+}
+
+/// A section without settings. One that is left empty in a file counts as not there.
+fn section() -> Value {
+    json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": false })
+}
+
+/// Puts a setting at its place below `node`, making the sections on the way.
+fn insert(node: &mut Value, path: &str, leaf: Value) {
+    let Some(properties) = node.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    match path.split_once('.') {
+        Some((name, rest)) => insert(properties.entry(name).or_insert_with(section), rest, leaf),
+        None => {
+            properties.insert(path.to_owned(), leaf);
+        }
+    }
+}
+
+/// What a setting may be.
+fn value(key: &Key) -> Value {
+    let mut out = Map::new();
+    out.insert("description".to_owned(), format!("{}; default: {}", key.help, key.default).into());
+    match key.kind {
+        Kind::Text | Kind::Path => {
+            out.insert("type".to_owned(), "string".into());
+        }
+        Kind::Paths => {
+            out.insert("type".to_owned(), "array".into());
+            out.insert("items".to_owned(), json!({ "type": "string" }));
+        }
+        Kind::Bool => {
+            out.insert("type".to_owned(), "boolean".into());
+        }
+        Kind::Number => {
+            out.insert("type".to_owned(), "integer".into());
+            out.insert("minimum".to_owned(), 0.into());
+        }
+        Kind::Choice(words) => {
+            // Letter case does not matter; editors complete these spellings.
+            let spelled =
+                words.iter().flat_map(|word| [(*word).to_owned(), word.to_uppercase(), titled(word)]);
+            out.insert("enum".to_owned(), spelled.collect::<Vec<_>>().into());
+        }
+        Kind::Socket => {
+            out.insert("type".to_owned(), "string".into());
+            out.insert("pattern".to_owned(), ":[0-9]+$".into());
+        }
+    }
+    Value::Object(out)
+}
+
+fn titled(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn the_kept_schema_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/config.schema.json");
+        let made = schema();
+        if env::var_os("RAMPART_UPDATE").is_some() {
+            fs::write(&path, format!("{}\n", serde_json::to_string_pretty(&made).unwrap())).unwrap();
+        }
+        let kept: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert!(kept == made, "config.schema.json is old: run this test with RAMPART_UPDATE=1");
+    }
+
+    #[test]
+    fn every_setting_lies_at_its_place() {
+        let schema = schema();
+        for key in KEYS {
+            let pointer = format!("/properties/{}", key.path.replace('.', "/properties/"));
+            let found = schema.pointer(&pointer).unwrap_or_else(|| panic!("{} is missing", key.path));
+            assert!(found["description"].as_str().unwrap().starts_with(key.help), "{}", key.path);
+            if let Kind::Choice(words) = key.kind {
+                assert!(words.iter().all(|word| found["enum"].as_array().unwrap().contains(&(*word).into())));
+            }
+        }
+        assert_eq!(schema["properties"]["log"]["additionalProperties"], false);
+        assert_eq!(schema.pointer("/properties/admin/properties/enabled/type").unwrap(), "boolean");
+    }
+}

@@ -1,0 +1,180 @@
+//! `cargo xtask triggers`: the live cases of Falco's rule tests, as real processes and system calls against a running
+//! agent with the upstream rules.
+//!
+//! The actor of the `tests` crate performs a case and marks its stages by opening files that do not exist; a rule of
+//! our own turns the marks into alerts. So the agent's own output says which processes belong to a case, when its
+//! steps began, and when everything it caused has been reported. No wait is a guess.
+
+mod alert;
+mod case;
+mod container;
+mod judge;
+mod play;
+mod podman;
+mod rules;
+mod score;
+mod stage;
+mod users;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::unistd::geteuid;
+
+use self::case::{Case, Fate};
+use self::play::Player;
+use self::podman::Podman;
+use self::score::Score;
+use self::users::Users;
+use crate::agent::{Agent, Setup};
+use crate::{console, process, toolchain, workspace};
+
+/// Which cases, against what.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Files with a section `rule_triggers`, in the form of `falco/conformance.yaml`
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Run only cases whose rule or test contains this text
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Rule files to load instead of Falco's stable rules
+    #[arg(short, long, value_name = "FILE")]
+    rules: Vec<PathBuf>,
+    /// Use this agent instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Build agent and actor with optimisation
+    #[arg(long)]
+    release: bool,
+    /// Print every alert of every case's processes
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// What plays the cases, and how much is said meanwhile.
+struct Cast<'a> {
+    agent: &'a Path,
+    actor: &'a Path,
+    rules: &'a [PathBuf],
+    talk: Talk,
+}
+
+/// How much is said while cases are played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Talk {
+    Nothing,
+    Progress,
+    Alerts,
+}
+
+/// Runs all cases; says whether none failed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    if !geteuid().is_root() {
+        bail!("the cases load kernel programs and become other users: run them as root");
+    }
+    let mut cases = Vec::new();
+    for file in &options.files {
+        cases.extend(case::read(file, cases.len())?);
+    }
+    if let Some(text) = &options.filter {
+        cases.retain(|case| case.rule.contains(text.as_str()) || case.test.contains(text.as_str()));
+    }
+    if cases.is_empty() {
+        bail!("no case is to be run");
+    }
+    let rules = rule_files(&options.rules)?;
+    let (agent, actor) = binaries(options)?;
+    let started = Instant::now();
+    let talk = if options.verbose { Talk::Alerts } else { Talk::Progress };
+    let score = against(&Cast { agent: &agent, actor: &actor, rules: &rules, talk }, cases)?;
+    console::say(format!("took {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(score.report())
+}
+
+/// Runs the cases of one file against binaries that are built, without a word, for `cargo xtask test`.
+pub(crate) fn test(file: &Path, rules: PathBuf, binaries: &Path) -> Result<Score> {
+    let (agent, actor) = (binaries.join("rampart"), binaries.join("rampart-actor"));
+    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk: Talk::Nothing };
+    against(&cast, case::read(file, 0)?)
+}
+
+/// Starts everything, plays the cases, and stops everything again.
+fn against(cast: &Cast<'_>, mut cases: Vec<Case>) -> Result<Score> {
+    let known = rules::names(cast.rules)?;
+    for case in &mut cases {
+        if case.fate == Fate::Run && !known.contains(&case.rule) {
+            case.fate = Fate::Fail("no rule of that name is loaded".to_owned());
+        }
+    }
+    let folder = tempfile::Builder::new().prefix("rampart-triggers-").tempdir();
+    let folder = folder.context("cannot make a scratch folder")?;
+    let folder = folder.path();
+    let users = Users::with(cases.iter().flat_map(case::users))?;
+    let passwd = folder.join("passwd");
+    users.write(&passwd)?;
+    let mut rules = cast.rules.to_vec();
+    let asked = cases.iter().filter(|case| case.fate == Fate::Run).map(|case| case.rule.as_str());
+    rules.push(rules::additions(folder, asked)?);
+    let contained = cases.iter().any(|case| case.fate == Fate::Run && case.container.is_some());
+    let podman = if contained { Some(Podman::start(&folder.join("podman"))?) } else { None };
+    let configuration = podman
+        .as_ref()
+        .map(|podman| format!("containers: {{podman_sockets: [\"{}\"]}}\n", podman.socket().display()));
+    let setup = Setup {
+        binary: cast.agent,
+        folder,
+        rules: &rules,
+        matching: "first",
+        configuration: configuration.as_deref().unwrap_or_default(),
+        passwd: Some(&passwd),
+    };
+    let mut agent = Agent::start_as(&setup)?;
+    if cast.talk != Talk::Nothing {
+        let (pid, count, added) = (agent.pid(), cases.len(), users.added());
+        console::say(format!("agent ready, pid {pid}; {count} cases; {added} users for the run only"));
+    }
+    let stages = stage::Stages::new(folder, cast.actor, &passwd, case::addresses(&cases), podman);
+    let mut player = Player::new(&agent, stages, cast.talk);
+    let score = player.play(cases);
+    // First the actors, so that nothing acts unseen.
+    player.end();
+    if !agent.runs() {
+        bail!("the agent ended during the cases; its log:\n{}", agent.log_tail());
+    }
+    let status = agent.stop()?;
+    if !status.success() {
+        bail!("the agent ended with {status}");
+    }
+    score
+}
+
+fn rule_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if given.is_empty() {
+        let missing = "Falco's rule file is not at `../shared`; name one with `--rules`";
+        return Ok(vec![workspace::upstream_rules().context(missing)?]);
+    }
+    let path =
+        |path: &PathBuf| path.canonicalize().with_context(|| format!("cannot read `{}`", path.display()));
+    given.iter().map(path).collect()
+}
+
+/// The agent and the actor, built unless they are given.
+fn binaries(options: &Options) -> Result<(PathBuf, PathBuf)> {
+    toolchain::ensure()?;
+    let mut command = workspace::cargo();
+    command.args(["build", "--package", "rampart-tests", "--bin", "rampart-actor"]);
+    if options.binary.is_none() {
+        command.args(["--package", "rampart-agent", "--bin", "rampart"]);
+    }
+    if options.release {
+        command.arg("--release");
+    }
+    console::say(format!("building: {}", process::describe(&command)));
+    process::run(&mut command)?;
+    let profile = if options.release { "release" } else { "debug" };
+    let folder = PathBuf::from(workspace::metadata()?.target_directory.join(profile));
+    Ok((options.binary.clone().unwrap_or_else(|| folder.join("rampart")), folder.join("rampart-actor")))
+}

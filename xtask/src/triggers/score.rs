@@ -1,0 +1,83 @@
+//! What came out, by rule, and how it is told.
+
+use std::collections::BTreeMap;
+
+use super::case::Case;
+use crate::console;
+
+/// Passed and run cases of a rule.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    passed: usize,
+    total: usize,
+}
+
+/// What became of all cases.
+#[derive(Debug, Default)]
+pub(crate) struct Score {
+    rules: BTreeMap<String, Count>,
+    failures: Vec<(String, String)>,
+    /// Number of skipped cases by reason.
+    skips: BTreeMap<String, usize>,
+}
+
+impl Score {
+    pub(super) fn pass(&mut self, case: &Case) {
+        let count = self.count(case);
+        count.passed += 1;
+        count.total += 1;
+    }
+
+    pub(super) fn fail(&mut self, case: &Case, complaint: String) {
+        self.count(case).total += 1;
+        self.failures.push((case.title(), complaint));
+    }
+
+    pub(super) fn skip(&mut self, reason: &str) {
+        *self.skips.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Cases judged so far, and failures among them.
+    pub(super) fn so_far(&self) -> (usize, usize) {
+        (self.rules.values().map(|count| count.total).sum(), self.failures.len())
+    }
+
+    /// Cases that passed.
+    pub(crate) fn passed(&self) -> usize {
+        self.rules.values().map(|count| count.passed).sum()
+    }
+
+    /// Cases that failed, each with its complaint.
+    pub(crate) fn failures(&self) -> &[(String, String)] {
+        &self.failures
+    }
+
+    /// A line for each skipped case.
+    pub(crate) fn skipped(&self) -> Vec<String> {
+        let each = |(reason, number): (&String, &usize)| vec![format!("trigger case: {reason}"); *number];
+        self.skips.iter().flat_map(each).collect()
+    }
+
+    /// Prints everything; says whether nothing failed.
+    pub(super) fn report(&self) -> bool {
+        for (title, complaint) in &self.failures {
+            console::say(format!("FAILED: {title}"));
+            for line in complaint.lines() {
+                console::say(format!("    {line}"));
+            }
+        }
+        for (rule, count) in &self.rules {
+            console::say(format!("{rule}: {}/{}", count.passed, count.total));
+        }
+        for (reason, number) in &self.skips {
+            console::say(format!("SKIP: {number} cases: {reason}"));
+        }
+        let skipped: usize = self.skips.values().sum();
+        console::say(format!("{} passed, {} failed, {skipped} skipped", self.passed(), self.failures.len()));
+        self.failures.is_empty()
+    }
+
+    fn count(&mut self, case: &Case) -> &mut Count {
+        self.rules.entry(case.rule.clone()).or_default()
+    }
+}
