@@ -165,7 +165,15 @@ fn sweep(dir: &Path, groups: &[&str]) {
             && kind.starts_with("cgroup")
         {
             for group in groups {
-                remove_groups(&Path::new(at).join(group));
+                let group = Path::new(at).join(group);
+                // Its last process may be about to end.
+                for _ in 0..50 {
+                    remove_groups(&group);
+                    if !group.exists() {
+                        break;
+                    }
+                    thread::sleep(Duration::from_millis(20));
+                }
             }
         }
     }
