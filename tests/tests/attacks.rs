@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io::{IoSlice, IoSliceMut},
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
             fs::{MetadataExt, symlink},
@@ -23,9 +23,15 @@ use std::{
 };
 
 use nix::{
+    fcntl::{OFlag, open, openat},
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::{
+        signal::Signal,
+        socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+        stat::Mode,
+    },
+    unistd::{chdir, chroot, fchdir, mkdir},
 };
 use rampart_tests::{agent::Agent, require_root};
 use serde_json::Value;
@@ -47,14 +53,15 @@ impl Scene {
         fs::write(dir.join("secret"), "s").expect("written");
         fs::write(dir.join("public"), "p").expect("written");
         let path = scratch.path().join("rules.yaml");
-        let watch = ("secret", "evt.type in (open, openat, openat2, open_by_handle_at) and fd.name = DIR/secret");
+        let watch =
+            ("secret", "evt.type in (open, openat, openat2, open_by_handle_at) and fd.name = DIR/secret");
         let mut text = String::new();
         for (name, condition) in std::iter::once(&watch).chain(rules) {
             let condition = condition.replace("DIR", &dir.display().to_string());
             let _ = write!(
                 text,
                 "- rule: {name}\n  desc: d\n  priority: INFO\n  condition: {condition}\n  \
-                 output: '%evt.type %fd.name %fd.realpath %proc.name %proc.pid %proc.cmdline %evt.args'\n",
+                 output: '%evt.type %fd.name %fd.realpath %proc.name %proc.pid %proc.exe %proc.cmdline %evt.args'\n",
             );
         }
         fs::write(&path, text).expect("the rules are written");
@@ -154,35 +161,26 @@ fn aliases_of_the_path_are_seen_through() {
 fn the_directory_a_path_starts_from_is_followed() {
     require_root!("the_directory_a_path_starts_from_is_followed");
     let scene = Scene::new(&[]);
-    let dir = text(&scene.dir);
     in_child(|| {
-        // SAFETY: NUL-ended names that outlive the calls.
-        unsafe {
-            let fd = libc::open(dir.as_ptr(), libc::O_PATH);
-            libc::fchdir(fd);
-            libc::prctl(libc::PR_SET_NAME, c"by-fchdir".as_ptr());
-            libc::open(c"secret".as_ptr(), libc::O_RDONLY);
-            libc::chdir(c"/".as_ptr());
-            libc::openat(fd, c"./secret".as_ptr(), libc::O_WRONLY);
-        }
+        let dir = open(&scene.dir, OFlag::O_PATH, Mode::empty())?;
+        fchdir(&dir)?;
+        open("secret", OFlag::O_RDONLY, Mode::empty())?;
+        chdir("/")?;
+        openat(&dir, "./secret", OFlag::O_WRONLY, Mode::empty())?;
         Ok(())
     });
-    let mut seen = Vec::new();
-    scene.agent.wait_for("both opens", |alert| {
-        let args = field(alert, "evt.args");
-        if field(alert, "fd.realpath") == scene.secret().display().to_string() && !seen.contains(&args.to_owned()) {
-            seen.push(args.to_owned());
-        }
-        seen.iter().any(|args| args.contains("O_RDONLY")) && seen.iter().any(|args| args.contains("O_WRONLY"))
-    });
+    for flags in ["O_RDONLY", "O_WRONLY"] {
+        let alert = scene.caught("secret", flags);
+        assert_eq!(field(&alert, "fd.realpath"), scene.secret().display().to_string());
+    }
     scene.end();
 }
 
 /// One thread opens, another rewrites the name in memory all the time: what was opened is what counts.
 #[test]
 fn a_name_rewritten_during_the_call_hides_nothing() {
-    require_root!("a_name_rewritten_during_the_call_hides_nothing");
     const ROUNDS: usize = 20_000;
+    require_root!("a_name_rewritten_during_the_call_hides_nothing");
     let scene = Scene::new(&[]);
     let mut names = [text(scene.secret()), text(scene.dir.join("public"))].map(CString::into_bytes_with_nul);
     let [secret, public] = &mut names;
@@ -208,13 +206,9 @@ fn a_name_rewritten_during_the_call_hides_nothing() {
             if fd < 0 {
                 continue;
             }
-            // SAFETY: all-zero is a valid `stat`, and the descriptor is our own.
-            let found = unsafe {
-                let mut found: libc::stat = std::mem::zeroed();
-                libc::fstat(fd, &raw mut found);
-                libc::close(fd);
-                found.st_ino
-            };
+            // SAFETY: a descriptor that nobody else knows.
+            let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+            let found = file.metadata().expect("an open file has metadata").ino();
             opened += usize::from(found == inode);
         }
         stop.store(true, Ordering::Relaxed);
@@ -225,16 +219,16 @@ fn a_name_rewritten_during_the_call_hides_nothing() {
         scene.agent.alerts().iter().filter(|alert| field(alert, "fd.realpath") == real).count()
     };
     let mut scene = scene;
-    let mut last = 0;
+    let mut alerts = 0;
     for _ in 0..200 {
-        last = caught(&scene);
-        if last >= opened {
+        alerts = caught(&scene);
+        if alerts >= opened {
             break;
         }
         thread::sleep(std::time::Duration::from_millis(50));
     }
     let lost = scene.agent.metric("falcosecurity_scap_n_drops_total");
-    assert!(last == opened || lost > 0.0, "{opened} opens of the secret, {last} alerts, {lost} lost");
+    assert!(alerts == opened || lost > 0.0, "{opened} opens of the secret, {alerts} alerts, {lost} lost");
     scene.agent.until("alive", |_| true);
     scene.end();
 }
@@ -248,25 +242,18 @@ fn another_root_or_mount_hides_nothing() {
     ]);
     let (dir, place) = (scene.dir.clone(), scene.dir.join("place"));
     fs::create_dir(&place).expect("made");
-    let root = text(&dir);
     in_child(|| {
-        // SAFETY: NUL-ended names that outlive the calls.
-        unsafe {
-            libc::chroot(root.as_ptr());
-            libc::open(c"/secret".as_ptr(), libc::O_RDONLY);
-        }
-        Ok(())
+        chroot(&dir)?;
+        open("/secret", OFlag::O_RDONLY, Mode::empty()).map(drop)
     });
     let alert = scene.caught("secret", "name=/secret");
     assert_eq!(field(&alert, "fd.realpath"), dir.join("secret").display().to_string());
-    let aliased = text(place.join("secret"));
+    let aliased = place.join("secret");
     in_child(|| {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         mount(Some(&dir), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-        // SAFETY: a NUL-ended name that outlives the call.
-        unsafe { libc::open(aliased.as_ptr(), libc::O_RDONLY) };
-        Ok(())
+        open(&aliased, OFlag::O_RDONLY, Mode::empty()).map(drop)
     });
     scene.caught("namespace", "CLONE_NEWNS");
     // A second place of the same files has a name of its own; that it was made is what tells.
@@ -287,7 +274,7 @@ fn files_of_an_overlay_are_known_by_layer_and_place() {
     }
     let show = dir.display();
     let options = format!("lowerdir={show}/lower,upperdir={show}/upper,workdir={show}/work");
-    let (merged, tool) = (dir.join("merged"), text(dir.join("merged/tool")));
+    let (merged, tool) = (dir.join("merged"), dir.join("merged/tool"));
     in_child(|| {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
@@ -295,12 +282,10 @@ fn files_of_an_overlay_are_known_by_layer_and_place() {
         mount(Some("layers"), &dir, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
         for name in [c"lower", c"upper", c"work", c"merged"] {
             let path = dir.join(OsStr::from_bytes(name.to_bytes()));
-            nix::unistd::mkdir(&path, nix::sys::stat::Mode::S_IRWXU)?;
+            mkdir(&path, Mode::S_IRWXU)?;
         }
         mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?;
-        // SAFETY: a NUL-ended name that outlives the call.
-        unsafe { libc::open(tool.as_ptr(), libc::O_CREAT | libc::O_WRONLY, 0o755) };
-        Ok(())
+        open(&tool, OFlag::O_CREAT | OFlag::O_WRONLY, Mode::S_IRWXU).map(drop)
     });
     scene.caught("dropped", "merged/tool");
     scene.end();
@@ -405,7 +390,10 @@ fn disguised_programs_are_known() {
     let scene = Scene::new(&[
         ("big", "evt.type in (execve, execveat) and proc.args startswith needle"),
         ("renamed", "evt.type in (open, openat) and fd.name = DIR/public and proc.name = python3"),
-        ("loader", "evt.type in (open, openat) and fd.name endswith /bin/cat and proc.name startswith ld-linux"),
+        (
+            "loader",
+            "evt.type in (open, openat) and fd.name endswith /bin/cat and proc.name startswith ld-linux",
+        ),
     ]);
     let mut arguments = vec![OsString::from("needle")];
     arguments.extend((0..15).map(|_| OsString::from_vec(vec![b'a'; 128 * 1024 - 1])));
@@ -425,7 +413,8 @@ fn disguised_programs_are_known() {
     scene.caught("renamed", "python3");
     // A program run by the loader, which is what the kernel executes.
     let loader = fs::canonicalize("/lib64/ld-linux-x86-64.so.2").expect("the loader is there");
-    let status = Command::new(loader).arg("/bin/cat").arg(scene.secret()).stdout(process::Stdio::null()).status();
+    let status =
+        Command::new(loader).arg("/bin/cat").arg(scene.secret()).stdout(process::Stdio::null()).status();
     assert!(status.expect("it runs").success());
     scene.caught("loader", "/bin/cat");
     scene.caught("secret", "ld-linux");
@@ -441,29 +430,21 @@ fn a_storm_that_overflows_the_ring_is_reported() {
                 condition: evt.type in (clone, clone3, fork, vfork) and proc.name = nothing\n";
     fs::write(&rules, text).expect("the rules are written");
     let mut agent = Agent::start_with(&rules, "kernel: {ring_bytes: 65536}\n");
-    for _ in 0..40 {
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..250 {
-                        in_child(|| Ok(()));
-                    }
-                });
-            }
-        });
-        if agent.metric("falcosecurity_scap_n_drops_total") > 0.0 {
-            break;
+    // Whether a storm outruns the agent depends on the machine; one that is kept from running loses for certain.
+    agent.signal(Signal::SIGSTOP);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..250).for_each(|_| in_child(|| Ok(()))));
         }
-    }
+    });
+    agent.signal(Signal::SIGCONT);
     let alert = agent.wait_for("the loss", |alert| {
         alert.get("rule").and_then(Value::as_str) == Some("Rampart internal: event loss")
     });
     assert_eq!(field(&alert, "cause"), "ring_full");
     assert!(["process", "exec", "scalar"].contains(&field(&alert, "family")), "{alert}");
     // Every event is in exactly one of the four, once the counters have been read again.
-    agent.until("settled", |agent| {
-        let of = |state: &str| agent.metric(&format!("rampart_events_{state}_total"));
-        of("seen") == of("filtered") + of("emitted") + of("lost")
-    });
+    agent.until("settled", |agent| agent.metric("rampart_events_unexplained") == 0.0);
+    assert!(agent.metric("rampart_events_ring_full_total") > 0.0);
     assert!(agent.stop().success());
 }

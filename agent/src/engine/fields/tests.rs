@@ -249,10 +249,9 @@ fn addresses_have_the_names_programs_asked_for() {
     let socket = inet(libc::SOCK_STREAM, ([10, 0, 0, 1], 33_333), ([8, 8, 8, 8], 443), 1);
     let record = RecordBuilder::syscall(libc::SYS_sendto, Family::Net, 5, &[6, 0, 5]).socket(&socket);
     let mut fixture = after_family(record);
-    fixture.check(&[("fd.sip.name", "<NA>"), ("fd.rip.name", "<NA>")]);
+    fixture.check(&[("fd.sip.name", "-"), ("fd.rip.name", "-")]);
     fixture.state.hosts.learn(ANSWER, 1);
-    let shown =
-        [("fd.sip.name", "broker.example"), ("fd.rip.name", "broker.example"), ("fd.lip.name", "<NA>")];
+    let shown = [("fd.sip.name", "broker.example"), ("fd.rip.name", "broker.example"), ("fd.lip.name", "-")];
     fixture.check(&shown);
 }
 
