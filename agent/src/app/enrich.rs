@@ -48,7 +48,8 @@ impl Enrich {
                 (config.containers.sockets.clone(), outlet.clone(), Arc::clone(tallies));
             tasks.task(LOOKUP, async move {
                 lookup::run(sockets, requested, outlet, tallies).await;
-                Ok(())
+                // It ends with the thread that asks, and that end is the one to be told.
+                std::future::pending().await
             });
         }
         let wanted = match config.kubernetes.watch {
