@@ -3,8 +3,10 @@
 //! Variants are interleaved and repeated, and the median is shown with the extremes: a number without its spread
 //! says nothing on a shared machine.
 
+mod churn;
 mod counters;
 mod events;
+mod program;
 mod rules;
 mod usage;
 
@@ -37,6 +39,8 @@ pub(crate) struct Options {
 enum Bench {
     /// What the agent adds to system calls, opens and execs, what it uses itself, and that it accounts for all
     Events,
+    /// What memory the process table takes over ten million processes; needs no privileges
+    Churn,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
     Rules,
 }
@@ -77,6 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             };
             events::run(&binary, options.rounds, options.json)
         }
+        Bench::Churn => churn::run(options.json),
         Bench::Rules => rules::run(options.rounds, options.json),
     }
 }
