@@ -9,11 +9,14 @@ pub mod table;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use self::image::ImageName;
 use super::cgroup::Runtime;
 
 /// What a container runtime says about one container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Metadata {
     /// Who runs it.
     pub runtime: Option<Runtime>,
@@ -48,7 +51,8 @@ pub struct Metadata {
 }
 
 /// One mount of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mount {
     /// Path on the node.
     pub source: String,
@@ -71,7 +75,8 @@ impl Mount {
 }
 
 /// Probe commands, each as its argument vector.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Probes {
     /// Health check of the image or the container.
     pub health: Option<Vec<String>>,
@@ -82,7 +87,8 @@ pub struct Probes {
 }
 
 /// A pod as the container runtime knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sandbox {
     /// Whole id of the sandbox.
     pub id: String,
@@ -101,7 +107,8 @@ pub struct Sandbox {
 }
 
 /// A pod as the API server knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Pod {
     /// Uid.
     pub uid: String,
@@ -120,7 +127,8 @@ pub struct Pod {
 }
 
 /// A container of a pod as the API server knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodContainer {
     /// Name.
     pub name: String,
@@ -133,7 +141,8 @@ pub struct PodContainer {
 }
 
 /// What made a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Owner {
     /// `ReplicaSet`, `ReplicationController`, `DaemonSet` and so on.
     pub kind: String,
@@ -144,7 +153,7 @@ pub struct Owner {
 }
 
 /// News for the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum News {
     /// The look-up of a container ended; `None` when nobody knows it.
     Container(Arc<str>, Option<Box<Metadata>>),
