@@ -5,6 +5,7 @@
 
 mod counters;
 mod events;
+mod replay;
 mod rules;
 mod usage;
 
@@ -37,6 +38,8 @@ pub(crate) struct Options {
 enum Bench {
     /// What the agent adds to system calls, opens and execs, what it uses itself, and that it accounts for all
     Events,
+    /// How fast a recording, made in the same run, is judged again
+    Replay,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
     Rules,
 }
@@ -67,17 +70,20 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         bail!("at least one round is needed");
     }
     match options.bench {
-        Bench::Events => {
-            if !geteuid().is_root() {
-                bail!("this bench loads kernel programs: run it as root");
-            }
-            let binary = match &options.binary {
-                Some(binary) => binary.clone(),
-                None => build::agent()?,
-            };
-            events::run(&binary, options.rounds, options.json)
-        }
+        Bench::Events => events::run(&agent(options)?, options.rounds, options.json),
+        Bench::Replay => replay::run(&agent(options)?, options.rounds, options.json),
         Bench::Rules => rules::run(options.rounds, options.json),
+    }
+}
+
+/// The agent to measure, for benches that load kernel programs.
+fn agent(options: &Options) -> Result<PathBuf> {
+    if !geteuid().is_root() {
+        bail!("this bench loads kernel programs: run it as root");
+    }
+    match &options.binary {
+        Some(binary) => Ok(binary.clone()),
+        None => build::agent(),
     }
 }
 

@@ -114,6 +114,7 @@ impl Player<'_> {
                 self.lost = counters.iter().map(lost).fold(0, u64::saturating_add);
                 self.each(|detector, sink| {
                     detector.on_counters(&counters, false, now_ns, sink);
+                    detector.on_time(now_ns, sink);
                 });
             }
             Item::News(now_ns, news) => {
@@ -162,3 +163,6 @@ fn after_record(detector: &mut Detector) {
     detector.forget_told();
     while detector.next_request().is_some() {}
 }
+
+#[cfg(test)]
+mod tests;
