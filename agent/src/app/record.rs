@@ -168,8 +168,13 @@ async fn run<R: Records + 'static>(
         tokio::select! {
             request = signals.next() => if request == Request::Stop { break },
             () = &mut limit => break,
-            end = tasks.next_end() => if end.task == RECORDING { break } else {
-                tracing::warn!(task = end.task, "A task ended; the recording goes on without it");
+            end = tasks.next_end() => {
+                if end.task == RECORDING {
+                    break;
+                }
+                if let Some(cause) = end.cause {
+                    tracing::warn!(task = end.task, "A task failed, the recording goes on without it: {cause}");
+                }
             },
         }
     }

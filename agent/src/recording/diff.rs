@@ -3,7 +3,10 @@
 //! Alerts belong together when they are of the same rule at the same time; of several, the first with the first. What
 //! only counts alerts (id, sequence number, digest of the policy) is not compared.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Write as _,
+};
 
 use serde_json::{Value as Json, json};
 
@@ -100,7 +103,8 @@ impl Difference {
                 let (first, other) = &**pair;
                 let mut text = format!("~ {} at {}", first.rule, first.time_text);
                 for (name, was, is) in changes(first, other) {
-                    text.push_str(&format!("\n    {name}: {was} -> {is}"));
+                    // Writing to a `String` cannot fail.
+                    let _ = write!(text, "\n    {name}: {was} -> {is}");
                 }
                 text
             }
@@ -164,7 +168,7 @@ fn changes(first: &Alert, other: &Alert) -> Vec<(String, String, String)> {
     let tags = |alert: &Alert| alert.tags.as_ref().map_or_else(String::new, |tags| tags.join(", "));
     compare("tags", tags(first), tags(other));
     compare("output", first.message.clone(), other.message.clone());
-    let names: std::collections::BTreeSet<&String> = first.fields.keys().chain(other.fields.keys()).collect();
+    let names: BTreeSet<&String> = first.fields.keys().chain(other.fields.keys()).collect();
     for name in names {
         let value =
             |alert: &Alert| alert.fields.get(name).map_or_else(|| "(none)".to_owned(), Json::to_string);

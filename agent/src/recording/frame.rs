@@ -323,7 +323,7 @@ mod tests {
             head.extend_from_slice(&sum.to_le_bytes());
             read(&head).1
         };
-        assert!(matches!(sealed(VERSION, Origin::OWN.machine), None));
+        assert!(sealed(VERSION, Origin::OWN.machine).is_none());
         assert!(matches!(sealed(VERSION + 1, Origin::OWN.machine), Some(ReadError::Version { .. })));
         let foreign = sealed(VERSION, 8).expect("refused");
         assert!(

@@ -1,6 +1,6 @@
 //! Items: what the detector was told, one after the other, inside of a frame.
 //!
-//! `kind:u8 length:u32 payload`; records are stored byte for byte, the rest as MessagePack maps.
+//! `kind:u8 length:u32 payload`; records are stored byte for byte, the rest as `MessagePack` maps.
 
 use rampart_common::{counter::FamilyCounters, event::FAMILY_COUNT};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

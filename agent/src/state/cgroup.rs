@@ -114,6 +114,7 @@ impl CtrTasks {
     }
 
     /// The same without looking at this node.
+    #[must_use]
     pub fn told(self) -> Self {
         match self {
             Self::Below(_) => Self::Told(FxHashSet::default()),

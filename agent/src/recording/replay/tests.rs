@@ -52,15 +52,15 @@ fn facts() -> Facts {
 }
 
 /// A made-up `/proc` entry.
-fn process(root: &Path, pid: u32, ppid: u32, comm: &str, cgroup: &str) {
+fn process(root: &Path, pid: u32, parent: u32, name: &str) {
     let dir = root.join(pid.to_string());
     fs::create_dir_all(&dir).expect("a directory");
     let ticks = u64::from(pid) * SECOND / TICK_NS;
-    let stat = format!("{pid} ({comm}) S {ppid} {pid} {pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0");
+    let stat = format!("{pid} ({name}) S {parent} {pid} {pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0");
     fs::write(dir.join("stat"), stat).expect("a file");
     fs::write(dir.join("status"), "Uid:\t33\t33\t33\t33\nGid:\t5\t5\t5\t5\n").expect("a file");
-    fs::write(dir.join("cmdline"), format!("/bin/{comm}\0--from-proc\0")).expect("a file");
-    fs::write(dir.join("cgroup"), format!("0::{cgroup}\n")).expect("a file");
+    fs::write(dir.join("cmdline"), format!("/bin/{name}\0--from-proc\0")).expect("a file");
+    fs::write(dir.join("cgroup"), "0::/\n").expect("a file");
 }
 
 /// A detector on a made-up node, with everything it is told written down.
@@ -132,14 +132,14 @@ fn read_secret(pid: u32, number: u64) -> RecordBuilder {
 fn lived() -> (Vec<u8>, Vec<Alert>) {
     let node = tempfile::tempdir().expect("a directory");
     let proc = node.path().join("proc");
-    process(&proc, 1, 0, "init", "/");
-    process(&proc, 100, 1, "before", "/");
+    process(&proc, 1, 0, "init");
+    process(&proc, 100, 1, "before");
     fs::write(node.path().join("passwd"), "web:x:33:33::/srv:/bin/false\n").expect("a file");
     let mut live = Live::new(node.path());
     live.start();
     live.record(&read_secret(100, 0));
     // A process that no record announced, found in `/proc` at its first event.
-    process(&proc, 101, 100, "late", "/");
+    process(&proc, 101, 100, "late");
     live.record(&read_secret(101, 1));
     // One that was gone by then.
     live.record(&read_secret(102, 2));
