@@ -70,17 +70,17 @@ impl Stage {
         }
     }
 
-    fn rampart(&self, arguments: &[&str]) -> Command {
+    fn rampart(&self, verb: &str) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).arg("-c").arg(self.path("rampart.yaml")).stdin(Stdio::null());
+        command.arg(verb).arg("-c").arg(self.path("rampart.yaml")).stdin(Stdio::null());
         command
     }
 
     /// A recorder that is ready, with its alerts in the file `live`.
     fn record(&self, file: &str) -> Recorder {
         let log = self.path("record.log");
-        let mut command = self.rampart(&["record", "--alerts", "json", "-r"]);
-        command.arg(self.path("rules.yaml")).arg("-o").arg(self.path(file));
+        let mut command = self.rampart("record");
+        command.args(["--alerts", "json", "-r"]).arg(self.path("rules.yaml")).arg("-o").arg(self.path(file));
         command.stdout(File::create(self.path("live")).expect("a file"));
         command.stderr(File::create(&log).expect("a file"));
         let mut recorder = Recorder { child: command.spawn().expect("the recorder starts"), log };
@@ -89,7 +89,7 @@ impl Stage {
     }
 
     fn replay(&self, file: &str, arguments: &[&str]) -> Output {
-        let mut command = self.rampart(&["replay"]);
+        let mut command = self.rampart("replay");
         command.arg(self.path(file)).arg("-r").arg(self.path("rules.yaml")).args(arguments);
         command.output().expect("the replay runs")
     }
@@ -187,8 +187,12 @@ fn a_replay_raises_what_was_raised_live_byte_for_byte() {
 
     // Another recorder does not destroy it.
     let before = fs::read(stage.path("load.rec")).expect("a recording");
-    let mut again = stage.rampart(&["record", "--duration", "1s", "-o"]);
-    let refused = again.arg(stage.path("load.rec")).output().expect("the recorder starts");
+    let mut again = stage.rampart("record");
+    let refused = again
+        .args(["--duration", "1s", "-o"])
+        .arg(stage.path("load.rec"))
+        .output()
+        .expect("the recorder starts");
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
     assert_eq!(fs::read(stage.path("load.rec")).expect("a recording"), before);
 
