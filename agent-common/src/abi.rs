@@ -27,6 +27,11 @@ pub const MAP_CONTROL: &str = "CONTROL";
 
 /// Least recently used hash, address of a TCP socket → `ROLE_*`.
 pub const MAP_ROLES: &str = "ROLES";
+/// Ring buffer that carries DNS answers, [`crate::event::Answer`], to the agent. Apart from the events, so that a
+/// flood of datagrams costs no event its place.
+pub const MAP_ANSWERS: &str = "ANSWERS";
+/// Per-CPU array with one entry, [`crate::event::AnswerCounters`].
+pub const MAP_ANSWER_COUNTERS: &str = "ANSWER_COUNTERS";
 /// Per-CPU array of buffers in which records are built.
 pub const MAP_SCRATCH: &str = "SCRATCH";
 /// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].
@@ -43,6 +48,9 @@ pub const PROG_EXIT: &str = "process_exit";
 
 /// `tp_btf/inet_sock_set_state`.
 pub const PROG_SOCKET: &str = "socket_state";
+
+/// `cgroup_skb/ingress` of the root group: DNS answers.
+pub const PROG_ANSWERS: &str = "dns_answers";
 
 /// Programs the dispatcher tail-calls, with the family that selects each.
 pub const FAMILY_PROGRAMS: [(&str, Family); 6] = [

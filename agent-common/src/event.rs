@@ -474,6 +474,31 @@ impl SyscallPlan {
     }
 }
 
+/// Longest DNS answer kept, bytes (what resolvers advertise today is 1,232).
+pub const ANSWER_MAX: usize = 1472;
+
+/// A datagram from a name server, as [`crate::abi::MAP_ANSWERS`] carries it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Bytes of `message` that are used.
+    pub len: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// The DNS message, cut at its limit.
+    pub message: [u8; ANSWER_MAX],
+}
+
+/// Counters of answers, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerCounters {
+    /// Sent to the agent.
+    pub emitted: u64,
+    /// Lost because the agent had not taken the earlier ones.
+    pub ring_full: u64,
+}
+
 /// Switches and shared state, one entry of [`crate::abi::MAP_CONTROL`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,10 @@ use core::mem::offset_of;
 
 use crate::{
     counter::FamilyCounters,
-    event::{AttrHeader, Control, ExecFacts, FileFacts, RecordHeader, SocketFacts, SyscallPlan, TaskFacts},
+    event::{
+        Answer, AnswerCounters, AttrHeader, Control, ExecFacts, FileFacts, RecordHeader, SocketFacts,
+        SyscallPlan, TaskFacts,
+    },
 };
 
 const _: () = assert!(size_of::<TaskFacts>() == 136);
@@ -22,3 +25,5 @@ const _: () = assert!(size_of::<ExecFacts>() == 24);
 const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<FamilyCounters>() == 40);
 const _: () = assert!(size_of::<SyscallPlan>() == 16);
+const _: () = assert!(size_of::<Answer>() == 1480);
+const _: () = assert!(size_of::<AnswerCounters>() == 16);

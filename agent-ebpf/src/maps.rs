@@ -7,7 +7,7 @@ use aya_ebpf::{
 use rampart_common::{
     abi::{COMPAT_SOCKET_SLOTS, SYSCALL_SLOTS},
     counter::FamilyCounters,
-    event::{Control, FAMILY_COUNT, SyscallPlan},
+    event::{AnswerCounters, Control, FAMILY_COUNT, SyscallPlan},
 };
 
 use crate::record::{SCRATCH_SLOTS, Scratch};
@@ -48,3 +48,11 @@ pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 /// TCP socket → which side opened the connection. Old entries make room: then the ports decide.
 #[map]
 pub(crate) static ROLES: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16 * 1024, 0);
+
+/// DNS answers to the agent; about 40 of them fit.
+#[map]
+pub(crate) static ANSWERS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+
+/// Counters of answers.
+#[map]
+pub(crate) static ANSWER_COUNTERS: PerCpuArray<AnswerCounters> = PerCpuArray::with_max_entries(1, 0);

@@ -1,5 +1,6 @@
 //! The attached programs, one hook family per file.
 
+mod answer;
 mod dispatch;
 mod exec;
 mod family;

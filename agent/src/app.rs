@@ -11,7 +11,7 @@ mod verdict;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Instant, SystemTime},
 };
@@ -40,7 +40,7 @@ use crate::{
         self, Refusal,
         lock::{LockError, NodeLock},
     },
-    state,
+    state::{self, cgroup::CtrTasks},
     telemetry::{
         ready::Latch,
         status::{self, Facts, Status},
@@ -232,6 +232,9 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let mut detector = Detector::new(Arc::clone(&bundle.rules), options(&config, &bundle));
     detector.bootstrap();
     status.latches.release(Latch::Processes);
+    if let Err(fault) = with_hooks().see_names(detection::needs_names(&[&bundle.rules])) {
+        tracing::warn!("Host names of addresses are not seen: {}", in_full(&fault));
+    }
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let (commands, received) = mpsc::sync_channel(COMMANDS);
@@ -270,6 +273,12 @@ fn options(config: &Config, bundle: &Bundle) -> engine::Options {
         metadata_wait_ns: enrich::metadata_wait_ns(config),
         state: state::Config {
             process_limit: config.state.max_processes as usize,
+            passwd: config.containers.sockets.seen(Path::new("/etc/passwd")),
+            group: config.containers.sockets.seen(Path::new("/etc/group")),
+            ctr_tasks: {
+                let seen = |path: &PathBuf| config.containers.sockets.seen(path);
+                CtrTasks::Below(config.containers.containerd_tasks.iter().map(seen).collect())
+            },
             ..state::Config::default()
         },
         ..engine::Options::default()

@@ -146,6 +146,8 @@ pub struct Containers {
     pub wait: Duration,
     /// Where they listen.
     pub sockets: Sockets,
+    /// Directories in which containerd keeps the tasks it runs, as on the host.
+    pub containerd_tasks: Vec<PathBuf>,
 }
 
 /// Section `kubernetes`.

@@ -12,6 +12,7 @@ mod grpc;
 mod http;
 pub mod kubernetes;
 pub mod lookup;
+mod names;
 mod oci;
 mod probe;
 pub mod sockets;

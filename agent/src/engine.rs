@@ -16,7 +16,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bumpalo::Bump;
 use rampart_common::event::Family;
-use rampart_rules::rule::{Priority, RuleId, RuleSet};
+use rampart_rules::{
+    catalog::{FieldId, ids},
+    rule::{Priority, RuleId, RuleSet},
+};
 use serde_json::Value as Json;
 
 use self::{
@@ -220,6 +223,16 @@ impl Detector {
         }
         self.position.previous_ns = now_ns;
         self.arena.reset();
+    }
+
+    /// Learns host names from a DNS message; `now_ns` is the boot clock.
+    pub fn on_answer(&mut self, message: &[u8], now_ns: u64) {
+        self.state.hosts.learn(message, now_ns);
+    }
+
+    /// Whether a field shows the host name of an address, which comes from DNS messages.
+    pub fn is_host_name(field: FieldId) -> bool {
+        matches!(field, ids::FD_CIP_NAME | ids::FD_SIP_NAME | ids::FD_LIP_NAME | ids::FD_RIP_NAME)
     }
 
     /// Compares what arrived with the kernel side's counters and raises an alert for each family that lost events

@@ -7,6 +7,7 @@ pub mod btf;
 pub mod caps;
 mod compat;
 mod layout;
+mod names;
 mod ring;
 mod sys;
 
@@ -15,12 +16,13 @@ use std::{fs, io, path::PathBuf};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, MapData, MapError, PerCpuArray, ProgramArray},
-    programs::{BtfTracePoint, ProgramError},
+    programs::{BtfTracePoint, ProgramError, cgroup_skb::CgroupSkbLinkId},
 };
 use rampart_common::{abi, counter::FamilyCounters, event::Family, event::SyscallPlan};
 use thiserror::Error;
 
-pub use ring::{RingReader, Waker};
+pub use names::NamesFault;
+pub use ring::{Incoming, RingReader, Waker};
 
 use btf::{Btf, BtfError};
 
@@ -119,6 +121,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     config: KernelConfig,
     wanted: Vec<SyscallPlan>,
+    /// DNS answers, while a rule asks for them.
+    names: Option<CgroupSkbLinkId>,
 }
 
 impl Kernel {
@@ -135,7 +139,7 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
         let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
-        let mut kernel = Self { ebpf: loaded, config: *config, wanted };
+        let mut kernel = Self { ebpf: loaded, config: *config, wanted, names: None };
         kernel.load_programs()?;
         kernel.fill_compat()?;
         kernel.fill_control()?;
@@ -183,21 +187,19 @@ impl Kernel {
     /// The reading end of the event ring. Works once.
     pub fn reader(&mut self) -> Result<RingReader, KernelError> {
         let events = self.ebpf.take_map(abi::MAP_EVENTS).ok_or(KernelError::Missing(abi::MAP_EVENTS))?;
+        let answers = self.ebpf.take_map(abi::MAP_ANSWERS).ok_or(KernelError::Missing(abi::MAP_ANSWERS))?;
         let control = self.ebpf.take_map(abi::MAP_CONTROL).ok_or(KernelError::Missing(abi::MAP_CONTROL))?;
-        RingReader::new(events, control, self.control())
+        RingReader::new(events, answers, control, self.control())
     }
 
     /// Counters of each family, summed over all CPUs.
     pub fn counters(&self) -> Result<Vec<(Family, FamilyCounters)>, KernelError> {
-        let fault = |source| KernelError::Map { map: abi::MAP_COUNTERS, source };
-        let map = self.ebpf.map(abi::MAP_COUNTERS).ok_or(KernelError::Missing(abi::MAP_COUNTERS))?;
-        let map: PerCpuArray<&MapData, [u64; 5]> = PerCpuArray::try_from(map).map_err(fault)?;
         Family::ALL
             .into_iter()
             .map(|family| {
                 let mut sum = FamilyCounters::default();
                 for [seen, filtered, emitted, ring_full, error] in
-                    map.get(&u32::from(family as u8), 0).map_err(fault)?.iter().copied()
+                    self.per_cpu::<[u64; 5]>(abi::MAP_COUNTERS, u32::from(family as u8))?
                 {
                     sum.add(&FamilyCounters { seen, filtered, emitted, ring_full, error });
                 }
@@ -208,10 +210,15 @@ impl Kernel {
 
     /// Next sequence number of each CPU.
     pub fn sequences(&self) -> Result<Vec<u64>, KernelError> {
-        let fault = |source| KernelError::Map { map: abi::MAP_SEQUENCE, source };
-        let map = self.ebpf.map(abi::MAP_SEQUENCE).ok_or(KernelError::Missing(abi::MAP_SEQUENCE))?;
-        let map: PerCpuArray<&MapData, u64> = PerCpuArray::try_from(map).map_err(fault)?;
-        Ok(map.get(&0, 0).map_err(fault)?.iter().copied().collect())
+        self.per_cpu(abi::MAP_SEQUENCE, 0)
+    }
+
+    /// One entry of a per-CPU array.
+    fn per_cpu<T: aya::Pod>(&self, name: &'static str, index: u32) -> Result<Vec<T>, KernelError> {
+        let fault = |source| KernelError::Map { map: name, source };
+        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
+        let map: PerCpuArray<&MapData, T> = PerCpuArray::try_from(map).map_err(fault)?;
+        Ok(map.get(&index, 0).map_err(fault)?.to_vec())
     }
 
     /// Detaches everything. Dropping the value does the same.

@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod container;
+pub mod hosts;
 pub mod image;
 pub mod peers;
 pub mod process;
@@ -20,6 +21,7 @@ use rampart_rules::catalog::{EventId, event_ids as ev};
 use self::{
     cgroup::{CgroupCache, Container, CtrTasks},
     container::table::ContainerTable,
+    hosts::Hosts,
     image::Image,
     peers::DatagramPeers,
     process::{DEFAULT_LIMIT, Process, ProcessTable},
@@ -68,6 +70,8 @@ pub struct State {
     pub names: Names,
     /// Last peers of datagram sockets.
     pub peers: DatagramPeers,
+    /// Host names of addresses.
+    pub hosts: Hosts,
     /// Containers and pods.
     pub containers: ContainerTable,
     cgroups: CgroupCache,
@@ -93,6 +97,7 @@ impl State {
             processes: ProcessTable::new(config.process_limit),
             names: if told { Names::told() } else { Names::new(config.passwd, config.group) },
             peers: DatagramPeers::default(),
+            hosts: Hosts::default(),
             containers: ContainerTable::default(),
             cgroups: CgroupCache::new(if told { config.ctr_tasks.told() } else { config.ctr_tasks }),
             outside: Processes::new(config.outside, ProcFs::new(config.proc_root)),
@@ -120,8 +125,10 @@ impl State {
             let parent = self.processes.by_pid(ppid).map(|parent| parent.id);
             self.processes.link(id, parent);
         }
-        for container in self.processes.iter().filter_map(|process| process.container.as_ref()) {
-            self.containers.touch(container, now_ns);
+        for process in self.processes.iter() {
+            if let Some(container) = &process.container {
+                self.containers.touch(container, process.id, now_ns);
+            }
         }
     }
 
@@ -148,7 +155,7 @@ impl State {
             }
         }
         if let Some(container) = self.processes.get(event.process()).and_then(|it| it.container.as_ref()) {
-            self.containers.touch(container, now_ns);
+            self.containers.touch(container, event.process(), now_ns);
         }
     }
 

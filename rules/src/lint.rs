@@ -9,11 +9,11 @@ mod absent;
 mod constant;
 mod costly;
 mod domain;
+mod event_types;
 mod imply;
 mod probe;
 mod pushdown;
 mod shadow;
-mod types;
 
 use crate::{
     diagnostic::{Diagnostic, ItemRef, Severity},

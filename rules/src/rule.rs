@@ -3,12 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    catalog::{EVENTS, EventId},
+    catalog::{EVENTS, EventId, FieldId},
     event_set::EventSet,
     output::OutputFormat,
     program::{Memo, Program, Shared},
     source::Span,
     typed::Node,
+    typed::{FieldUse, Right},
     value::{FieldSource, Truth},
 };
 
@@ -95,6 +96,21 @@ pub struct RuleSet {
     /// Positions in `rules` for each event type, in definition order.
     by_event: Vec<Box<[u32]>>,
     matching: Matching,
+}
+
+impl Rule {
+    /// Whether its condition or its output asks for a field that `is_one` accepts.
+    pub fn uses(&self, is_one: impl Fn(FieldId) -> bool) -> bool {
+        let mut found = self.output.fields().any(|field| is_one(field.field));
+        self.condition.for_each_test(&mut |test| {
+            let mut look = |used: &FieldUse| found |= is_one(used.id);
+            test.left.for_each_field(&mut look);
+            if let Right::Source(right) = &test.right {
+                right.for_each_field(&mut look);
+            }
+        });
+        found
+    }
 }
 
 impl RuleSet {

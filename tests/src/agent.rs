@@ -48,9 +48,14 @@ pub fn binary() -> PathBuf {
 impl Agent {
     /// Starts the agent on a rule file and waits until it is ready.
     pub fn start(rules: &Path) -> Self {
+        Self::start_with(rules, "")
+    }
+
+    /// Starts the agent with more settings, as text of its configuration file.
+    pub fn start_with(rules: &Path, settings: &str) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let admin = free_port();
-        let mut child = command(scratch.path(), admin, rules).spawn().expect("the agent starts");
+        let mut child = command(scratch.path(), admin, rules, settings).spawn().expect("the agent starts");
         let alerts = Arc::new(Alerts::default());
         let stdout = child.stdout.take().expect("its output is a pipe");
         let to = Arc::clone(&alerts);
@@ -68,7 +73,7 @@ impl Agent {
 
     /// A second agent with the same run-time directory; it must refuse.
     pub fn rival(&self, rules: &Path) -> std::process::Output {
-        command(self.scratch.path(), free_port(), rules).output().expect("the second agent starts")
+        command(self.scratch.path(), free_port(), rules, "").output().expect("the second agent starts")
     }
 
     /// Its process id.
@@ -158,11 +163,12 @@ fn free_port() -> SocketAddr {
     listener.local_addr().expect("a bound port")
 }
 
-fn command(scratch: &Path, admin: SocketAddr, rules: &Path) -> Command {
+fn command(scratch: &Path, admin: SocketAddr, rules: &Path, settings: &str) -> Command {
     let config = scratch.join(format!("rampart-{}.yaml", admin.port()));
     let dir = scratch.display();
-    let text =
-        format!("node: {{runtime_dir: {dir}/run, state_dir: {dir}/state}}\nadmin: {{listen: '{admin}'}}\n");
+    let text = format!(
+        "node: {{runtime_dir: {dir}/run, state_dir: {dir}/state}}\nadmin: {{listen: '{admin}'}}\n{settings}"
+    );
     fs::write(&config, text).expect("the configuration is written");
     let log = fs::OpenOptions::new().create(true).append(true).open(scratch.join("log")).expect("a log");
     let mut command = Command::new(binary());

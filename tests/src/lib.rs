@@ -8,7 +8,10 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a panic is how a harness reports a failed test")]
 
 pub mod agent;
+pub mod cri;
+pub mod image;
 pub mod recorder;
+pub mod runtime;
 
 /// Ends the test, saying why it cannot run; the test runner counts the line.
 #[macro_export]

@@ -12,7 +12,7 @@ use std::{
 
 use rampart_agent::{
     event::{Event, decode::decode},
-    kernel::{Kernel, KernelConfig, KernelError, RingReader, Waker},
+    kernel::{Incoming, Kernel, KernelConfig, KernelError, RingReader, Waker},
 };
 use rampart_common::event::SyscallPlan;
 
@@ -129,7 +129,11 @@ fn collect(mut reader: RingReader, seen: &Seen, stop: &AtomicBool) -> Result<(),
     while !stop.load(Ordering::Relaxed) {
         reader.wait(Duration::from_millis(100))?;
         let mut batch = Vec::new();
-        reader.drain(&mut |record| batch.push(record.to_vec()))?;
+        reader.drain(&mut |incoming| {
+            if let Incoming::Event(record) = incoming {
+                batch.push(record.to_vec());
+            }
+        })?;
         if !batch.is_empty() {
             seen.records.lock().unwrap_or_else(PoisonError::into_inner).append(&mut batch);
             seen.more.notify_all();

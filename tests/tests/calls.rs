@@ -15,7 +15,7 @@ use std::{
     process,
 };
 
-use rampart_tests::{agent::Agent, require_root};
+use rampart_tests::{agent::Agent, require_root, skip};
 use serde_json::Value;
 
 /// One call: what the event is called, and parts of its arguments as text.
@@ -343,5 +343,41 @@ fn calls_arrive_with_their_parameters() {
     for name in names {
         assert!(cases.iter().any(|(case, _)| *case == name), "no case for {name}");
     }
+    assert!(agent.stop().success());
+}
+
+/// A DNS message that gives `venue.example` an address.
+fn answer(address: [u8; 4]) -> Vec<u8> {
+    let mut message = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x05venue\x07example\0\0\x01\0\x01".to_vec();
+    message.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04");
+    message.extend_from_slice(&address);
+    message
+}
+
+#[test]
+fn a_connection_shows_the_name_that_was_resolved() {
+    const NAME: &str = "a_connection_shows_the_name_that_was_resolved";
+    require_root!(NAME);
+    let Ok(server) = UdpSocket::bind("127.0.0.53:53") else {
+        skip!(NAME, "a name server listens on 127.0.0.53 already");
+    };
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let path = scratch.path().join("rules.yaml");
+    let rules = "- rule: venue\n  desc: d\n  priority: INFO\n  output: 'to %fd.sip.name by %proc.name'\n  \
+                 condition: evt.type = connect and fd.sip.name = \"venue.example\"\n";
+    fs::write(&path, rules).expect("the rules are written");
+    let agent = Agent::start(&path);
+    let listener = TcpListener::bind("127.0.0.77:0").expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    let _before = TcpStream::connect(address).expect("connected");
+    // What a resolver does: it asks, and the answer comes from port 53.
+    let resolver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    server.send_to(&answer([127, 0, 0, 77]), resolver.local_addr().expect("bound")).expect("answered");
+    resolver.recv_from(&mut [0; 512]).expect("received");
+    let _after = TcpStream::connect(address).expect("connected");
+    let alert =
+        agent.wait_for("the connection", |alert| alert.get("rule").is_some_and(|rule| rule == "venue"));
+    assert_eq!(alert.pointer("/output_fields/fd.sip.name").and_then(Value::as_str), Some("venue.example"));
+    assert_eq!(agent.alerts().len(), 1, "the connection before the answer has no name");
     assert!(agent.stop().success());
 }

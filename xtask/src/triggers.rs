@@ -10,6 +10,7 @@ mod case;
 mod container;
 mod judge;
 mod play;
+mod podman;
 mod rules;
 mod score;
 mod stage;
@@ -24,6 +25,7 @@ use nix::unistd::geteuid;
 
 use self::case::{Case, Fate};
 use self::play::Player;
+use self::podman::Podman;
 use self::score::Score;
 use self::users::Users;
 use crate::agent::{Agent, Setup};
@@ -116,12 +118,17 @@ fn against(cast: &Cast<'_>, mut cases: Vec<Case>) -> Result<Score> {
     let mut rules = cast.rules.to_vec();
     let asked = cases.iter().filter(|case| case.fate == Fate::Run).map(|case| case.rule.as_str());
     rules.push(rules::additions(folder, asked)?);
+    let contained = cases.iter().any(|case| case.fate == Fate::Run && case.container.is_some());
+    let podman = if contained { Some(Podman::start(&folder.join("podman"))?) } else { None };
+    let configuration = podman
+        .as_ref()
+        .map(|podman| format!("containers: {{podman_sockets: [\"{}\"]}}\n", podman.socket().display()));
     let setup = Setup {
         binary: cast.agent,
         folder,
         rules: &rules,
         matching: "first",
-        configuration: "",
+        configuration: configuration.as_deref().unwrap_or_default(),
         passwd: Some(&passwd),
     };
     let mut agent = Agent::start_as(&setup)?;
@@ -129,7 +136,7 @@ fn against(cast: &Cast<'_>, mut cases: Vec<Case>) -> Result<Score> {
         let (pid, count, added) = (agent.pid(), cases.len(), users.added());
         console::say(format!("agent ready, pid {pid}; {count} cases; {added} users for the run only"));
     }
-    let stages = stage::Stages::new(folder, cast.actor, &passwd, case::addresses(&cases));
+    let stages = stage::Stages::new(folder, cast.actor, &passwd, case::addresses(&cases), podman);
     let mut player = Player::new(&agent, stages, cast.talk);
     let score = player.play(cases);
     // First the actors, so that nothing acts unseen.

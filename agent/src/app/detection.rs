@@ -26,7 +26,7 @@ use crate::{
     config::Format,
     engine::{Detector, accounting::Counters, clock::boot_now_ns},
     event::syscall::{self, Need},
-    kernel::KernelError,
+    kernel::{Incoming, KernelError},
     output::{Fanout, Message},
     policy::Bundle,
     telemetry::{
@@ -123,7 +123,10 @@ pub(super) fn until(next_beat: Instant, detector: &Detector) -> Duration {
 }
 
 fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -> Result<usize, KernelError> {
-    records.drain(&mut |bytes| detector.on_record(bytes, &mut |alert| sink.take(alert)))
+    records.drain(&mut |incoming| match incoming {
+        Incoming::Event(bytes) => detector.on_record(bytes, &mut |alert| sink.take(alert)),
+        Incoming::Answer(message) => detector.on_answer(message, boot_now_ns()),
+    })
 }
 
 /// Compares the kernel's counters with what arrived, and publishes how things are.
@@ -207,7 +210,7 @@ impl Message for Alert {
 /// A rule on more event types than this is on "everything": it does not ask for the most frequent calls.
 const FEW_EVENTS: usize = 100;
 
-/// The table of every call but the most frequent ones, and of those that a set of rules names.
+/// The table of every call that carries details and is not too frequent, and of those that a set of rules names.
 pub(super) fn wanted_all(policy: &RuleSet) -> Vec<(u32, SyscallPlan)> {
     let named: Vec<u32> = wanted(&[policy]).into_iter().map(|(number, _)| number).collect();
     syscall::wanted(|row| {
@@ -228,4 +231,9 @@ pub(crate) fn wanted(policies: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
         Need::Rule => any.contains(row.event),
         Need::NamedByRule => named.contains(row.event),
     })
+}
+
+/// Whether a rule asks for the host name of an address.
+pub(super) fn needs_names(policies: &[&RuleSet]) -> bool {
+    policies.iter().flat_map(|policy| policy.rules()).any(|rule| rule.uses(Detector::is_host_name))
 }

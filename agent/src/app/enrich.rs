@@ -14,7 +14,7 @@ use crate::{
         lookup::{self, Outlet, Tallies},
     },
     engine::{Detector, clock::boot_now_ns},
-    state::{cgroup::Container, container::News},
+    state::container::{News, Wanted},
 };
 
 /// Names of the tasks.
@@ -27,7 +27,7 @@ const NEWS: usize = 256;
 
 /// The detection thread's ends of the channels.
 pub(super) struct Enrich {
-    requests: mpsc::Sender<Arc<Container>>,
+    requests: mpsc::Sender<Wanted>,
     news: mpsc::Receiver<News>,
 }
 
@@ -88,11 +88,11 @@ impl Enrich {
 
     /// Hands over what the detector wants to know.
     pub(super) fn ask(&mut self, detector: &mut Detector) {
-        while let Some(container) = detector.next_request() {
-            match self.requests.try_send(container) {
+        while let Some(wanted) = detector.next_request() {
+            match self.requests.try_send(wanted) {
                 Ok(()) => {}
-                Err(TrySendError::Full(container)) => {
-                    detector.put_back(container);
+                Err(TrySendError::Full(wanted)) => {
+                    detector.put_back(wanted);
                     break;
                 }
                 // Nobody looks up: the tasks have ended, and so will the agent.

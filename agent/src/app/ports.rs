@@ -7,12 +7,15 @@ use rampart_common::{
     event::{Family, SyscallPlan},
 };
 
-use crate::kernel::{Kernel, KernelError, RingReader, Waker};
+use crate::kernel::{Incoming, Kernel, KernelError, NamesFault, RingReader, Waker};
 
 /// Control of the kernel programs.
 pub(super) trait Hooks: Send {
     /// Replaces the table of wanted system calls.
     fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError>;
+
+    /// Starts or stops to see DNS answers.
+    fn see_names(&mut self, on: bool) -> Result<(), NamesFault>;
 
     /// Lets events flow.
     fn attach(&mut self) -> Result<(), KernelError>;
@@ -26,8 +29,8 @@ pub(super) trait Records: Send {
     /// Waits for records, a wake-up or the timeout, whichever is first.
     fn wait(&mut self, timeout: Duration) -> Result<(), KernelError>;
 
-    /// Hands out what is there, up to a bounded number. Returns how many.
-    fn drain(&mut self, on_record: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError>;
+    /// Hands out what is there, up to a bounded number of events. Returns how many events.
+    fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError>;
 }
 
 /// Ends a wait from another thread.
@@ -39,6 +42,10 @@ pub(super) trait Wake: Send + Sync {
 impl Hooks for Kernel {
     fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError> {
         Self::set_wanted(self, wanted)
+    }
+
+    fn see_names(&mut self, on: bool) -> Result<(), NamesFault> {
+        Self::see_names(self, on)
     }
 
     fn attach(&mut self) -> Result<(), KernelError> {
@@ -55,8 +62,8 @@ impl Records for RingReader {
         Self::wait(self, timeout)
     }
 
-    fn drain(&mut self, on_record: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError> {
-        Self::drain(self, on_record)
+    fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError> {
+        Self::drain(self, on_incoming)
     }
 }
 

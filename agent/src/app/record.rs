@@ -64,7 +64,7 @@ pub struct Order {
     pub duration: Option<Duration>,
     /// Ends when the file has about this size.
     pub max_bytes: Option<u64>,
-    /// Every call but the most frequent ones, not only those the rules need.
+    /// Every call that carries details, not only those the rules need.
     pub all: bool,
     /// Also judge what is recorded and write the alerts to standard output.
     pub alerts: Option<Format>,
@@ -77,7 +77,7 @@ pub type Report = Box<dyn FnMut(&Progress) + Send>;
 pub fn record(config: &Config, bundle: &Bundle, order: &Order, report: Report) -> Result<Progress, AppError> {
     let at = |operation| move |source| AppError::Recording { operation, path: order.file.clone(), source };
     if !order.force && order.file.symlink_metadata().is_ok() {
-        return Err(at("overwrite")(io::ErrorKind::AlreadyExists.into()));
+        return Err(at("make")(there()));
     }
     privilege::decide(&caps::probe())?;
     privilege::lift_memlock();
@@ -86,7 +86,7 @@ pub fn record(config: &Config, bundle: &Bundle, order: &Order, report: Report) -
     forget_log(config);
     let records = kernel.reader()?;
     let waker: Arc<dyn Wake> = Arc::new(records.waker());
-    let file = create(&order.file, order.force).map_err(at("create"))?;
+    let file = create(&order.file, order.force).map_err(at("make"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("runtime")
@@ -264,13 +264,20 @@ fn options(config: &Config, bundle: &Bundle, facts: &Facts) -> engine::Options {
     }
 }
 
+fn there() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "it is there already, `--force` replaces it")
+}
+
 /// Makes the file for its owner only: it holds arguments and environments of every process. A link in its place is
 /// not followed.
 fn create(path: &Path, force: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     if !force {
-        return options.create_new(true).open(path);
+        return options.create_new(true).open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => there(),
+            _ => error,
+        });
     }
     let file = options.create(true).truncate(false).open(path)?;
     if !file.metadata()?.is_file() {

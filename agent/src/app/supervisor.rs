@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     AppError,
-    detection::{Command, SharedHooks, wanted},
+    detection::{Command, SharedHooks, needs_names, wanted},
     ports::Wake,
     tasks::Tasks,
 };
@@ -147,6 +147,9 @@ impl Supervisor {
 
     fn set_wanted(&self, rules: &[&RuleSet]) -> Result<(), AppError> {
         let mut hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(fault) = hooks.see_names(needs_names(rules)) {
+            tracing::warn!("Host names of addresses are not seen: {}", super::in_full(&fault));
+        }
         hooks.set_wanted(&wanted(rules)).map_err(AppError::Kernel)
     }
 

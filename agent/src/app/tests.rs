@@ -16,7 +16,13 @@ use super::{
     ports::{Hooks, Records, Wake},
     *,
 };
-use crate::{config::Format, event::build::RecordBuilder, output::Output, policy};
+use crate::{
+    config::Format,
+    event::build::RecordBuilder,
+    kernel::{Incoming, NamesFault},
+    output::Output,
+    policy,
+};
 
 /// A kernel half made of memory.
 #[derive(Default)]
@@ -31,6 +37,7 @@ struct MachineState {
     ring: VecDeque<Vec<u8>>,
     wanted: Vec<Vec<u32>>,
     attached: bool,
+    names: bool,
     woken: bool,
     ring_fails: bool,
     counters: Vec<(Family, FamilyCounters)>,
@@ -57,6 +64,11 @@ impl Fake {
 impl Hooks for FakeHooks {
     fn set_wanted(&mut self, wanted: &[(u32, SyscallPlan)]) -> Result<(), KernelError> {
         self.0.state().wanted.push(wanted.iter().map(|(number, _)| *number).collect());
+        Ok(())
+    }
+
+    fn see_names(&mut self, on: bool) -> Result<(), NamesFault> {
+        self.0.state().names = on;
         Ok(())
     }
 
@@ -88,10 +100,10 @@ impl Records for Fake {
         if state.ring_fails { Err(KernelError::Missing("EVENTS")) } else { Ok(()) }
     }
 
-    fn drain(&mut self, on_record: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError> {
+    fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError> {
         let records = std::mem::take(&mut self.state().ring);
         for record in &records {
-            on_record(record);
+            on_incoming(Incoming::Event(record));
         }
         Ok(records.len())
     }

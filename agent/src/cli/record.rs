@@ -19,7 +19,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   rampart record -o now.rec --duration 30s        what the built-in rules need
   rampart record -o now.rec -r falco_rules.yaml --max-bytes 200M
-  rampart record -o now.rec --all                 every system call but the most frequent ones
+  rampart record -o now.rec --all                 for rules yet to be written
 
 Works beside a running agent. Ctrl-C ends the recording; one that is killed can be replayed up to its last second.
 The file holds arguments and environments of processes and is made for its owner only.
@@ -41,7 +41,8 @@ pub(super) struct Arguments {
     /// End when the file has about this size, such as `200M`
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
-    /// Record every system call but the most frequent ones, not only those that the rules need
+    /// Record every system call that carries details, not only those that the rules need; the most frequent ones, such
+    /// as `read`, only when a rule names them
     #[arg(long)]
     all: bool,
     /// Also judge what is recorded by the rules and print the alerts

@@ -110,6 +110,12 @@ pub static KEYS: &[Key] = &[
         "where containerd listens, for containers that are not of Kubernetes",
     ),
     key(
+        "containers.containerd_tasks",
+        Kind::Paths,
+        "/run/containerd/io.containerd.runtime.v2.task,/run/k3s/containerd/io.containerd.runtime.v2.task",
+        "where containerd keeps its tasks, to tell its groups from others of two levels",
+    ),
+    key(
         "kubernetes.watch",
         Kind::Choice(WATCH),
         "auto",

@@ -99,7 +99,7 @@ mod tests {
     fn every_setting_lies_at_its_place() {
         let schema = schema();
         for key in KEYS {
-            let pointer: String = key.path.split('.').map(|name| format!("/properties/{name}")).collect();
+            let pointer = format!("/properties/{}", key.path.replace('.', "/properties/"));
             let found = schema.pointer(&pointer).unwrap_or_else(|| panic!("{} is missing", key.path));
             assert!(found["description"].as_str().unwrap().starts_with(key.help), "{}", key.path);
             if let Kind::Choice(words) = key.kind {

@@ -214,6 +214,7 @@ impl Check {
                 host_root: self.path("containers.host_root").unwrap_or_else(|| PathBuf::from("/")),
                 listed,
             },
+            containerd_tasks: self.paths_or("containers.containerd_tasks", sockets::CONTAINERD_TASKS),
         }
     }
 

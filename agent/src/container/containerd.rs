@@ -22,14 +22,13 @@ const NAME: &str = "nerdctl/name";
 
 /// Asks for a container; `None` when no namespace has it.
 pub(super) async fn inspect(client: &Client, wanted: &Container) -> Result<Option<Metadata>, LookupError> {
-    let namespaces = match &wanted.namespace {
-        Some(namespace) => vec![namespace.to_string()],
-        None => {
-            let all: Option<ListNamespacesResponse> =
-                client.call(NAMESPACES, None, ListNamespacesRequest {}).await?;
-            let names = all.unwrap_or_default().namespaces.into_iter().map(|namespace| namespace.name);
-            names.take(NAMESPACES_MAX).collect()
-        }
+    let namespaces: Vec<String> = if let Some(namespace) = &wanted.namespace {
+        vec![namespace.to_string()]
+    } else {
+        let all: Option<ListNamespacesResponse> =
+            client.call(NAMESPACES, None, ListNamespacesRequest {}).await?;
+        let names = all.unwrap_or_default().namespaces.into_iter().map(|namespace| namespace.name);
+        names.take(NAMESPACES_MAX).collect()
     };
     for namespace in namespaces {
         let question = GetContainerRequest { id: wanted.full_id.to_string() };

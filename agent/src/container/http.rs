@@ -39,16 +39,13 @@ pub(super) async fn get(socket: &Path, page: &str) -> Result<Option<Value>, Look
         serde_json::from_slice(&body.to_bytes()).map(Some).map_err(|error| fault(error.into()))
     };
     tokio::pin!(answer);
-    tokio::pin!(connection);
     // The connection moves the bytes while the answer is awaited; once that is there, it is dropped.
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => return answer,
-            ended = &mut connection => {
-                ended.map_err(|error| fault(error.into()))?;
-                return answer.await;
-            }
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        ended = connection => {
+            ended.map_err(|error| fault(error.into()))?;
+            answer.await
         }
     }
 }

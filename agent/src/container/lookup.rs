@@ -20,10 +20,10 @@ use tokio::{
 };
 
 use self::asker::{Asker, Outcome};
-use super::sockets::Sockets;
+use super::{names::Reader, sockets::Sockets};
 use crate::state::{
     cgroup::Container,
-    container::{Metadata, News},
+    container::{Metadata, News, Wanted},
 };
 
 /// Containers looked up at the same time; the rest wait in the channel.
@@ -82,25 +82,31 @@ impl Outlet {
 /// Looks up what is asked for until the asking side is gone.
 pub async fn run(
     sockets: Sockets,
-    mut requests: mpsc::Receiver<Arc<Container>>,
+    mut requests: mpsc::Receiver<Wanted>,
     outlet: Outlet,
     tallies: Arc<Tallies>,
 ) {
     let asker = Arc::new(Asker::new(sockets, Arc::clone(&tallies)));
+    let reader = Arc::new(Reader::default());
     let places = Arc::new(Semaphore::new(CONCURRENT));
     let mut running = JoinSet::new();
-    while let Some(container) = requests.recv().await {
+    while let Some(Wanted { container, process }) = requests.recv().await {
         while running.try_join_next().is_some() {}
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (asker, outlet, tallies) = (Arc::clone(&asker), outlet.clone(), Arc::clone(&tallies));
+        let reader = Arc::clone(&reader);
         running.spawn(async move {
             tallies.running.fetch_add(1, Relaxed);
-            let found = look_up(&asker, &container, &tallies).await;
+            let (found, names) = tokio::join!(look_up(&asker, &container, &tallies), reader.read(process));
             tallies.running.fetch_sub(1, Relaxed);
             drop(place);
             let unsettled = found.as_ref().is_some_and(|metadata| metadata.unsettled);
             let id = Arc::clone(&container.id);
+            // First, so that what waits for the container finds both.
+            if let Some(names) = names {
+                outlet.send(News::Names(Arc::clone(&id), names)).await;
+            }
             if !outlet.send(News::Container(Arc::clone(&id), found.map(Box::new))).await || !unsettled {
                 return;
             }
@@ -124,13 +130,13 @@ async fn look_up(asker: &Asker, container: &Container, tallies: &Tallies) -> Opt
                 tallies.failed.fetch_add(1, Relaxed);
                 return None;
             }
-            Outcome::Unknown => match waits.next() {
-                Some(wait) => sleep(*wait).await,
-                None => {
+            Outcome::Unknown => {
+                let Some(wait) = waits.next() else {
                     tallies.unknown.fetch_add(1, Relaxed);
                     return None;
-                }
-            },
+                };
+                sleep(*wait).await;
+            }
         }
     }
 }

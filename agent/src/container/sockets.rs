@@ -41,6 +41,10 @@ pub const CONTAINERD: &[&str] = &[
     "/run/host-containerd/containerd.sock",
 ];
 
+/// Directories in which containerd keeps the tasks it runs.
+pub const CONTAINERD_TASKS: &[&str] =
+    &["/run/containerd/io.containerd.runtime.v2.task", "/run/k3s/containerd/io.containerd.runtime.v2.task"];
+
 /// The sockets to ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {

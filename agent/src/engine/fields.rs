@@ -25,7 +25,7 @@ use rampart_rules::{
     value::{FieldArg, FieldSource, Value},
 };
 
-pub(super) use self::{container::metadata::Asked, socket::datagram_peer};
+pub(super) use self::{container::metadata::Asked, socket::datagram_peer, user::late as late_name};
 
 use self::fd::Fd;
 use super::clock::Clock;
@@ -270,7 +270,7 @@ impl FieldSource for EventFields<'_, '_> {
             Class::Fd => fd::get(facts, self.view, field, arg),
             Class::FsPath => fs_path::get(facts, self.view, field),
             Class::Process => process::get(facts, field, arg),
-            Class::User | Class::Group => user::get(facts, field),
+            Class::User | Class::Group => Some(user::get(facts, field)),
             Class::Container => container::get(facts, field, arg),
             Class::Fdlist | Class::Util => None,
         };

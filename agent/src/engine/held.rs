@@ -108,7 +108,9 @@ fn view<S: FieldSource>(
     source: &S,
 ) -> View {
     let mut values = Kept::default();
-    values.keep(ids::EVT_TYPE, &Arg::None, source);
+    for field in [ids::EVT_TYPE, ids::USER_UID, ids::GROUP_GID] {
+        values.keep(field, &Arg::None, source);
+    }
     for rule in rules.iter().filter_map(|id| policy.rule(*id)) {
         rule.condition.for_each_test(&mut |test| {
             let mut keep = |used: &FieldUse| values.keep(used.id, &used.arg, source);

@@ -18,7 +18,7 @@ use crate::{
         Alert, Wait, WaitOutcome,
         build::{self, Style},
     },
-    state::{cgroup::Container, container::News},
+    state::container::{News, Wanted},
 };
 
 impl Detector {
@@ -47,7 +47,8 @@ impl Detector {
                 arena: &self.arena,
                 strict_falco: self.path_limit.is_some(),
             };
-            let fields = Replay { kept: &view.values, asked };
+            let names = self.state.containers.names(&waiting.container);
+            let fields = Replay { kept: &view.values, asked, names };
             let holds = |id: &&RuleId| waiting.policy.evaluate_rule(**id, &fields) == Truth::True;
             let first = waiting.policy.matching() == Matching::First;
             let limit = if first { 1 } else { usize::MAX };
@@ -67,13 +68,13 @@ impl Detector {
     }
 
     /// The next container whose metadata is wanted; the answer goes to [`Detector::on_news`].
-    pub fn next_request(&mut self) -> Option<Arc<Container>> {
+    pub fn next_request(&mut self) -> Option<Wanted> {
         self.state.containers.next_request()
     }
 
     /// Takes a container back that cannot be looked up now.
-    pub fn put_back(&mut self, container: Arc<Container>) {
-        self.state.containers.put_back(container);
+    pub fn put_back(&mut self, wanted: Wanted) {
+        self.state.containers.put_back(wanted);
     }
 
     /// Takes over what was learned of containers and pods, and judges the events that waited for it. `now_ns` is

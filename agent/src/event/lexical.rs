@@ -94,6 +94,18 @@ mod tests {
     }
 
     #[test]
+    fn long_paths_are_joined_unless_falcos_limit_is_asked_for() {
+        let base = format!("/{}/", "d".repeat(1005));
+        let (mut whole, mut limited, mut short) = (Vec::new(), Vec::new(), Vec::new());
+        join(base.as_bytes(), b"this-name-is-beyond-it", None, &mut whole);
+        assert_eq!(whole, [base.as_bytes(), b"this-name-is-beyond-it"].concat());
+        join(base.as_bytes(), b"this-name-is-beyond-it", Some(FALCO_LIMIT), &mut limited);
+        assert_eq!(limited, b"/DIR_TOO_LONG/FILENAME_TOO_LONG");
+        join(base.as_bytes(), b"this-name-is-not", Some(FALCO_LIMIT), &mut short);
+        assert_eq!(short, [base.as_bytes(), b"this-name-is-not"].concat());
+    }
+
+    #[test]
     fn clean_paths_are_recognised() {
         for path in ["/", "/etc", "/etc/shadow", "/a/..b/.c"] {
             assert!(is_clean(path.as_bytes()), "{path}");

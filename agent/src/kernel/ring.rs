@@ -5,6 +5,7 @@
 //! sleeps, and the next event wakes it.
 
 use std::{
+    mem::offset_of,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -15,7 +16,7 @@ use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
     eventfd::{EfdFlags, EventFd},
 };
-use rampart_common::abi;
+use rampart_common::{abi, event::Answer};
 
 use super::KernelError;
 
@@ -28,10 +29,24 @@ const LOOKS_BEFORE_SLEEP: u32 = 8;
 const SETTLE: Duration = Duration::from_millis(2);
 /// Most records handed out in one go, so that the caller gets to its other duties under any load.
 const BATCH: usize = 16_384;
+/// Most DNS messages handed out before an event: more than the ring holds.
+const ANSWERS_AT_ONCE: usize = 64;
+/// Bytes in front of the message in an [`Answer`].
+const ANSWER_HEADER: usize = offset_of!(Answer, message);
+
+/// What the kernel half sends.
+#[derive(Clone, Copy, Debug)]
+pub enum Incoming<'a> {
+    /// A record of an event.
+    Event(&'a [u8]),
+    /// A DNS message that reached a socket of the node.
+    Answer(&'a [u8]),
+}
 
 /// The reading end. One per kernel half; moved to the thread that reads.
 pub struct RingReader {
     ring: RingBuf<MapData>,
+    answers: RingBuf<MapData>,
     control: Array<MapData, [u32; 4]>,
     asleep: [u32; 4],
     awake: [u32; 4],
@@ -53,9 +68,16 @@ impl Waker {
 }
 
 impl RingReader {
-    pub(super) fn new(events: Map, control: Map, settings: [u32; 4]) -> Result<Self, KernelError> {
+    pub(super) fn new(
+        events: Map,
+        answers: Map,
+        control: Map,
+        settings: [u32; 4],
+    ) -> Result<Self, KernelError> {
         let ring =
             RingBuf::try_from(events).map_err(|source| KernelError::Map { map: abi::MAP_EVENTS, source })?;
+        let answers = RingBuf::try_from(answers)
+            .map_err(|source| KernelError::Map { map: abi::MAP_ANSWERS, source })?;
         let control =
             Array::try_from(control).map_err(|source| KernelError::Map { map: abi::MAP_CONTROL, source })?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -67,6 +89,7 @@ impl RingReader {
         let [own_pid, _, wake_bytes, pad] = settings;
         Ok(Self {
             ring,
+            answers,
             control,
             asleep: [own_pid, 1, wake_bytes, pad],
             awake: [own_pid, 0, wake_bytes, pad],
@@ -90,15 +113,18 @@ impl RingReader {
         self.park(timeout)
     }
 
-    /// Hands out what is there, up to a bounded number. Returns how many.
-    pub fn drain(&mut self, on_record: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError> {
+    /// Hands out what is there, up to a bounded number of events. Returns how many events. Whatever came before an
+    /// event on the other ring is handed out before it: the answer that names an address precedes the connection.
+    pub fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError> {
         let mut count = 0;
         while count < BATCH
             && let Some(record) = self.ring.next()
         {
-            on_record(&record);
+            take_answers(&mut self.answers, on_incoming);
+            on_incoming(Incoming::Event(&record));
             count += 1;
         }
+        take_answers(&mut self.answers, on_incoming);
         if count == 0 {
             self.empty_looks = self.empty_looks.saturating_add(1);
         } else {
@@ -130,6 +156,16 @@ impl RingReader {
 
     fn set(&mut self, control: [u32; 4]) -> Result<(), KernelError> {
         self.control.set(0, control, 0).map_err(|source| KernelError::Map { map: abi::MAP_CONTROL, source })
+    }
+}
+
+/// Hands out the DNS messages that are there. Bounded by what the ring holds and what comes meanwhile.
+fn take_answers(answers: &mut RingBuf<MapData>, on_incoming: &mut dyn FnMut(Incoming<'_>)) {
+    for _ in 0..ANSWERS_AT_ONCE {
+        let Some(entry) = answers.next() else { return };
+        let (header, message) = entry.split_at_checked(ANSWER_HEADER).unwrap_or_default();
+        let len = header.first_chunk().map_or(0, |len| u32::from_ne_bytes(*len) as usize);
+        on_incoming(Incoming::Answer(message.get(..len).unwrap_or_default()));
     }
 }
 

@@ -12,7 +12,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use self::image::ImageName;
-use super::cgroup::Runtime;
+use super::{
+    cgroup::{Container, Runtime},
+    users::NameTable,
+};
+use crate::event::ProcessId;
 
 /// What a container runtime says about one container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,11 +156,22 @@ pub struct Owner {
     pub uid: String,
 }
 
+/// A container that is to be looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The container.
+    pub container: Arc<Container>,
+    /// A process in it.
+    pub process: ProcessId,
+}
+
 /// News for the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum News {
     /// The look-up of a container ended; `None` when nobody knows it.
     Container(Arc<str>, Option<Box<Metadata>>),
+    /// The user and group names of a container.
+    Names(Arc<str>, Box<NameTable>),
     /// A pod is new or has changed.
     Pod(Arc<Pod>),
     /// A pod is gone.

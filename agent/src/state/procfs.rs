@@ -104,6 +104,12 @@ impl ProcFs {
         self.read(id.pid).filter(|found| found.id == id)
     }
 
+    /// When the process of that id started, in clock ticks.
+    pub fn start_ticks(&self, pid: u32) -> Option<u64> {
+        let stat = read(&self.root.join(pid.to_string()).join("stat"), TEXT_MAX_BYTES)?;
+        Some(Stat::parse(&stat)?.start_ticks)
+    }
+
     /// The `cgroup` file of a process.
     pub fn cgroup(&self, pid: u32) -> Option<Vec<u8>> {
         read(&self.root.join(pid.to_string()).join("cgroup"), TEXT_MAX_BYTES)

@@ -13,6 +13,9 @@ const CHECK_EVERY_NS: u64 = 1_000_000_000;
 /// Largest file read; a name file beyond it is not believable.
 const FILE_MAX_BYTES: u64 = 16 << 20;
 
+/// Users, and groups, kept of a container.
+const TABLE_MAX: usize = 4096;
+
 /// One user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -106,6 +109,42 @@ impl Names {
     }
 }
 
+/// Users and groups of a container, as its files were when they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameTable {
+    users: FxHashMap<u32, User>,
+    groups: FxHashMap<u32, Box<[u8]>>,
+}
+
+impl NameTable {
+    /// Reads the texts of both files. Of a file that is longer than any real one the rest is left out.
+    pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
+        let mut table = Self::default();
+        for (uid, user) in lines(passwd).filter_map(parse_user).take(TABLE_MAX) {
+            table.users.entry(uid).or_insert(user);
+        }
+        for (gid, name) in lines(group).filter_map(parse_group).take(TABLE_MAX) {
+            table.groups.entry(gid).or_insert(name);
+        }
+        table
+    }
+
+    /// A user by id.
+    pub fn user(&self, uid: u32) -> Option<&User> {
+        self.users.get(&uid)
+    }
+
+    /// Name of a user; uid 0 is `root` even without a file.
+    pub fn user_name(&self, uid: u32) -> Option<&[u8]> {
+        self.user(uid).map(|user| &*user.name).or((uid == 0).then_some(b"root"))
+    }
+
+    /// Name of a group; gid 0 is `root` even without a file.
+    pub fn group_name(&self, gid: u32) -> Option<&[u8]> {
+        self.groups.get(&gid).map(|name| &**name).or((gid == 0).then_some(b"root"))
+    }
+}
+
 #[derive(Debug)]
 struct NameFile<T> {
     /// `None` when the names are told.
@@ -132,7 +171,7 @@ impl<T> NameFile<T> {
         self.stamp = stamp;
         let text = stamp.and_then(|_| fs::read(path).ok()).unwrap_or_default();
         self.entries.clear();
-        for (id, entry) in text.split(|byte| *byte == b'\n').filter_map(parse) {
+        for (id, entry) in lines(&text).filter_map(parse) {
             // As in the C library, the first line of an id wins.
             self.entries.entry(id).or_insert(entry);
         }
@@ -146,6 +185,10 @@ impl<T: Clone> NameFile<T> {
         all.sort_by_key(|(id, _)| *id);
         all
     }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
 }
 
 fn parse_user(line: &[u8]) -> Option<(u32, User)> {

@@ -308,8 +308,8 @@ fields! {
     K8S_POD_LABELS "k8s.pod.labels" Text(0) Container [] "all labels of the pod as `key:value`, joined by commas";
     K8S_POD_IP "k8s.pod.ip" Text(0) Container [] "primary address of the pod";
     K8S_POD_CNI_JSON "k8s.pod.cni.json" Text(0) Container [] "network attachment result of the pod, as JSON";
-    K8S_RC_NAME "k8s.rc.name" Text(0) Container [] "replication controller of the pod; no longer filled";
-    K8S_RC_ID "k8s.rc.id" Text(0) Container [] "id of the replication controller; no longer filled";
+    K8S_RC_NAME "k8s.rc.name" Text(0) Container [] "replication controller of the pod, from the API server";
+    K8S_RC_ID "k8s.rc.id" Text(0) Container [] "id of the replication controller, from the API server";
     K8S_RC_LABEL "k8s.rc.label" Text(0) Container [arg: ArgKind::Required(ArgForm::Key)] "one label of the replication controller; no longer filled";
     K8S_RC_LABELS "k8s.rc.labels" Text(0) Container [] "labels of the replication controller; no longer filled";
     K8S_SVC_NAME "k8s.svc.name" Text(0) Container [] "service of the pod; no longer filled";
@@ -319,11 +319,11 @@ fields! {
     K8S_NS_ID "k8s.ns.id" Text(0) Container [] "id of the namespace; no longer filled";
     K8S_NS_LABEL "k8s.ns.label" Text(0) Container [arg: ArgKind::Required(ArgForm::Key)] "one label of the namespace; no longer filled";
     K8S_NS_LABELS "k8s.ns.labels" Text(0) Container [] "labels of the namespace; no longer filled";
-    K8S_RS_NAME "k8s.rs.name" Text(0) Container [] "replica set of the pod; no longer filled";
-    K8S_RS_ID "k8s.rs.id" Text(0) Container [] "id of the replica set; no longer filled";
+    K8S_RS_NAME "k8s.rs.name" Text(0) Container [] "replica set of the pod, from the API server";
+    K8S_RS_ID "k8s.rs.id" Text(0) Container [] "id of the replica set, from the API server";
     K8S_RS_LABEL "k8s.rs.label" Text(0) Container [arg: ArgKind::Required(ArgForm::Key)] "one label of the replica set; no longer filled";
     K8S_RS_LABELS "k8s.rs.labels" Text(0) Container [] "labels of the replica set; no longer filled";
-    K8S_DEPLOYMENT_NAME "k8s.deployment.name" Text(0) Container [] "deployment of the pod; no longer filled";
+    K8S_DEPLOYMENT_NAME "k8s.deployment.name" Text(0) Container [] "deployment of the pod, from the API server";
     K8S_DEPLOYMENT_ID "k8s.deployment.id" Text(0) Container [] "id of the deployment; no longer filled";
     K8S_DEPLOYMENT_LABEL "k8s.deployment.label" Text(0) Container [arg: ArgKind::Required(ArgForm::Key)] "one label of the deployment; no longer filled";
     K8S_DEPLOYMENT_LABELS "k8s.deployment.labels" Text(0) Container [] "labels of the deployment; no longer filled";

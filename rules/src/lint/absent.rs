@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::types::{self, Part};
+use super::event_types::{self, Part};
 use crate::{
     catalog::{
         self, CREATES_FD, Class, DESTROYS_FD, EVENTS, EventDef, EventId, FieldId, ParamType, READS_FD,
@@ -85,7 +85,7 @@ pub(super) struct Lint {
 impl Lint {
     /// Looks at one rule. One whose condition was already found to be `fixed` is not said to be so again.
     pub(super) fn check(&mut self, rule: &Rule, fixed: bool, found: &mut Vec<Diagnostic>) {
-        let parts = types::of(&rule.condition);
+        let parts = event_types::of(&rule.condition);
         let Some(whole) = parts.first() else { return };
         if whole.events.is_empty() {
             if !fixed {

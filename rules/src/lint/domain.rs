@@ -72,7 +72,8 @@ fn candidates(
     let mut left = values.iter().map(|value| as_value(value, field)).collect::<Option<Vec<_>>>()?;
     let mut last = None;
     for (index, literal) in literals.iter().enumerate() {
-        if index == chosen {
+        // What is compared with another field is not decided by this one.
+        if index == chosen || matches!(literal.test.right, Right::Source(_)) {
             continue;
         }
         let probe = Probe::new(&Test { negated: literal.negated, ..literal.test.clone() }, strict);

@@ -59,7 +59,9 @@ fn plain(when: &Test, then: &Test, strict: bool, budget: &mut Budget) -> bool {
     if then.op == Op::Exists {
         return !negated;
     }
-    let Some(field) = probe::scalar(&when.left) else { return false };
+    let Some(field) = probe::scalar(&when.left).filter(|_| !matches!(then.right, Right::Source(_))) else {
+        return false;
+    };
     if let Some(values) = finite(when) {
         if values.is_empty() {
             return false;

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use super::{
+    event_types,
     imply::{Budget, implies},
     probe::finite,
-    types,
 };
 use crate::{
     diagnostic::{Diagnostic, code},
@@ -140,7 +140,10 @@ fn needs(condition: &Node) -> Vec<&Node> {
         Node::All(parts) => parts.as_slice(),
         other => std::slice::from_ref(other),
     };
-    parts.iter().filter(|part| !matches!(part, Node::Test(test) if types::decided(test).is_some())).collect()
+    parts
+        .iter()
+        .filter(|part| !matches!(part, Node::Test(test) if event_types::decided(test).is_some()))
+        .collect()
 }
 
 fn test(node: &Node) -> Option<&Test> {

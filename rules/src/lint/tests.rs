@@ -69,6 +69,7 @@ fn what_may_hold_is_not_called_a_contradiction() {
         "proc.args[0]=a and proc.args[1]=b",
         "proc.env[A]=a and proc.env[B]=b",
         "proc.pname exists and not proc.pname=a",
+        "proc.pid=1 and not proc.pid=val(proc.ppid)",
         "evt.type=open and not evt.type=connect",
         // Written to be constant.
         "evt.type=open and evt.num=0",
@@ -188,6 +189,7 @@ fn rules_that_may_fire_are_not_called_shadowed() {
         ("evt.type=open and proc.aname[1]=a", "evt.type=open and proc.aname[2]=a"),
         ("evt.type=open and fd.ip!=192.0.2.1", "evt.type=connect and fd.ip=192.0.2.2"),
         ("evt.type=open and not proc.aname=a", "evt.type=open and proc.aname=b"),
+        ("evt.type=open and proc.pid=val(proc.ppid)", "evt.type=open and proc.pid=1"),
     ] {
         let found = found(&(rule("one", first) + &rule("two", later)), Lints::Default);
         assert!(found.iter().all(|finding| finding.code != code::SHADOWED_RULE), "{first} / {later}");
@@ -291,5 +293,5 @@ fn ten_thousand_rules_and_large_conditions_take_bounded_time() {
     let text = rule("a", &large) + &rule("b", &large) + &rule("c", &long) + &rule("d", &long);
     let told = found(&text, Lints::Default);
     assert!(told.iter().any(|finding| finding.code == code::SHADOWED_RULE), "{told:?}");
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 180, "{:?}", started.elapsed());
 }

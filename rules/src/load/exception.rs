@@ -103,7 +103,8 @@ pub(super) fn read(
         }
         let (fields, comps) = (entry("fields")?, entry("comps")?);
         if fields.is_none() && !append {
-            return Err(shape(item.span, format!("exception `{name}` has no `fields`")));
+            let message = format!("exception `{name}` has no `fields`");
+            return Err(shape(item.span, message).item("exception", name));
         }
         exceptions.push(Exception { name: name.to_owned(), fields, comps, values, span: item.span });
     }

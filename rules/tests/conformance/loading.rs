@@ -40,6 +40,23 @@ fn check(case: &Value, sources: &[Source], options: &LoadOptions) -> Result<(), 
     if let Some(code) = case.get("code").and_then(Value::as_str) {
         same(&errors.first().copied(), &Some(code)).map_err(explain)?;
     }
+    // What it is about: kinds and names of items are the same there and here.
+    for (key, error) in [("errors_expected", true), ("warnings_expected", false)] {
+        for wanted in list(case, key) {
+            let found = loaded.diagnostics.iter().any(|finding| {
+                let (kind, name) =
+                    finding.item.as_ref().map_or(("", ""), |item| (item.kind, item.name.as_str()));
+                let same_name =
+                    wanted.get("itemname").and_then(Value::as_str).is_none_or(|wanted| wanted == name);
+                let same_kind = kind.is_empty() || text(wanted, "itemtype") == kind;
+                finding.is_error() == error
+                    && finding.falco_code == Some(text(wanted, "code"))
+                    && same_name
+                    && same_kind
+            });
+            same(&found, &true).map_err(|_| explain(format!("no such finding: {wanted}")))?;
+        }
+    }
     let warnings: BTreeSet<&str> = loaded
         .diagnostics
         .iter()

@@ -11,7 +11,11 @@ use rampart_rules::{
         self, Expr,
         ast::{Check, FieldRef, Literal, Operand, Right, Transform},
     },
+    diagnostic::{Diagnostic, code},
     filter::Filter,
+    lint::Lints,
+    load::{LoadOptions, Source, load},
+    rule::RuleSet,
     source::{Mapped, Span},
     typed::Environment,
     value::Truth,
@@ -77,6 +81,63 @@ proptest! {
             prop_assert!(filter.events().contains(event.event_type()), "{} on {:?}", text, event);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What lints say of conditions is so on every event.
+    #[test]
+    fn lints_tell_the_truth(
+        first in prop_oneof![4 => random::chain(), 1 => random::condition()],
+        more in random::chain(),
+        extends in any::<bool>(),
+        events in prop::collection::vec(random::event(), 24),
+    ) {
+        // A rule with one more comparison is often shadowed, two that have nothing in common hardly ever.
+        let second = if extends { format!("({first}) and ({more})") } else { more };
+        let (rules, findings) = linted(&first, &second);
+        for finding in findings {
+            let item = finding.item.as_ref().map(|item| item.name.as_str());
+            let position = usize::from(item == Some("two"));
+            for event in &events {
+                let holds = |position: usize| rules.evaluate_rule(rules.rules()[position].id, event) == Truth::True;
+                let told = || format!("{}: {first} | {second} on {event:?}", finding.message);
+                match finding.code {
+                    code::NEVER_TRUE => prop_assert!(!holds(position), "{}", told()),
+                    code::ALWAYS_TRUE if !finding.message.contains("unless") => {
+                        prop_assert!(holds(position), "{}", told());
+                    }
+                    code::SHADOWED_RULE => prop_assert!(holds(0) || !holds(1), "{}", told()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Two rules of these conditions and what lints say of them.
+fn linted(first: &str, second: &str) -> (RuleSet, Vec<Diagnostic>) {
+    // What JSON quotes, YAML reads.
+    let rule = |name, condition: &str| {
+        let condition = serde_json::to_string(condition).unwrap();
+        format!("- rule: {name}\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n")
+    };
+    let text = rule("one", first) + &rule("two", second);
+    let source = Source { name: "t".to_owned(), text: text.into_bytes() };
+    let loaded = load(&[source], &LoadOptions { lints: Lints::All, ..LoadOptions::default() });
+    (loaded.rules.unwrap(), loaded.diagnostics)
+}
+
+#[test]
+fn the_lints_that_are_put_to_the_test_do_speak() {
+    let count = |first, second, code| {
+        let findings = linted(first, second).1;
+        findings.iter().filter(|finding| finding.code == code).count()
+    };
+    assert_eq!(count("proc.name = a and proc.name = b", "fd.name = a", code::NEVER_TRUE), 1);
+    assert_eq!(count("not proc.name = a or not proc.name = b", "fd.name = a", code::ALWAYS_TRUE), 1);
+    assert_eq!(count("proc.name = a", "proc.name = a and fd.name = b", code::SHADOWED_RULE), 1);
 }
 
 /// The tree without places and without memory of which values stood in quotes.

@@ -142,6 +142,13 @@ pub(crate) fn condition() -> impl Strategy<Value = String> {
     })
 }
 
+/// Short chains of comparisons, which contradict and imply each other more often than whole conditions do.
+pub(crate) fn chain() -> impl Strategy<Value = String> {
+    let part = (leaf(), any::<bool>())
+        .prop_map(|(leaf, negated)| if negated { format!("not {leaf}") } else { leaf });
+    (vec(part, 1..4), select(vec![" and ", " or "])).prop_map(|(parts, word)| parts.join(word))
+}
+
 /// Texts that are near the values of the fields.
 const TEXTS: [&str; 12] =
     ["''", "a", "ab", "AB", "abc", "b", "/etc", "/etc/shadow", "/etc/*", "a*", "*b?", "'[a-c]b'"];

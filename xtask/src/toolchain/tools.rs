@@ -13,12 +13,18 @@ pub(super) struct Tool {
 }
 
 /// Everything the tests and the demo run.
-pub(super) const TOOLS: [Tool; 6] = [
+pub(super) const TOOLS: [Tool; 8] = [
     Tool { program: "cc", package: "gcc", purpose: "linking the workspace" },
     Tool { program: "ip", package: "iproute2", purpose: "network namespaces of the tests and the demo" },
-    Tool { program: "podman", package: "podman", purpose: "containers of the trigger cases" },
+    Tool { program: "busybox", package: "busybox-static", purpose: "what runs in the tests' containers" },
+    Tool {
+        program: "containerd",
+        package: "containerd",
+        purpose: "containers of the tests and the trigger cases",
+    },
+    Tool { program: "podman", package: "podman", purpose: "containers of the tests and the trigger cases" },
+    Tool { program: "runc", package: "runc", purpose: "containers of the tests and the trigger cases" },
     Tool { program: "python3", package: "python3", purpose: "the interpreter in the demo and the tests" },
-    Tool { program: "runc", package: "runc", purpose: "running those containers" },
     Tool { program: "unshare", package: "util-linux", purpose: "namespaces of the demo's steps" },
 ];
 

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::case::Case;
 use super::container::Container;
+use super::podman::Podman;
 use crate::{interrupt, process};
 
 /// A container takes a second or two; a busy machine needs more.
@@ -23,6 +25,9 @@ const READY_LIMIT: Duration = Duration::from_mins(1);
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// Answers that may wait; each case gives one.
 const ANSWERS: usize = 1024;
+
+/// Where the actor lies on a stage.
+const SERVER: &str = "/tmp/rampart/event-generator";
 
 /// What a server says.
 enum Said {
@@ -37,6 +42,8 @@ pub(super) struct Stages {
     passwd: PathBuf,
     addresses: Vec<String>,
     running: BTreeMap<String, Stage>,
+    /// Started when cases need containers.
+    podman: Option<Rc<Podman>>,
     sender: SyncSender<(String, Said)>,
     answers: Receiver<(String, Said)>,
 }
@@ -52,7 +59,13 @@ struct Stage {
 
 impl Stages {
     /// Stages that keep their files in `folder`; none is started yet.
-    pub(super) fn new(folder: &Path, actor: &Path, passwd: &Path, addresses: BTreeSet<String>) -> Self {
+    pub(super) fn new(
+        folder: &Path,
+        actor: &Path,
+        passwd: &Path,
+        addresses: BTreeSet<String>,
+        podman: Option<Podman>,
+    ) -> Self {
         let (sender, answers) = sync_channel(ANSWERS);
         Self {
             folder: folder.to_owned(),
@@ -60,6 +73,7 @@ impl Stages {
             passwd: passwd.to_owned(),
             addresses: addresses.into_iter().collect(),
             running: BTreeMap::new(),
+            podman: podman.map(Rc::new),
             sender,
             answers,
         }
@@ -127,11 +141,13 @@ impl Stages {
                 None
             }
             Some(wanted) => {
-                let files = self.folder.join(format!("podman{number}"));
-                let container = Container::new(wanted, &files)?;
+                let podman = self.podman.as_ref().context("no container runtime was started")?;
+                let container = Container::new(wanted, Rc::clone(podman), number)?;
                 let (name, value) = container.settings();
                 command.env(name, value);
-                command.arg("run").args(container.command(&folder.join("root"), &self.addresses)?);
+                let mut program = vec![SERVER.to_owned(), "serve".to_owned()];
+                program.extend(self.addresses.iter().cloned());
+                command.arg("run").args(container.command(&folder.join("root"), &program)?);
                 Some(container)
             }
         };
@@ -161,9 +177,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.orders.take();
         // The host's server is no child of ours; it has ended with its orders.
-        if let Some(container) = &self.container {
-            container.remove();
-        }
+        self.container.take();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

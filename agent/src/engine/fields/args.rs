@@ -10,7 +10,7 @@ use rampart_rules::{
     value::{FieldArg, Value},
 };
 
-use super::{Facts, evt, fd};
+use super::{Facts, evt, fd, user::Whose};
 use crate::event::{
     names::{self, BitNames, MODE_BITS, OPEN_FLAGS, RESOLVE_FLAGS, bits_into, open_flags, resolve_flags},
     syscall::{ExitPart, Source},
@@ -247,14 +247,14 @@ fn number<'e>(facts: &Facts<'e>, ty: ParamType, value: i64, ret: bool) -> Parame
             .and_then(|pid| facts.context.state.processes.by_pid(pid))
             .map(|process| process.image.comm()),
         ParamType::Uid => Some(user_name(facts, value as u32)),
-        ParamType::Gid => facts.context.state.names.group_name(value as u32),
+        ParamType::Gid => Whose::of(facts).group_name(value as u32),
         _ => None,
     };
     Parameter { raw: Raw::Int(value), resolved }
 }
 
 fn user_name<'e>(facts: &Facts<'e>, uid: u32) -> &'e [u8] {
-    facts.context.state.names.user_name(uid).unwrap_or(b"<NA>")
+    Whose::of(facts).user_name(uid).unwrap_or(b"<NA>")
 }
 
 fn bits<'e>(facts: &Facts<'e>, value: u32, names: &BitNames) -> Parameter<'e> {

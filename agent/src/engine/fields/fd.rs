@@ -17,18 +17,9 @@ use super::{
 };
 use crate::event::names::{icmp_protocol, l4_protocol};
 
-/// Fields that need data the agent does not have yet: host names and service names.
-pub(super) const UNFILLED: &[FieldId] = &[
-    ids::FD_CIP_NAME,
-    ids::FD_SIP_NAME,
-    ids::FD_LIP_NAME,
-    ids::FD_RIP_NAME,
-    ids::FD_PROTO,
-    ids::FD_CPROTO,
-    ids::FD_SPROTO,
-    ids::FD_LPROTO,
-    ids::FD_RPROTO,
-];
+/// Fields that need data the agent does not have: names of services.
+pub(super) const UNFILLED: &[FieldId] =
+    &[ids::FD_PROTO, ids::FD_CPROTO, ids::FD_SPROTO, ids::FD_LPROTO, ids::FD_RPROTO];
 
 /// `EINPROGRESS` as a return value: the connect goes on in the background.
 const IN_PROGRESS: i64 = -(libc::EINPROGRESS as i64);
@@ -108,6 +99,10 @@ pub(super) fn get<'e>(facts: &Facts<'e>, view: View, field: FieldId, arg: FieldA
         ids::FD_SIP | ids::FD_SNET => ip(fd.server()),
         ids::FD_LIP | ids::FD_LNET => ip(tuple.map(|tuple| tuple.local)),
         ids::FD_RIP | ids::FD_RNET => ip(tuple?.remote),
+        ids::FD_CIP_NAME => host(facts, fd.client()),
+        ids::FD_SIP_NAME => host(facts, fd.server()),
+        ids::FD_LIP_NAME => host(facts, tuple.map(|tuple| tuple.local)),
+        ids::FD_RIP_NAME => host(facts, tuple?.remote),
         ids::FD_CPORT => port(fd.client()),
         ids::FD_SPORT => port(fd.server()),
         ids::FD_LPORT => port(tuple.map(|tuple| tuple.local)),
@@ -138,6 +133,19 @@ pub(super) fn get<'e>(facts: &Facts<'e>, view: View, field: FieldId, arg: FieldA
         ids::FD_IS_UPPER_LAYER => Some(Value::Bool(fd.file?.flags & FILE_UPPER_LAYER != 0)),
         ids::FD_IS_LOWER_LAYER => Some(Value::Bool(fd.file?.flags & FILE_LOWER_LAYER != 0)),
         _ => None,
+    }
+}
+
+/// Names by which programs asked for an address, the newest first.
+fn host<'e>(facts: &Facts<'e>, endpoint: Option<Endpoint>) -> Option<Value<'e>> {
+    let (address, _) = endpoint?;
+    match facts.context.state.hosts.names(address) {
+        [] => None,
+        [one] => Some(Value::Bytes(one.as_bytes())),
+        several => {
+            let names = several.iter().map(|name| Value::Bytes(name.as_bytes()));
+            Some(Value::Any(facts.list(names)))
+        }
     }
 }
 

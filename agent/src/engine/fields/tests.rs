@@ -240,6 +240,22 @@ fn times_are_those_of_the_wall_clock() {
     ]);
 }
 
+/// A DNS message that gives `broker.example` the address 8.8.8.8.
+const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x06broker\x07example\0\0\x01\0\x01\
+    \xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04\x08\x08\x08\x08";
+
+#[test]
+fn addresses_have_the_names_programs_asked_for() {
+    let socket = inet(libc::SOCK_STREAM, ([10, 0, 0, 1], 33_333), ([8, 8, 8, 8], 443), 1);
+    let record = RecordBuilder::syscall(libc::SYS_sendto, Family::Net, 5, &[6, 0, 5]).socket(&socket);
+    let mut fixture = after_family(record);
+    fixture.check(&[("fd.sip.name", "<NA>"), ("fd.rip.name", "<NA>")]);
+    fixture.state.hosts.learn(ANSWER, 1);
+    let shown =
+        [("fd.sip.name", "broker.example"), ("fd.rip.name", "broker.example"), ("fd.lip.name", "<NA>")];
+    fixture.check(&shown);
+}
+
 /// Records that together show every field the agent can fill.
 fn everything() -> Vec<Fixture> {
     let file = FileFacts { ctime_ns: 5, mtime_ns: 6, ..regular() };
@@ -257,6 +273,11 @@ fn everything() -> Vec<Fixture> {
     let moved = |call, on: &dyn Fn(RecordBuilder) -> RecordBuilder| {
         after_family(on(RecordBuilder::syscall(call, Family::Fd, 5, &[6, 0, 5]).text(AttrTag::Data, "order")))
     };
+    // A datagram from and to the address with a name.
+    let both = inet(libc::SOCK_DGRAM, ([8, 8, 8, 8], 53), ([8, 8, 8, 8], 33_333), 1);
+    let mut named =
+        after_family(RecordBuilder::syscall(libc::SYS_sendto, Family::Net, 5, &[6]).socket(&both));
+    named.state.hosts.learn(ANSWER, 1);
     let mut entry = exec(50, 1, "nginx", &["nginx"]).path(AttrTag::Cgroup, &format!("/docker/{CONTAINER}"));
     entry.header.task.vpid = 1;
     entry.header.task.pid_ns = 77;
@@ -269,6 +290,7 @@ fn everything() -> Vec<Fixture> {
         moved(libc::SYS_write, &|record| record.file(&file)),
         moved(libc::SYS_recvfrom, &|record| record.socket(&socket)),
         moved(libc::SYS_sendto, &|record| record.socket(&socket)),
+        named,
         Fixture::new(&family()),
         Fixture::new(&[entry]),
     ]);

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 
 use bumpalo::Bump;
 use rampart_rules::{
-    catalog::FieldId,
+    catalog::{Class, FieldId, ids},
     typed::Arg,
     value::{FieldArg, FieldSource, Value},
 };
 use rustc_hash::FxHashMap;
 
 use super::owned;
-use crate::engine::fields::Asked;
+use crate::{
+    engine::fields::{Asked, late_name},
+    state::container::table::KnownNames,
+};
 
 /// A value that owns what it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +115,18 @@ pub(in crate::engine) struct Replay<'r> {
     pub(in crate::engine) kept: &'r Kept,
     /// Where unknown ones are asked for.
     pub(in crate::engine) asked: Asked<'r>,
+    /// Whose user and group names count.
+    pub(in crate::engine) names: KnownNames<'r>,
+}
+
+impl Replay<'_> {
+    /// A user or group id; kept beside every name.
+    fn number(&self, field: FieldId) -> u32 {
+        match self.kept.values.get(&field).and_then(|values| values.first()) {
+            Some((_, Owned::Uint(number))) => *number as u32,
+            _ => u32::MAX,
+        }
+    }
 }
 
 impl FieldSource for Replay<'_> {
@@ -121,6 +136,9 @@ impl FieldSource for Replay<'_> {
         let kept = values.and_then(|values| values.iter().find(|(known, _)| *known == wanted));
         match kept.map(|(_, value)| value) {
             None => Value::Null,
+            Some(Owned::Unknown) if matches!(field.def().class, Class::User | Class::Group) => {
+                late_name(self.names, field, self.number(ids::USER_UID), self.number(ids::GROUP_GID))
+            }
             // The wait is over: what is still unknown is missing.
             Some(Owned::Unknown) => match self.asked.get(field, arg) {
                 None | Some(Value::Unknown) => Value::Null,

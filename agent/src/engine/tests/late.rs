@@ -10,7 +10,10 @@ use crate::{
     alert::{Alert, WaitOutcome},
     engine::{Detector, Options},
     event::build::RecordBuilder,
-    state::container::{Metadata, News, Pod, image::ImageName},
+    state::{
+        container::{Metadata, News, Pod, image::ImageName},
+        users::NameTable,
+    },
 };
 
 const MS: u64 = 1_000_000;
@@ -103,7 +106,7 @@ fn outcomes(alerts: &[Alert]) -> Vec<Option<(WaitOutcome, u64)>> {
 fn a_rule_that_needs_metadata_waits_and_is_judged_as_the_event_was() {
     let mut bench = waiting();
     let wanted = bench.detector.next_request().expect("a container to look up");
-    assert_eq!(&*wanted.full_id, ID);
+    assert_eq!((&*wanted.container.full_id, wanted.process.pid), (ID, 60));
     assert!(bench.detector.next_request().is_none());
     bench.read("bash");
     assert!(bench.alerts.is_empty() && bench.detector.deadline_ns() == Some(THEN + 100 * MS));
@@ -243,4 +246,35 @@ fn pods_of_the_api_server_fill_fields_before_the_runtime_answers() {
     detector.on_record(&inside(by(open("/x", 0), 60, 1, "bash")).build(), &mut |alert| alerts.push(alert));
     assert_eq!(alerts[0].message, "pod=web-5d4f-x of=web label=web");
     assert_eq!(alerts[0].wait, None);
+}
+
+#[test]
+fn names_of_users_are_the_containers_own() {
+    let text = "
+- rule: by inside
+  desc: d
+  condition: evt.type=openat and user.name=inside
+  output: user=%user.name group=%group.name
+  priority: NOTICE
+";
+    let options = Options { metadata_wait_ns: Some(100 * MS), ..options() };
+    let mut detector = Detector::new(rules(text, Matching::First), options);
+    let feed = |detector: &mut Detector, record: &RecordBuilder| {
+        detector.on_record(&record.build(), &mut |alert| panic!("too early: {alert:?}"));
+    };
+    feed(&mut detector, &started("bash", &format!("/docker/{ID}")));
+    let mut read = inside(by(open("/x", 0), 60, 1, "bash"));
+    (read.header.task.euid, read.header.task.egid) = (4711, 50);
+    feed(&mut detector, &read);
+    let mut alerts = Vec::new();
+    let names = NameTable::parse(b"inside:x:4711:4711::/:\n", b"staff:x:50:\n");
+    let news = [News::Names(ID[..12].into(), Box::new(names)), News::Container(ID[..12].into(), None)];
+    for news in news {
+        detector.on_news(news, THEN + MS, &mut |alert| alerts.push(alert));
+    }
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0].message, "user=inside group=staff");
+    detector.on_record(&read.build(), &mut |alert| alerts.push(alert));
+    assert_eq!(alerts[1].message, "user=inside group=staff");
+    assert_eq!(alerts[1].wait, None);
 }

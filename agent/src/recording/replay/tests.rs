@@ -1,12 +1,19 @@
 use std::{fs, path::Path, sync::LazyLock};
 
+use proptest::prelude::*;
 use rampart_common::{
     counter::FamilyCounters,
     event::{AttrTag, EventKind, ExecFacts, FAMILY_COUNT, Family},
 };
 use rampart_rules::load::{LoadOptions, Source, load};
 
-use super::{super::write::Writer, *};
+use super::{
+    super::{
+        frame::{FrameWriter, Kind},
+        write::Writer,
+    },
+    *,
+};
 use crate::{
     alert::JsonOptions,
     engine::Options,
@@ -232,4 +239,31 @@ fn other_rules_are_judged_in_the_same_pass() {
     assert_eq!(lines(&alerts[1]), replayed(&recording, &other).0);
     let rules = |alerts: &[Alert]| alerts.iter().filter(|alert| alert.rule == "Secret read").count();
     assert_eq!((rules(&alerts[0]), rules(&alerts[1])), (5, 0));
+}
+
+/// The recording's items as one payload.
+fn payload() -> Vec<u8> {
+    let (recording, _) = lived();
+    let mut reader = Reader::new(recording.as_slice()).expect("a recording");
+    let mut payload = Vec::new();
+    while reader.next(|item| item.append(&mut payload).expect("written")).expect("readable") {}
+    payload
+}
+
+proptest! {
+    /// Whoever writes a recording on purpose can make every checksum right: then the contents must do no harm.
+    #[test]
+    fn forged_contents_are_survived(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20)) {
+        static PAYLOAD: LazyLock<Vec<u8>> = LazyLock::new(payload);
+        let mut forged = PAYLOAD.clone();
+        for (at, byte) in changes {
+            let at = at.index(forged.len());
+            forged[at] = byte;
+        }
+        let mut writer = FrameWriter::new(Vec::new()).expect("written");
+        writer.frame(Kind::Facts, &rmp_serde::to_vec_named(&facts()).expect("written")).expect("written");
+        writer.frame(Kind::Items, &forged).expect("written");
+        let (_, summary) = replayed(&writer.into_inner(), &BUNDLE);
+        prop_assert!(summary.fault.is_some(), "there is no end mark");
+    }
 }

@@ -6,8 +6,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
-use super::{Metadata, News, Pod};
-use crate::state::cgroup::Container;
+use super::{Metadata, News, Pod, Wanted};
+use crate::{
+    event::ProcessId,
+    state::{cgroup::Container, users::NameTable},
+};
 
 /// Containers remembered; more than a node runs at once many times over.
 const CONTAINERS_MAX: usize = 4096;
@@ -33,6 +36,19 @@ pub enum Known<'t> {
     No,
 }
 
+/// Whose user and group names count in a container.
+#[derive(Clone, Copy, Debug)]
+pub enum KnownNames<'t> {
+    /// Its own.
+    Own(&'t NameTable),
+    /// Its own, which are being read.
+    Pending,
+    /// Its own, which cannot be read.
+    None,
+    /// The host's, because nobody is asked.
+    Host,
+}
+
 #[derive(Debug)]
 enum Entry {
     Pending { since_ns: u64 },
@@ -43,6 +59,7 @@ enum Entry {
 #[derive(Debug)]
 struct Slot {
     entry: Entry,
+    names: Option<Box<NameTable>>,
     used_ns: u64,
 }
 
@@ -66,7 +83,7 @@ pub struct ContainerTable {
     pods: FxHashMap<String, Arc<Pod>>,
     /// Pod of a container, by the container's whole id.
     pod_of: FxHashMap<String, String>,
-    outbox: VecDeque<Arc<Container>>,
+    outbox: VecDeque<Wanted>,
     /// Whether somebody takes the outbox.
     asking: bool,
     evictions: u64,
@@ -78,11 +95,12 @@ impl ContainerTable {
         self.asking = true;
     }
 
-    /// Notes that a container is in use; the first time, or some time after nobody knew it, it goes to the outbox.
-    pub fn touch(&mut self, container: &Arc<Container>, now_ns: u64) {
+    /// Notes that a process of a container is active; the first time, or some time after nobody knew it, it goes to the outbox.
+    pub fn touch(&mut self, container: &Arc<Container>, process: ProcessId, now_ns: u64) {
         if !self.asking {
             return;
         }
+        let wanted = || Wanted { container: Arc::clone(container), process };
         if let Some(slot) = self.slots.get_mut(&container.id) {
             slot.used_ns = now_ns;
             match slot.entry {
@@ -92,7 +110,7 @@ impl ContainerTable {
                 // Looked up anew, but nothing waits for it.
                 Entry::Absent { until_ns } if until_ns <= now_ns && self.outbox.len() < OUTBOX_MAX => {
                     slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS };
-                    self.outbox.push_back(Arc::clone(container));
+                    self.outbox.push_back(wanted());
                 }
                 _ => {}
             }
@@ -103,18 +121,18 @@ impl ContainerTable {
         }
         self.make_room();
         let entry = Entry::Pending { since_ns: now_ns };
-        self.slots.insert(Arc::clone(&container.id), Slot { entry, used_ns: now_ns });
-        self.outbox.push_back(Arc::clone(container));
+        self.slots.insert(Arc::clone(&container.id), Slot { entry, names: None, used_ns: now_ns });
+        self.outbox.push_back(wanted());
     }
 
     /// The next container to look up.
-    pub fn next_request(&mut self) -> Option<Arc<Container>> {
+    pub fn next_request(&mut self) -> Option<Wanted> {
         self.outbox.pop_front()
     }
 
     /// Puts a container back that could not be handed over.
-    pub fn put_back(&mut self, container: Arc<Container>) {
-        self.outbox.push_front(container);
+    pub fn put_back(&mut self, wanted: Wanted) {
+        self.outbox.push_front(wanted);
     }
 
     /// Takes over what was learned.
@@ -127,6 +145,11 @@ impl ContainerTable {
                     // What was learned once stays when the container is gone meanwhile.
                     (None, Entry::Known(_)) => {}
                     (None, _) => slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS },
+                }
+            }
+            News::Names(id, names) => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.names = Some(names);
                 }
             }
             News::Pod(pod) => self.insert_pod(pod),
@@ -147,6 +170,18 @@ impl ContainerTable {
             Some(Entry::Known(metadata)) => Known::Yes(metadata),
             Some(Entry::Pending { .. }) => Known::Pending,
             Some(Entry::Absent { .. }) | None => Known::No,
+        }
+    }
+
+    /// Whose user and group names count in a container.
+    pub fn names(&self, container: &Container) -> KnownNames<'_> {
+        if !self.asking {
+            return KnownNames::Host;
+        }
+        match self.slots.get(&container.id) {
+            Some(Slot { names: Some(names), .. }) => KnownNames::Own(names),
+            Some(Slot { entry: Entry::Pending { .. }, .. }) => KnownNames::Pending,
+            _ => KnownNames::None,
         }
     }
 
@@ -207,6 +242,7 @@ mod tests {
     use crate::state::cgroup::{CtrTasks, container};
 
     const SECOND: u64 = 1_000_000_000;
+    const PROCESS: ProcessId = ProcessId { pid: 1, start_ticks: 1 };
 
     fn of(path: &str) -> Arc<Container> {
         Arc::new(container(path.as_bytes(), &CtrTasks::Any).expect("a container"))
@@ -222,15 +258,15 @@ mod tests {
     fn a_container_is_asked_for_once_and_again_when_nobody_knew_it() {
         let web = of("/ns/web");
         let mut table = asked();
-        table.touch(&web, SECOND);
-        table.touch(&web, SECOND + 1);
+        table.touch(&web, PROCESS, SECOND);
+        table.touch(&web, PROCESS, SECOND + 1);
         assert!(table.next_request().is_some() && table.next_request().is_none());
         assert!(matches!(table.get(&web), Known::Pending));
         table.take(News::Container(Arc::clone(&web.id), None), 2 * SECOND);
         assert!(matches!(table.get(&web), Known::No));
-        table.touch(&web, 3 * SECOND);
+        table.touch(&web, PROCESS, 3 * SECOND);
         assert!(table.next_request().is_none(), "not at once");
-        table.touch(&web, 40 * SECOND);
+        table.touch(&web, PROCESS, 40 * SECOND);
         assert!(table.next_request().is_some() && matches!(table.get(&web), Known::No), "without waiting");
         let metadata = Metadata { name: Some("web".into()), ..Metadata::default() };
         table.take(News::Container(Arc::clone(&web.id), Some(Box::new(metadata))), 41 * SECOND);
@@ -242,7 +278,7 @@ mod tests {
     fn without_anybody_to_ask_nothing_is_pending() {
         let web = of("/ns/web");
         let mut table = ContainerTable::default();
-        table.touch(&web, SECOND);
+        table.touch(&web, PROCESS, SECOND);
         assert!(matches!(table.get(&web), Known::No) && table.next_request().is_none());
     }
 
@@ -250,8 +286,8 @@ mod tests {
     fn an_answer_that_never_comes_is_given_up() {
         let web = of("/ns/web");
         let mut table = asked();
-        table.touch(&web, SECOND);
-        table.touch(&web, 7 * SECOND);
+        table.touch(&web, PROCESS, SECOND);
+        table.touch(&web, PROCESS, 7 * SECOND);
         assert!(matches!(table.get(&web), Known::No));
     }
 
@@ -259,7 +295,7 @@ mod tests {
     fn the_table_is_bounded_and_counts_what_it_drops() {
         let mut table = asked();
         for number in 0..CONTAINERS_MAX as u64 + 10 {
-            table.touch(&of(&format!("/ns/{number}")), number);
+            table.touch(&of(&format!("/ns/{number}")), PROCESS, number);
             table.next_request();
         }
         let sizes = table.sizes();
@@ -267,7 +303,7 @@ mod tests {
         assert!(matches!(table.get(&of(&format!("/ns/{}", CONTAINERS_MAX + 9))), Known::Pending));
         assert!(matches!(table.get(&of("/ns/0")), Known::No), "the least recently used went");
         for number in 0..2 * OUTBOX_MAX {
-            table.touch(&of(&format!("/other/x{number}")), SECOND);
+            table.touch(&of(&format!("/other/x{number}")), PROCESS, SECOND);
         }
         assert_eq!(table.outbox.len(), OUTBOX_MAX);
     }

@@ -139,7 +139,7 @@ impl Reader<'_> {
         }
         let mut exceptions = values.exceptions.unwrap_or_default();
         if !unknown_source {
-            self.validate(item, &mut exceptions)?;
+            self.validate(&mut exceptions)?;
         }
         let output = self.clean_output(item, &output);
         self.collection.tick();
@@ -232,18 +232,20 @@ impl Reader<'_> {
                         "exception `{}` exists already, so only `values` can be appended to it",
                         exception.name
                     );
-                    return Err(Box::new(item.fault(code::EXCEPTION_INVALID, message).at(exception.span)));
+                    let fault = item.fault(code::EXCEPTION_INVALID, message).at(exception.span);
+                    return Err(Box::new(fault.item("exception", &exception.name)));
                 }
                 more.push(exception);
             } else if exception.fields.is_none() || exception.values.is_empty() {
                 let message = format!("new exception `{}` needs `fields` and `values`", exception.name);
-                return Err(Box::new(item.fault(code::EXCEPTION_INVALID, message).at(exception.span)));
+                let fault = item.fault(code::EXCEPTION_INVALID, message).at(exception.span);
+                return Err(Box::new(fault.item("exception", &exception.name)));
             } else {
                 fresh.push(exception);
             }
         }
         if !unknown_source {
-            self.validate(item, &mut fresh)?;
+            self.validate(&mut fresh)?;
         }
         let output = values.output.map(|output| self.clean_output(item, &output));
         self.collection.tick();
@@ -276,7 +278,7 @@ impl Reader<'_> {
         if let Some(exceptions) = &mut exceptions
             && !unknown_source
         {
-            self.validate(item, exceptions)?;
+            self.validate(exceptions)?;
         }
         let output = values.output.map(|output| self.clean_output(item, &output));
         self.collection.tick();
@@ -318,7 +320,9 @@ impl Reader<'_> {
                 let mut found = Vec::new();
                 let read = exception::read(node, self.text, append, &mut found);
                 let named = |mut finding: Diagnostic| {
-                    finding = finding.item(item.kind, item.name);
+                    if finding.item.is_none() {
+                        finding = finding.item(item.kind, item.name);
+                    }
                     finding
                 };
                 self.diagnostics.extend(found.into_iter().map(named));
@@ -342,15 +346,15 @@ impl Reader<'_> {
         })
     }
 
-    fn validate(&self, item: Item<'_>, exceptions: &mut [Exception]) -> Read<()> {
+    fn validate(&self, exceptions: &mut [Exception]) -> Read<()> {
         let environment = Environment {
             container_fields: self.options.plugins.iter().any(|plugin| plugin.name == "container"),
             strict: self.options.strict_falco,
         };
         for exception in exceptions {
-            exception
-                .validate(environment)
-                .map_err(|finding| Box::new(finding.item(item.kind, item.name)))?;
+            if let Err(finding) = exception.validate(environment) {
+                return Err(Box::new(finding.item("exception", &exception.name)));
+            }
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use nix::{
 };
 
 /// Where this program lies on the stage, under the name of the generator that the cases were written for: rules see it
-/// as the parent of the first process.
-const SELF: &str = "/bin/event-generator";
+/// as the parent of the first process. Links to it are made in `/tmp`, which is a mount of its own in containers.
+const SELF: &str = "/tmp/rampart/event-generator";
 /// Devices that programs take for granted.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -66,6 +66,7 @@ fn build(folder: &Path, passwd: &Path) -> Result<PathBuf> {
         .context("cannot lay an overlay over the root file system")?;
     let copy = |from: &Path, to: &str| {
         let to = root.join(to.trim_start_matches('/'));
+        to.parent().map(fs::create_dir_all).transpose()?;
         fs::copy(from, &to).with_context(|| format!("cannot copy `{}` to `{}`", from.display(), to.display()))
     };
     copy(&env::current_exe().context("cannot find this program's own file")?, SELF)?;

@@ -91,14 +91,14 @@ impl<'e> Asked<'e> {
             ids::CONTAINER_IP => text(known.ip.as_deref()),
             ids::CONTAINER_CNI_JSON | ids::K8S_POD_CNI_JSON => text(sandbox?.cni_json.as_deref()),
             ids::CONTAINER_LABEL => label(&known.labels, arg),
-            ids::CONTAINER_LABELS => self.labels(&known.labels),
+            ids::CONTAINER_LABELS => Some(self.labels(&known.labels)),
             ids::K8S_POD_NAME => text(sandbox.map(|pod| &*pod.name)),
             ids::K8S_NS_NAME => text(sandbox.map(|pod| &*pod.namespace)),
             ids::K8S_POD_ID | ids::K8S_POD_UID => text(sandbox.map(|pod| &*pod.uid)),
             ids::K8S_POD_SANDBOX_ID => text(sandbox.map(|pod| pod.id.get(..SHORT_ID).unwrap_or(&pod.id))),
             ids::K8S_POD_FULL_SANDBOX_ID => text(sandbox.map(|pod| &*pod.id)),
             ids::K8S_POD_LABEL => label(&sandbox?.labels, arg),
-            ids::K8S_POD_LABELS => self.labels(&sandbox?.labels),
+            ids::K8S_POD_LABELS => Some(self.labels(&sandbox?.labels)),
             ids::K8S_POD_IP => text(sandbox.and_then(|pod: &Sandbox| pod.ip.as_deref())),
             _ => self.probes(&known.probes, field),
         }
@@ -112,7 +112,7 @@ impl<'e> Asked<'e> {
             ids::K8S_NS_NAME => text(Some(&pod.namespace)),
             ids::K8S_POD_ID | ids::K8S_POD_UID => text(Some(&pod.uid)),
             ids::K8S_POD_LABEL => label(&pod.labels, arg),
-            ids::K8S_POD_LABELS => self.labels(&pod.labels),
+            ids::K8S_POD_LABELS => Some(self.labels(&pod.labels)),
             ids::K8S_POD_IP => text(pod.ip.as_deref()),
             ids::K8S_RS_NAME => text(owner("ReplicaSet").map(|owner| &*owner.name)),
             ids::K8S_RS_ID => text(owner("ReplicaSet").map(|owner| &*owner.uid)),
@@ -174,7 +174,7 @@ impl<'e> Asked<'e> {
         entry.task.vpid != 1
             && given.is_some_and(|(program, args)| {
                 entry.image.exe() == Some(program.as_bytes())
-                    && entry.image.arg_list().eq(args.iter().map(|arg| arg.as_bytes()))
+                    && entry.image.arg_list().eq(args.iter().map(String::as_bytes))
             })
     }
 
@@ -187,7 +187,7 @@ impl<'e> Asked<'e> {
         };
         let paths = known.mounts.iter().map(|mount| if by_dest { &mount.dest } else { &mount.source });
         let found = MountKey::parse(&key, self.strict_falco)
-            .and_then(|key| key.find(paths.map(|path| path.as_bytes())))
+            .and_then(|key| key.find(paths.map(String::as_bytes)))
             .and_then(|index| known.mounts.get(index));
         let Some(mount) = found else {
             return (!self.strict_falco).then_some(Value::Bytes(NO_MOUNT));
@@ -202,9 +202,9 @@ impl<'e> Asked<'e> {
         }
     }
 
-    fn labels(&self, labels: &BTreeMap<String, String>) -> Option<Value<'e>> {
+    fn labels(&self, labels: &BTreeMap<String, String>) -> Value<'e> {
         let all: Vec<String> = labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
-        Some(self.keep(&all.join(",")))
+        self.keep(&all.join(","))
     }
 
     fn keep(&self, text: &str) -> Value<'e> {

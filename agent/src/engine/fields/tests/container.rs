@@ -25,8 +25,8 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn argv(words: &[&str]) -> Option<Vec<String>> {
-    Some(words.iter().map(|word| (*word).to_owned()).collect())
+fn argv(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn metadata() -> Metadata {
@@ -52,8 +52,8 @@ fn metadata() -> Metadata {
         ip: Some("10.1.2.3".into()),
         labels: map(&[("a", "1"), ("x", "y")]),
         probes: Probes {
-            health: argv(&["curl", "-f", "localhost"]),
-            liveness: argv(&["true"]),
+            health: Some(argv(&["curl", "-f", "localhost"])),
+            liveness: Some(argv(&["true"])),
             readiness: None,
         },
         pod: Some(Sandbox {
@@ -83,7 +83,7 @@ fn pod(kind: &str) -> Pod {
                 name: "web".into(),
                 image: ImageName::parse("shop/web:2"),
                 privileged: Some(false),
-                probes: Probes { readiness: argv(&["sh", "-c", "ready"]), ..Probes::default() },
+                probes: Probes { readiness: Some(argv(&["sh", "-c", "ready"])), ..Probes::default() },
             },
         )]
         .into(),

@@ -1,0 +1,75 @@
+//! `cgroup_skb/ingress` of the root group: datagrams from port 53 that reach a socket of the node, so that addresses
+//! can be shown by the names programs asked for.
+//!
+//! Attached only while a rule names a field that needs it. Lets every packet pass, whatever happens. Minimum
+//! kernel 4.10, with the ring buffer 5.8. A packet that is not UDP from port 53 costs two short loads.
+
+use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, macros::cgroup_skb, programs::SkBuffContext};
+use rampart_common::event::{ANSWER_MAX, Answer};
+
+use crate::maps::{ANSWER_COUNTERS, ANSWERS};
+
+const PROTOCOL_UDP: u8 = 17;
+const PORT_DNS: u16 = 53;
+const UDP_HEADER: u32 = 8;
+const IPV6_HEADER: u32 = 40;
+
+/// Copies the message to the agent.
+#[cgroup_skb]
+fn dns_answers(ctx: SkBuffContext) -> i32 {
+    if let Some(offset) = datagram(&ctx) {
+        send(&ctx, offset);
+    }
+    1
+}
+
+/// Where the message starts, when the packet is a datagram from a name server. Fragments after the first carry no
+/// ports and are left out; options before the UDP header of IPv6 are not followed.
+#[inline(always)]
+fn datagram(ctx: &SkBuffContext) -> Option<u32> {
+    let first: u8 = ctx.load(0).ok()?;
+    let transport = if first >> 4 == 4 {
+        let fragment = u16::from_be(ctx.load(6).ok()?) & 0x1fff;
+        if fragment != 0 || ctx.load::<u8>(9).ok()? != PROTOCOL_UDP {
+            return None;
+        }
+        u32::from(first & 0xf) * 4
+    } else {
+        if ctx.load::<u8>(6).ok()? != PROTOCOL_UDP {
+            return None;
+        }
+        IPV6_HEADER
+    };
+    let port = u16::from_be(ctx.load(transport as usize).ok()?);
+    (port == PORT_DNS).then_some(transport + UDP_HEADER)
+}
+
+#[inline(always)]
+fn send(ctx: &SkBuffContext, offset: u32) {
+    let Some(counters) = ANSWER_COUNTERS.get_ptr_mut(0) else { return };
+    // SAFETY: a non-null map value of this CPU.
+    let counters = unsafe { &mut *counters };
+    let have = ctx.len().wrapping_sub(offset);
+    let len = if have > ANSWER_MAX as u32 { ANSWER_MAX as u32 } else { have };
+    if len == 0 || ctx.len() <= offset {
+        return;
+    }
+    let Some(mut entry) = ANSWERS.reserve::<Answer>(0) else {
+        counters.ring_full += 1;
+        return;
+    };
+    let answer = entry.as_mut_ptr();
+    // SAFETY: the reserved entry is as large as the value, and every part the agent reads is written here.
+    let loaded = unsafe {
+        (&raw mut (*answer).len).write(len);
+        (&raw mut (*answer).pad).write(0);
+        let message = (&raw mut (*answer).message).cast();
+        bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, message, len)
+    };
+    if loaded == 0 {
+        entry.submit(0);
+        counters.emitted += 1;
+    } else {
+        entry.discard(0);
+    }
+}
