@@ -220,7 +220,7 @@ pub enum AttrTag {
     UserPath = 1,
     /// Text: second path argument.
     UserPath2 = 2,
-    /// Path: the file behind the returned or given descriptor.
+    /// Path: the file behind the returned or given descriptor, from the root of the mount namespace.
     RealPath = 3,
     /// Path: directory that a relative [`AttrTag::UserPath`] starts from.
     BaseDir = 4,

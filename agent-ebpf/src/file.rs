@@ -45,7 +45,7 @@ pub(crate) fn path(file: Raw) -> Path {
 
 /// Writes what a descriptor refers to: socket facts, or path and file facts.
 #[inline(always)]
-pub(crate) fn put(record: Record, task: Typed, file: Raw) {
+pub(crate) fn put(record: Record, file: Raw) {
     if file.is_null() {
         return;
     }
@@ -55,7 +55,9 @@ pub(crate) fn put(record: Record, task: Typed, file: Raw) {
         return;
     }
     put_file(record, file);
-    path::put(record, AttrTag::RealPath, path(file), path::root(task));
+    // From the root of the mount namespace, not of the process: a process that made some directory its root shall
+    // not thereby rename what it opens.
+    path::put(record, AttrTag::RealPath, path(file), Path::NOWHERE);
 }
 
 /// Writes the facts of an open file.

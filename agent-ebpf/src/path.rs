@@ -23,6 +23,9 @@ pub(crate) struct Path {
 }
 
 impl Path {
+    /// No place: a walk towards it ends at the root of the mount namespace.
+    pub(crate) const NOWHERE: Self = Self { mnt: Raw(0), dentry: Raw(0) };
+
     /// Reads a `struct path` at an address: its two pointers in one read where they lie side by side.
     #[inline(always)]
     pub(crate) fn read(at: Raw) -> Self {
@@ -65,7 +68,7 @@ pub(crate) fn cwd(task: Typed) -> Path {
     Path::inside(task.follow(M::TaskFs), layout(M::FsPwd))
 }
 
-/// Writes the names from `path` up to `root` (the root of the task that acts).
+/// Writes the names from `path` up to `root` (of the task that acts, or [`Path::NOWHERE`]).
 ///
 /// The walk reads live structures without locks: a rename in the same instant can mix old and new names, as it
 /// can for `/proc`; the walk is bounded and cannot fault.

@@ -49,12 +49,21 @@ impl Image {
             "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sleep", "1000"]},
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
         });
-        fs::write(parts.join("config.json"), config.to_string()).expect("a file");
-        let names = ["localhost/test:1", "localhost/pause:1"];
-        let manifest = json!([{"Config": "config.json", "RepoTags": names, "Layers": ["layer.tar"]}]);
+        fs::write(parts.join("test.json"), config.to_string()).expect("a file");
+        // Something must differ, or both names would be those of one image.
+        let pause = config.to_string().replace("1000", "1001");
+        fs::write(parts.join("pause.json"), pause).expect("a file");
+        let image = |name: &str| {
+            json!({
+                "Config": format!("{name}.json"),
+                "RepoTags": [format!("localhost/{name}:1")],
+                "Layers": ["layer.tar"],
+            })
+        };
+        let manifest = json!([image("test"), image("pause")]);
         fs::write(parts.join("manifest.json"), manifest.to_string()).expect("a file");
         let archive = dir.join("image.tar");
-        tar(&parts, &archive, &["manifest.json", "config.json", "layer.tar"]);
+        tar(&parts, &archive, &["manifest.json", "test.json", "pause.json", "layer.tar"]);
         Some(Self { layer, archive })
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -62,6 +63,7 @@ impl Drop for Podman {
     fn drop(&mut self) {
         let _gone_already = self.command().args(["rm", "-f", "-a", "-t", "0"]).output();
         end(&mut self.service);
+        sweep(self.dir.path(), &["libpod_parent"]);
     }
 }
 
@@ -143,7 +145,48 @@ impl Drop for Containerd {
             }
         }
         end(&mut self.daemon);
+        sweep(self.dir.path(), &["default", "kubepods"]);
     }
+}
+
+/// Takes back what a runtime leaves: mounts below its directory and empty control groups of those names.
+fn sweep(dir: &Path, groups: &[&str]) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let rows = || mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    for row in rows().collect::<Vec<_>>().into_iter().rev() {
+        if let [_, at, ..] = row.as_slice()
+            && Path::new(at).starts_with(dir)
+        {
+            let _busy = umount2(*at, MntFlags::MNT_DETACH);
+        }
+    }
+    for row in rows() {
+        if let [_, at, kind, ..] = row.as_slice()
+            && kind.starts_with("cgroup")
+        {
+            for group in groups {
+                let group = Path::new(at).join(group);
+                // Its last process may be about to end.
+                for _ in 0..50 {
+                    remove_groups(&group);
+                    if !group.exists() {
+                        break;
+                    }
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+    }
+}
+
+/// Removes a control group and those below it; one with processes stays.
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _in_use = fs::remove_dir(group);
 }
 
 /// Runs a command to its end, which must be a good one.

@@ -15,7 +15,7 @@ use clap::Args;
 
 use self::built::Built;
 use self::group::Group;
-use crate::{build, console, interrupt, toolchain};
+use crate::{build, console, interrupt, toolchain, triggers};
 
 /// Which groups to run.
 #[derive(Args, Debug, Default)]
@@ -63,6 +63,9 @@ pub(crate) fn groups(options: &Options) -> Result<Tally> {
     let built = if groups.iter().any(Group::needs_build) { Built::compile()? } else { Built::default() };
     if groups.iter().any(Group::needs_binaries) {
         build::run(&build::Options { release: false })?;
+    }
+    if groups.iter().any(Group::needs_actor) {
+        triggers::build(&["rampart-tests"], false)?;
     }
     let mut total = Tally::default();
     for group in groups {

@@ -164,17 +164,24 @@ fn rule_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// The agent and the actor, built unless they are given.
 fn binaries(options: &Options) -> Result<(PathBuf, PathBuf)> {
     toolchain::ensure()?;
-    let mut command = workspace::cargo();
-    command.args(["build", "--package", "rampart-tests", "--bin", "rampart-actor"]);
-    if options.binary.is_none() {
-        command.args(["--package", "rampart-agent", "--bin", "rampart"]);
-    }
-    if options.release {
-        command.arg("--release");
-    }
-    console::say(format!("building: {}", process::describe(&command)));
-    process::run(&mut command)?;
+    let all = ["rampart-tests", "rampart-agent"];
+    let packages = if options.binary.is_none() { &all[..] } else { &["rampart-tests"][..] };
+    build(packages, options.release)?;
     let profile = if options.release { "release" } else { "debug" };
     let folder = PathBuf::from(workspace::metadata()?.target_directory.join(profile));
     Ok((options.binary.clone().unwrap_or_else(|| folder.join("rampart")), folder.join("rampart-actor")))
+}
+
+/// Builds the binaries of these packages.
+pub(crate) fn build(packages: &[&str], release: bool) -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["build", "--bins"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    if release {
+        command.arg("--release");
+    }
+    console::say(format!("building {}", packages.join(", ")));
+    process::run(&mut command)
 }

@@ -102,7 +102,7 @@ impl Step {
         } else {
             i64::from(self.record.arg(self.plan.fd) as i32)
         };
-        file::put(self.record, self.task, file::of(self.task, fd));
+        file::put(self.record, file::of(self.task, fd));
     }
 
     /// The working directory after the call.

@@ -28,9 +28,9 @@ pub use self::session::Progress;
 use self::session::{Fault, Session};
 use super::{
     AppError,
-    detection::{SharedHooks, wanted, wanted_all},
+    detection::{SharedHooks, needs_names, wanted, wanted_all},
     enrich::{self, Enrich},
-    forget_log, keep_log,
+    forget_log, in_full, keep_log,
     ports::{Records, Wake},
     tasks::Tasks,
 };
@@ -146,6 +146,9 @@ async fn run<R: Records + 'static>(
     with_hooks().set_wanted(&[])?;
     with_hooks().attach()?;
     session.start(boot_now_ns()).map_err(failed)?;
+    if let Err(fault) = with_hooks().see_names(order.all || needs_names(&[&bundle.rules])) {
+        tracing::warn!("Host names of addresses are not recorded: {}", in_full(&fault));
+    }
     with_hooks().set_wanted(&calls)?;
     tracing::info!(file = %order.file.display(), calls = calls.len(), "Recording");
     let (done, result) = oneshot::channel();
@@ -246,21 +249,13 @@ fn facts(config: &Config, bundle: &Bundle, calls: &[(u32, SyscallPlan)], all: bo
 }
 
 fn options(config: &Config, bundle: &Bundle, facts: &Facts) -> engine::Options {
+    let ordinary = super::options(config, bundle);
     engine::Options {
-        hostname: facts.hostname.clone(),
-        realpath_matching: config.rules.realpath_matching,
-        strict_falco: config.rules.strict_falco,
-        policy_digest: Some(Arc::clone(&bundle.digest)),
         clock_offset_ns: None,
         clock: Clock::fixed(facts.clock_offset_ns, facts.utc_offset_secs),
         id_seed: facts.id_seed,
-        metadata_wait_ns: facts.metadata_wait_ns,
-        state: state::Config {
-            process_limit: config.state.max_processes as usize,
-            outside: Outside::Kept,
-            ..state::Config::default()
-        },
-        ..engine::Options::default()
+        state: state::Config { outside: Outside::Kept, ..ordinary.state.clone() },
+        ..ordinary
     }
 }
 

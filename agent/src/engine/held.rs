@@ -191,9 +191,10 @@ impl Held {
         Wait { millis: waited_ns / 1_000_000, outcome }
     }
 
-    /// When the first wait is over, nanoseconds of the boot clock.
+    /// When the first wait is over, nanoseconds of the boot clock. Events come in the order of their times, but for
+    /// the moment by which two CPUs differ.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        self.queue.iter().map(|waiting| waiting.time_ns.saturating_add(self.wait_ns)).min()
+        self.queue.front().map(|waiting| waiting.time_ns.saturating_add(self.wait_ns))
     }
 
     pub(super) fn waits(&self) -> Waits {

@@ -30,6 +30,7 @@ const COUNTERS: u8 = 9;
 const NEWS: u8 = 10;
 const TIME: u8 = 11;
 const END: u8 = 12;
+const ANSWER: u8 = 13;
 
 /// One thing the detector was told. Times are nanoseconds of the boot clock.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub enum Item<'a> {
         /// Distance of the zone from UTC, seconds to the east.
         utc_offset_secs: i32,
     },
+    /// A DNS message that reached a socket of the node.
+    Answer(u64, &'a [u8]),
     /// Counters of the kernel side.
     Counters(u64, Box<Counters>),
     /// Metadata of a container or pod.
@@ -90,6 +93,10 @@ impl Item<'_> {
         let body = out.len();
         match self {
             Self::Record(bytes) => out.extend_from_slice(bytes),
+            Self::Answer(now_ns, message) => {
+                out.extend_from_slice(&now_ns.to_le_bytes());
+                out.extend_from_slice(message);
+            }
             Self::Told(Told::Process(found)) => rmp_serde::encode::write_named(out, found)?,
             Self::Told(Told::Cgroup { pid, file }) => {
                 rmp_serde::encode::write_named(
@@ -140,6 +147,7 @@ impl Item<'_> {
             Self::Told(Told::Groups(_)) => GROUPS,
             Self::Start(_) => START,
             Self::Clock { .. } => CLOCK,
+            Self::Answer(..) => ANSWER,
             Self::Counters(..) => COUNTERS,
             Self::News(..) => NEWS,
             Self::Time(_) => TIME,
@@ -223,6 +231,10 @@ fn item(kind: u8, body: &[u8]) -> Result<Option<Item<'_>>, Damage> {
         }
         TIME => Item::Time(time(body)?),
         END => Item::End(time(body)?),
+        ANSWER => {
+            let (now, message) = body.split_at_checked(8).ok_or(Damage::Length)?;
+            Item::Answer(time(now)?, message)
+        }
         SKIPPABLE.. => return Ok(None),
         unknown => return Err(Damage::Kind(unknown)),
     }))

@@ -100,6 +100,10 @@ impl Player<'_> {
                     after_record(detector);
                 });
             }
+            Item::Answer(now_ns, message) => {
+                self.seen(now_ns);
+                self.each(|detector, _| detector.on_answer(message, now_ns));
+            }
             Item::Told(told) => self.tell(told),
             Item::Start(now_ns) => self.each(|detector, _| {
                 detector.bootstrap_at(now_ns);

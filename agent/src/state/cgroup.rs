@@ -136,51 +136,54 @@ pub fn container_id(path: &[u8], tasks: &CtrTasks) -> Option<String> {
 pub fn container(path: &[u8], tasks: &CtrTasks) -> Option<Container> {
     let path = std::str::from_utf8(path).ok()?;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let mut found = parts.iter().enumerate().rev().filter_map(|(index, part)| {
+    let mut named = parts.iter().enumerate().rev().filter_map(|(index, part)| {
         let above = index.checked_sub(1).and_then(|above| parts.get(above)).copied();
         let below = parts.get(index + 1).copied();
         part_id(part, above, below)
     });
-    let found = match tasks {
-        CtrTasks::Below(_) | CtrTasks::Told(_) => found.next(),
+    let found = match (tasks, parts.as_slice()) {
+        (CtrTasks::Below(_) | CtrTasks::Told(_), [namespace, name]) => named
+            .next()
+            .or_else(|| (ctr_name(name) && tasks.knows(namespace, name)).then(|| loose(namespace, name))),
+        (CtrTasks::Below(_) | CtrTasks::Told(_), _) => named.next(),
         // Falco asks for ids of digits first, then for its loose form, then for those of other engines.
-        CtrTasks::Any => {
-            let all: Vec<_> = found.collect();
-            let digits = all.iter().position(|(full, ..)| full_id(full));
-            match (digits, all.into_iter().nth(digits.unwrap_or(0)), loose_name(path)) {
-                (None, _, Some(name)) => {
-                    Some((Cow::Borrowed(name), shortened(name).into(), Some(Runtime::Containerd)))
-                }
-                (_, found, _) => found,
+        (CtrTasks::Any, _) => {
+            let all: Vec<Named<'_>> = named.collect();
+            match all.iter().position(|named| full_id(&named.full)) {
+                Some(digits) => all.into_iter().nth(digits),
+                None => loose_name(path)
+                    .map(|(namespace, name)| loose(namespace, name))
+                    .or_else(|| all.into_iter().next()),
             }
         }
     };
-    let (full_id, shown, runtime, namespace) = match (found, parts.as_slice()) {
-        (Some((full, shown, runtime)), _) => (full, shown, runtime, None),
-        (None, [namespace, name]) if ctr_name(name) && tasks.knows(namespace, name) => (
-            Cow::Borrowed(*name),
-            shortened(name).into(),
-            Some(Runtime::Containerd),
-            Some((*namespace).into()),
-        ),
-        _ => return None,
-    };
+    let Named { full, shown, runtime, namespace } = found?;
     Some(Container {
         id: (&*shown).into(),
-        full_id: (&*full_id).into(),
+        full_id: (&*full).into(),
         runtime,
-        namespace,
+        namespace: namespace.map(Box::from),
         pod_uid: parts.iter().find_map(|part| pod_uid(part)),
         owner: parts.iter().find_map(|part| owner(part)),
     })
 }
 
-/// Whole id, id as shown and runtime of the container that a part of a path names.
-fn part_id<'a>(
-    part: &'a str,
-    above: Option<&str>,
-    below: Option<&str>,
-) -> Option<(Cow<'a, str>, Cow<'a, str>, Option<Runtime>)> {
+/// What a part of a path says of the container it names.
+struct Named<'a> {
+    full: Cow<'a, str>,
+    shown: Cow<'a, str>,
+    runtime: Option<Runtime>,
+    namespace: Option<&'a str>,
+}
+
+/// A container of one of containerd's own clients.
+fn loose<'a>(namespace: &'a str, name: &'a str) -> Named<'a> {
+    let (full, shown) = (name.into(), shortened(name).into());
+    Named { full, shown, runtime: Some(Runtime::Containerd), namespace: Some(namespace) }
+}
+
+/// The container that a part of a path names.
+fn part_id<'a>(part: &'a str, above: Option<&str>, below: Option<&str>) -> Option<Named<'a>> {
     let name = part.strip_suffix(".scope").unwrap_or(part);
     // `…slice:cri-containerd:ID`, an uncommon form of the CRI plugin.
     let (name, marked) = match name.rsplit_once(":cri-containerd:") {
@@ -191,14 +194,18 @@ fn part_id<'a>(
     let (bare, runtime) = prefixed.map_or((name, marked), |(bare, runtime)| (bare, Some(runtime)));
     if full_id(bare) {
         let runtime = runtime.or((above == Some("docker")).then_some(Runtime::Docker));
-        return Some((Cow::Borrowed(bare), Cow::Borrowed(bare.get(..SHORT_ID)?), runtime));
+        return Some(Named { full: bare.into(), shown: shortened(bare).into(), runtime, namespace: None });
     }
-    let named = |id: Cow<'a, str>, runtime| (!id.is_empty()).then(|| (id.clone(), id, Some(runtime)));
+    let named = |id: Cow<'a, str>, runtime| {
+        let full = id.clone();
+        (!id.is_empty()).then_some(Named { full, shown: id, runtime: Some(runtime), namespace: None })
+    };
     if matches!(above, Some("lxc" | "lxc.payload")) && !systemd_unit(part) {
         return named(part.into(), Runtime::Lxc);
     }
     if above == Some("garden") && !systemd_unit(part) {
-        return Some((part.into(), shortened(part).into(), Some(Runtime::Garden)));
+        let (full, shown) = (part.into(), shortened(part).into());
+        return Some(Named { full, shown, runtime: Some(Runtime::Garden), namespace: None });
     }
     if let Some(id) = part.strip_prefix("lxc.payload.") {
         return named(id.into(), Runtime::Lxc);
@@ -233,15 +240,15 @@ fn shortened(name: &str) -> &str {
     name.char_indices().nth(SHORT_ID).map_or(name, |(at, _)| name.get(..at).unwrap_or(name))
 }
 
-/// Whatever lies below the first group whose name could be a namespace of containerd.
-fn loose_name(path: &str) -> Option<&str> {
+/// The first group whose name could be a namespace of containerd, and whatever lies below it.
+fn loose_name(path: &str) -> Option<(&str, &str)> {
     let mut rest = path.strip_prefix('/')?;
     loop {
         let (namespace, below) = rest.split_once('/')?;
         let mut words = namespace.split(['.', '_', '-']);
         if words.all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             let named = !below.is_empty() && below.len() <= FULL_ID && !systemd_unit(below);
-            return named.then_some(below);
+            return named.then_some((namespace, below));
         }
         rest = below;
     }

@@ -67,12 +67,17 @@ impl Group {
 
     /// Whether it runs compiled test programs.
     pub(super) fn needs_build(&self) -> bool {
-        matches!(self, Self::Crate(_) | Self::Kernel | Self::Triggers)
+        matches!(self, Self::Crate(_) | Self::Kernel)
     }
 
     /// Whether its tests start the product's binaries.
     pub(super) fn needs_binaries(&self) -> bool {
         matches!(self, Self::Kernel | Self::Triggers)
+    }
+
+    /// Whether its tests start the actor of the trigger cases.
+    pub(super) fn needs_actor(&self) -> bool {
+        matches!(self, Self::Triggers)
     }
 
     /// Runs the group; whatever goes wrong is part of the outcome.
@@ -147,7 +152,6 @@ fn house_style() -> Outcome {
     }
 }
 
-/// The actor is a binary of the kernel tests' package, which cargo builds with them.
 fn trigger_cases() -> Outcome {
     let skip =
         |reason: &str| Outcome { skipped: vec![format!("trigger cases: {reason}")], ..Outcome::default() };

@@ -22,7 +22,7 @@ use crate::{
         Detector,
         clock::{Clock, boot_now_ns, system_offset_ns},
     },
-    kernel::KernelError,
+    kernel::{Incoming, KernelError},
     output::{Fanout, Message},
     recording::{item::Item, write::Writer},
 };
@@ -141,11 +141,15 @@ impl Inside {
     /// Takes what is in the ring. Returns how many records.
     fn drain(&mut self, records: &mut impl Records, enrich: &mut Enrich) -> Result<usize, Fault> {
         let mut outcome = Ok(());
-        let count = records.drain(&mut |bytes| {
-            if outcome.is_ok() {
-                outcome = self.record(bytes);
-                enrich.ask(&mut self.detector);
+        let count = records.drain(&mut |incoming| {
+            if outcome.is_err() {
+                return;
             }
+            outcome = match incoming {
+                Incoming::Event(bytes) => self.record(bytes),
+                Incoming::Answer(message) => self.answer(message),
+            };
+            enrich.ask(&mut self.detector);
         })?;
         outcome?;
         Ok(count)
@@ -158,6 +162,12 @@ impl Inside {
             self.writer.item(&Item::Told(told))?;
         }
         self.writer.item(&Item::Record(bytes))
+    }
+
+    fn answer(&mut self, message: &[u8]) -> io::Result<()> {
+        let now_ns = boot_now_ns();
+        self.detector.on_answer(message, now_ns);
+        self.writer.item(&Item::Answer(now_ns, message))
     }
 
     /// Metadata of containers, and waits that are over.

@@ -60,6 +60,7 @@ fn every(record: &[u8]) -> Vec<Item<'_>> {
         Item::Told(Told::Cgroup { pid: 7, file: b"0::/a\xff\n".to_vec() }),
         Item::Told(Told::Task { namespace: "default".into(), name: "web".into() }),
         Item::Record(record),
+        Item::Answer(6, b"\x12\x34"),
         Item::News(6, News::Container("605439acbd4f".into(), Some(Box::new(metadata)))),
         Item::News(7, News::Pods(vec![Arc::new(Pod { uid: "u".into(), ..Pod::default() })])),
         Item::Counters(8, Box::new(counters)),
