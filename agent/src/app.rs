@@ -3,6 +3,7 @@
 mod detection;
 mod enrich;
 mod ports;
+pub mod record;
 mod settle;
 mod supervisor;
 mod tasks;
@@ -17,6 +18,7 @@ use std::{
 
 use tokio::sync::watch;
 
+pub(crate) use self::detection::wanted;
 pub use self::verdict::VERIFIER_LOG;
 use self::{
     detection::{Detection, SharedHooks},
@@ -79,6 +81,16 @@ pub enum AppError {
     System {
         /// What was tried.
         operation: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The recording cannot be made or written.
+    #[error("cannot {operation} `{}`", path.display())]
+    Recording {
+        /// What was tried.
+        operation: &'static str,
+        /// The recording.
+        path: PathBuf,
         /// Why not.
         source: io::Error,
     },
@@ -223,7 +235,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     if let Err(fault) = with_hooks().see_names(detection::needs_names(&[&bundle.rules])) {
         tracing::warn!("Host names of addresses are not seen: {}", in_full(&fault));
     }
-    with_hooks().set_wanted(&detection::wanted(&[&bundle.rules]))?;
+    with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let (commands, received) = mpsc::sync_channel(COMMANDS);
     let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);

@@ -9,6 +9,8 @@ mod doctor;
 mod explain;
 mod fmt;
 mod print;
+mod record;
+mod replay;
 mod run;
 mod status;
 mod test;
@@ -17,9 +19,15 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use rampart_rules::{
+    diagnostic::{Diagnostic, render},
+    source::SourceMap,
+};
+
 use crate::{
     app::in_full,
     config::{self, Overrides, Sources, fault::Faults},
+    policy::{self, Bundle},
 };
 
 /// How a command ended.
@@ -74,6 +82,12 @@ enum Command {
     /// Explain fields, events, a rule, or the code of a finding
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Arguments),
+    /// Record what the kernel sends, to be judged again by `rampart replay`
+    #[command(after_help = record::EXAMPLES)]
+    Record(record::Arguments),
+    /// Judge a recording again, or compare two rule sets on it
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Arguments),
     /// Check whether this machine can run the agent, and say how to fix what is missing
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
@@ -143,6 +157,8 @@ impl Cli {
             Command::Fmt(arguments) => fmt::run(&arguments),
             Command::Test(arguments) => test::run(&arguments),
             Command::Explain(arguments) => explain::run(&arguments),
+            Command::Record(arguments) => return record::run(&arguments),
+            Command::Replay(arguments) => replay::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
             Command::Completions(arguments) => completions::run(arguments),
@@ -162,6 +178,17 @@ fn complain(message: &str) -> Outcome {
         print::message(&format!("error: {line}"));
     }
     Outcome::Unusable
+}
+
+/// Loads the rules of a configuration, or says what stands against them.
+fn load_rules(rules: &config::Rules) -> Result<(Bundle, Vec<Diagnostic>, SourceMap), Outcome> {
+    policy::load(rules).into_bundle().map_err(|error| {
+        for fault in &error.unreadable {
+            complain(&fault.to_string());
+        }
+        print::message(render::full(&error.findings, &error.texts).trim_end());
+        Outcome::Unusable
+    })
 }
 
 /// Says every fault of a configuration.

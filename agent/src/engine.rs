@@ -10,6 +10,7 @@ pub mod fields;
 pub mod held;
 mod late;
 pub mod stats;
+mod told;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -56,8 +57,8 @@ pub struct Options {
     pub strict_falco: bool,
     /// Digest of the policy, shown in alerts.
     pub policy_digest: Option<Arc<str>>,
-    /// Wall minus boot clock in nanoseconds, asked once a second.
-    pub clock_offset_ns: fn() -> i64,
+    /// Wall minus boot clock in nanoseconds, asked once a second; without it the clock is set from outside.
+    pub clock_offset_ns: Option<fn() -> i64>,
     /// Clock and zone to start with.
     pub clock: Clock,
     /// Random number that makes alert ids unique over restarts.
@@ -82,7 +83,7 @@ impl Default for Options {
             iso_time: false,
             strict_falco: false,
             policy_digest: None,
-            clock_offset_ns: system_offset_ns,
+            clock_offset_ns: Some(system_offset_ns),
             clock: Clock::system(),
             id_seed: u64::from_ne_bytes(seed),
             metadata_wait_ns: None,
@@ -97,7 +98,7 @@ pub struct Detector {
     table: SyscallTable,
     state: State,
     clock: Clock,
-    clock_offset_ns: fn() -> i64,
+    clock_offset_ns: Option<fn() -> i64>,
     next_clock_ns: u64,
     style: Style,
     realpath_matching: bool,
@@ -158,7 +159,7 @@ impl Detector {
     /// Fills the state from `/proc`. Call it after the kernel programs are attached and before the first record is
     /// handed in, so that nothing falls between the two.
     pub fn bootstrap(&mut self) {
-        self.state.bootstrap(boot_now_ns());
+        self.bootstrap_at(boot_now_ns());
     }
 
     /// Handles one record of the ring.
@@ -170,7 +171,7 @@ impl Detector {
         self.accounting.record(&event.header);
         let now_ns = event.header.time_ns;
         self.refresh_clock(now_ns);
-        // Also in the middle of a long batch nothing waits longer than it may.
+        // Also in the middle of a long batch nothing waits longer than it may; and in a replay nothing else tells time.
         if self.deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns) {
             self.on_time(now_ns, sink);
         }
@@ -315,8 +316,10 @@ impl Detector {
     }
 
     fn refresh_clock(&mut self, now_ns: u64) {
-        if now_ns >= self.next_clock_ns {
-            self.clock.set_offset((self.clock_offset_ns)());
+        if let Some(offset_ns) = self.clock_offset_ns
+            && now_ns >= self.next_clock_ns
+        {
+            self.clock.set_offset(offset_ns());
             self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
     }

@@ -10,6 +10,7 @@ pub mod image;
 pub mod peers;
 pub mod process;
 pub mod procfs;
+pub mod told;
 pub mod users;
 
 use std::{path::PathBuf, sync::Arc};
@@ -25,6 +26,7 @@ use self::{
     peers::DatagramPeers,
     process::{DEFAULT_LIMIT, Process, ProcessTable},
     procfs::{Found, ProcFs, cgroup_paths},
+    told::{Outside, Processes, Told},
     users::Names,
 };
 use crate::event::{Event, ProcessId, lexical, until_nul};
@@ -42,6 +44,8 @@ pub struct Config {
     pub group: PathBuf,
     /// Which two-level groups are containers.
     pub ctr_tasks: CtrTasks,
+    /// Where what no record tells comes from.
+    pub outside: Outside,
 }
 
 impl Default for Config {
@@ -52,6 +56,7 @@ impl Default for Config {
             passwd: "/etc/passwd".into(),
             group: "/etc/group".into(),
             ctr_tasks: CtrTasks::default(),
+            outside: Outside::default(),
         }
     }
 }
@@ -70,7 +75,7 @@ pub struct State {
     /// Containers and pods.
     pub containers: ContainerTable,
     cgroups: CgroupCache,
-    procfs: ProcFs,
+    outside: Processes,
     lookups: Lookups,
     path: Vec<u8>,
 }
@@ -87,14 +92,15 @@ pub struct Lookups {
 impl State {
     /// An empty state.
     pub fn new(config: Config) -> Self {
+        let told = config.outside == Outside::Told;
         Self {
             processes: ProcessTable::new(config.process_limit),
-            names: Names::new(config.passwd, config.group),
+            names: if told { Names::told() } else { Names::new(config.passwd, config.group) },
             peers: DatagramPeers::default(),
             hosts: Hosts::default(),
             containers: ContainerTable::default(),
-            cgroups: CgroupCache::new(config.ctr_tasks),
-            procfs: ProcFs::new(config.proc_root),
+            cgroups: CgroupCache::new(if told { config.ctr_tasks.told() } else { config.ctr_tasks }),
+            outside: Processes::new(config.outside, ProcFs::new(config.proc_root)),
             lookups: Lookups::default(),
             path: Vec::new(),
         }
@@ -107,9 +113,9 @@ impl State {
 
     /// Fills the table from `/proc`; `now_ns` is the boot clock. Processes already known from records stay.
     pub fn bootstrap(&mut self, now_ns: u64) {
-        self.names.refresh(now_ns);
+        self.refresh_names(now_ns);
         let mut parents = Vec::new();
-        for found in self.procfs.scan() {
+        for found in self.outside.scan() {
             if self.processes.get(found.id).is_none() {
                 parents.push((found.id, found.task.ppid));
                 self.insert_found(found, now_ns);
@@ -130,7 +136,7 @@ impl State {
     pub fn observe(&mut self, event: &Event<'_>, event_type: Option<EventId>) {
         let now_ns = event.header.time_ns;
         self.processes.expire(now_ns);
-        self.names.refresh(now_ns);
+        self.refresh_names(now_ns);
         match event.kind {
             EventKind::Fork => self.fork(event),
             EventKind::Exec => {
@@ -253,7 +259,7 @@ impl State {
     fn discover(&mut self, event: &Event<'_>) {
         let header = &event.header;
         let id = event.process();
-        if let Some(mut found) = self.procfs.read_exact(id) {
+        if let Some(mut found) = self.outside.read_exact(id) {
             self.lookups.found += 1;
             found.task = header.task;
             self.insert_found(found, header.time_ns);
@@ -286,8 +292,42 @@ impl State {
         if let Some(known) = self.cgroups.group(header.task.cgroup_id) {
             return known;
         }
-        let file = self.procfs.cgroup(header.task.pid)?;
+        let file = self.outside.cgroup(header.task.pid)?;
         self.cgroups.resolve(header.task.cgroup_id, cgroup_paths(&file))
+    }
+
+    fn refresh_names(&mut self, now_ns: u64) {
+        let changed = self.names.refresh(now_ns);
+        if changed.users {
+            self.outside.keep(|| Told::Users(self.names.users()));
+        }
+        if changed.groups {
+            self.outside.keep(|| Told::Groups(self.names.groups()));
+        }
+    }
+
+    /// What was learned beside records since the last call; empty unless [`Outside::Kept`].
+    pub fn take_told(&mut self) -> Vec<Told> {
+        let mut told = self.outside.take();
+        let tasks = self.cgroups.take_tasks();
+        told.extend(tasks.into_iter().map(|(namespace, name)| Told::Task { namespace, name }));
+        told
+    }
+
+    /// Tells what the next record, or the start, will ask for. For [`Outside::Told`].
+    pub fn tell(&mut self, told: Told) {
+        match told {
+            Told::Process(found) => self.outside.tell_process(*found),
+            Told::Cgroup { pid, file } => self.outside.tell_cgroup(pid, file),
+            Told::Task { namespace, name } => self.cgroups.tell_task(namespace, name),
+            Told::Users(users) => self.names.tell_users(users),
+            Told::Groups(groups) => self.names.tell_groups(groups),
+        }
+    }
+
+    /// Forgets what was told and not asked for.
+    pub fn forget_told(&mut self) {
+        self.outside.forget();
     }
 
     /// The process of an event, if it is in the table.

@@ -11,7 +11,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use rampart_agent::privilege::lock::NodeLock;
+use rampart_agent::{
+    privilege::lock::NodeLock,
+    recording::{facts::Facts, item::Item, write::Writer},
+};
 use serde_json::Value;
 
 const RULE: &str = "\
@@ -30,7 +33,7 @@ fn rampart(dir: &Path, arguments: &[&str]) -> Command {
     if !file.exists() {
         write_config(dir, "");
     }
-    if ["run", "check", "doctor", "status"].contains(arguments.first().unwrap()) {
+    if ["run", "check", "doctor", "status", "replay"].contains(arguments.first().unwrap()) {
         command.arg("-c").arg(file);
     }
     command
@@ -392,4 +395,40 @@ fn completions_name_every_command() {
             assert!(code == 0 && out.contains(command), "{shell} {command}");
         }
     }
+}
+
+#[test]
+fn replay_reads_recordings_only_and_says_where_one_ends() {
+    let dir = scratch();
+    let path = dir.path().join("a.rec").display().to_string();
+    let replay =
+        |arguments: &[&str]| outcome(&mut rampart(dir.path(), &[&["replay", &path], arguments].concat()));
+    assert_eq!(replay(&[]).0, 2, "there is no file");
+    fs::write(&path, RULE).unwrap();
+    let (code, _, said) = replay(&[]);
+    assert!(code == 2 && said.contains("no recording of Rampart"), "{said}");
+
+    let mut writer = Writer::new(Vec::new(), &Facts::default()).unwrap();
+    writer.item(&Item::Start(1)).unwrap();
+    let whole = writer.finish().unwrap();
+    fs::write(&path, &whole).unwrap();
+    let (code, alerts, said) = replay(&[]);
+    assert_eq!((code, alerts.as_str()), (0, ""), "{said}");
+    assert!(said.contains("replayed 0 events") && said.contains("calls that were not recorded: "), "{said}");
+
+    let rules = dir.path().join("rules.yaml").display().to_string();
+    fs::write(&rules, RULE).unwrap();
+    assert_eq!(replay(&["-r", &rules, "--diff", "-r", &rules, "--format", "json"]).0, 0);
+    let (code, _, said) = replay(&["-r", &rules, "--diff"]);
+    assert!(code == 2 && said.contains("`--diff` needs rules"), "{said}");
+
+    let (end, changed) = (whole.len() - 32, whole.len() - 1);
+    fs::write(&path, &whole[..end]).unwrap();
+    let (code, _, said) = replay(&[]);
+    assert!(code == 2 && said.contains(&format!("ends at offset {end} without its end mark")), "{said}");
+    let mut bytes = whole;
+    bytes[changed] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let (code, _, said) = replay(&[]);
+    assert!(code == 2 && said.contains(&format!("is damaged at offset {end}: checksum")), "{said}");
 }

@@ -7,6 +7,7 @@ mod churn;
 mod counters;
 mod events;
 mod program;
+mod replay;
 mod rules;
 mod usage;
 
@@ -41,6 +42,8 @@ enum Bench {
     Events,
     /// What memory the process table takes over ten million processes; needs no privileges
     Churn,
+    /// How fast a recording, made in the same run, is judged again
+    Replay,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
     Rules,
 }
@@ -71,18 +74,21 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         bail!("at least one round is needed");
     }
     match options.bench {
-        Bench::Events => {
-            if !geteuid().is_root() {
-                bail!("this bench loads kernel programs: run it as root");
-            }
-            let binary = match &options.binary {
-                Some(binary) => binary.clone(),
-                None => build::agent()?,
-            };
-            events::run(&binary, options.rounds, options.json)
-        }
         Bench::Churn => churn::run(options.json),
+        Bench::Events => events::run(&agent(options)?, options.rounds, options.json),
+        Bench::Replay => replay::run(&agent(options)?, options.rounds, options.json),
         Bench::Rules => rules::run(options.rounds, options.json),
+    }
+}
+
+/// The agent to measure, for benches that load kernel programs.
+fn agent(options: &Options) -> Result<PathBuf> {
+    if !geteuid().is_root() {
+        bail!("this bench loads kernel programs: run it as root");
+    }
+    match &options.binary {
+        Some(binary) => Ok(binary.clone()),
+        None => build::agent(),
     }
 }
 

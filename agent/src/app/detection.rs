@@ -11,7 +11,7 @@ use std::{
 
 use rampart_common::{
     counter::FamilyCounters,
-    event::{FAMILY_COUNT, SyscallPlan},
+    event::{FAMILY_COUNT, Family, SyscallPlan},
 };
 use rampart_rules::{event_set::EventSet, rule::RuleSet};
 use tokio::sync::oneshot;
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     alert::{Alert, INTERNAL_SOURCE, JsonOptions},
     config::Format,
-    engine::{Detector, clock::boot_now_ns},
+    engine::{Detector, accounting::Counters, clock::boot_now_ns},
     event::syscall::{self, Need},
     kernel::{Incoming, KernelError},
     output::{Fanout, Message},
@@ -36,10 +36,10 @@ use crate::{
 };
 
 /// Time between heartbeats.
-const BEAT: Duration = Duration::from_secs(1);
-/// Rounds the thread may take to empty the ring at the end; each hands out thousands of records, and the
+pub(super) const BEAT: Duration = Duration::from_secs(1);
+/// Rounds a thread may take to empty the ring at the end; each hands out thousands of records, and the
 /// programs are still attached and may go on filling it.
-const LAST_ROUNDS: u32 = 64;
+pub(super) const LAST_ROUNDS: u32 = 64;
 
 /// What the thread is told.
 pub(super) enum Command {
@@ -116,7 +116,7 @@ impl<R: Records> Detection<R> {
 }
 
 /// Time until the next heartbeat, or until an event has waited long enough.
-fn until(next_beat: Instant, detector: &Detector) -> Duration {
+pub(super) fn until(next_beat: Instant, detector: &Detector) -> Duration {
     let beat = next_beat.saturating_duration_since(Instant::now());
     let wait = detector.deadline_ns().map(|at| Duration::from_nanos(at.saturating_sub(boot_now_ns())));
     wait.map_or(beat, |wait| wait.min(beat))
@@ -138,12 +138,7 @@ fn beat(
     status: &Status,
 ) -> Result<(), KernelError> {
     let counted = hooks.lock().unwrap_or_else(PoisonError::into_inner).counters()?;
-    let mut counters = [FamilyCounters::default(); FAMILY_COUNT];
-    for (family, count) in &counted {
-        if let Some(slot) = counters.get_mut(*family as usize) {
-            *slot = *count;
-        }
-    }
+    let counters = by_family(&counted);
     // The ring is never known to be empty while programs run, so records on their way are not held against it.
     detector.on_counters(&counters, false, boot_now_ns(), &mut |alert| sink.take(alert));
     let counts = detector.stats();
@@ -166,6 +161,17 @@ fn beat(
     });
     status.latches.release(Latch::Detection);
     Ok(())
+}
+
+/// Counters in the order of the families.
+pub(super) fn by_family(counted: &[(Family, FamilyCounters)]) -> Counters {
+    let mut counters = [FamilyCounters::default(); FAMILY_COUNT];
+    for (family, count) in counted {
+        if let Some(slot) = counters.get_mut(*family as usize) {
+            *slot = *count;
+        }
+    }
+    counters
 }
 
 impl Sink {
@@ -204,8 +210,16 @@ impl Message for Alert {
 /// A rule on more event types than this is on "everything": it does not ask for the most frequent calls.
 const FEW_EVENTS: usize = 100;
 
+/// The table of every call that carries details and is not too frequent, and of those that a set of rules names.
+pub(super) fn wanted_all(policy: &RuleSet) -> Vec<(u32, SyscallPlan)> {
+    let named: Vec<u32> = wanted(&[policy]).into_iter().map(|(number, _)| number).collect();
+    syscall::wanted(|row| {
+        row.need != Need::NamedByRule || row.number.is_some_and(|number| named.contains(&number))
+    })
+}
+
 /// The table of calls that a set of rules and the process table need.
-pub(super) fn wanted(policies: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
+pub(crate) fn wanted(policies: &[&RuleSet]) -> Vec<(u32, SyscallPlan)> {
     let union = |few: bool| {
         let rules = policies.iter().flat_map(|policy| policy.rules());
         let asking = rules.filter(|rule| !few || rule.events.len() <= FEW_EVENTS);

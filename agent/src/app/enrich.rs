@@ -80,6 +80,15 @@ impl Enrich {
 
     /// Hands over what the detector wants to know and what it is told.
     pub(super) fn exchange(&mut self, detector: &mut Detector, sink: &mut dyn FnMut(Alert)) {
+        self.ask(detector);
+        while let Some(news) = self.next_news() {
+            detector.on_news(news, boot_now_ns(), sink);
+        }
+        detector.on_time(boot_now_ns(), sink);
+    }
+
+    /// Hands over what the detector wants to know.
+    pub(super) fn ask(&mut self, detector: &mut Detector) {
         while let Some(wanted) = detector.next_request() {
             match self.requests.try_send(wanted) {
                 Ok(()) => {}
@@ -91,10 +100,11 @@ impl Enrich {
                 Err(TrySendError::Closed(_)) => break,
             }
         }
-        while let Ok(news) = self.news.try_recv() {
-            detector.on_news(news, boot_now_ns(), sink);
-        }
-        detector.on_time(boot_now_ns(), sink);
+    }
+
+    /// What was learned next, if anything.
+    pub(super) fn next_news(&mut self) -> Option<News> {
+        self.news.try_recv().ok()
     }
 }
 

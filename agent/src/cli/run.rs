@@ -3,11 +3,11 @@
 use clap::Args;
 use rampart_rules::diagnostic::render;
 
-use super::{FormatArg, Outcome, PolicyArgs, complain, complain_config, in_full, print};
+use super::{FormatArg, Outcome, PolicyArgs, complain, complain_config, in_full, load_rules};
 use crate::{
     app,
     config::{self, Overrides, Sources},
-    policy, telemetry,
+    telemetry,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -51,15 +51,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         Err(faults) => return complain_config(&faults),
     };
     telemetry::init(&config.log);
-    let (bundle, findings, texts) = match policy::load(&config.rules).into_bundle() {
+    let (bundle, findings, texts) = match load_rules(&config.rules) {
         Ok(loaded) => loaded,
-        Err(error) => {
-            for fault in &error.unreadable {
-                complain(&fault.to_string());
-            }
-            print::message(render::full(&error.findings, &error.texts).trim_end());
-            return Outcome::Unusable;
-        }
+        Err(outcome) => return outcome,
     };
     for warning in render::concise(&findings, &texts).lines() {
         tracing::warn!("{warning}");

@@ -1,6 +1,9 @@
 //! From the boot clock, which records carry, to the time of day, which people read.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{
+    Timestamp,
+    tz::{Offset, TimeZone},
+};
 
 /// Offset between the two clocks and the time zone of the node. A plain value: whoever owns it refreshes it.
 #[derive(Clone, Debug)]
@@ -18,6 +21,22 @@ impl Clock {
     /// The clock of this machine, now.
     pub fn system() -> Self {
         Self::new(system_offset_ns(), TimeZone::system())
+    }
+
+    /// A clock with a fixed distance of its zone from UTC, seconds to the east.
+    pub fn fixed(offset_ns: i64, utc_offset_secs: i32) -> Self {
+        let zone = Offset::from_seconds(utc_offset_secs).map_or(TimeZone::UTC, TimeZone::fixed);
+        Self::new(offset_ns, zone)
+    }
+
+    /// Wall minus boot time, nanoseconds.
+    pub fn offset_ns(&self) -> i64 {
+        self.offset_ns
+    }
+
+    /// Distance of the zone from UTC at a time of the boot clock, seconds to the east.
+    pub fn utc_offset_secs(&self, boot_ns: u64) -> i32 {
+        self.zone.to_offset(timestamp(self.wall_ns(boot_ns))).seconds()
     }
 
     /// Sets the offset, wall minus boot, nanoseconds.
@@ -103,6 +122,9 @@ mod tests {
         assert_eq!(text(&|out| clock.time_seconds_into(wall, out)), "00:13:20");
         assert_eq!(text(&|out| clock.date_into(wall, out)), "2023-11-15 00:13:20.000001500");
         assert_eq!(text(&|out| clock.date_seconds_into(wall, out)), "2023-11-15 00:13:20");
+        assert_eq!(clock.utc_offset_secs(1_500), 7200);
+        let fixed = Clock::fixed(clock.offset_ns(), 7200);
+        assert_eq!(text(&|out| fixed.date_into(wall, out)), "2023-11-15 00:13:20.000001500");
         assert_eq!(text(&|out| iso_into(wall, "Z", out)), "2023-11-14T22:13:20.000001500Z");
         assert_eq!(text(&|out| iso_into(u64::MAX, "+0000", out)).len(), 34);
     }

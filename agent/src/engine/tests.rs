@@ -50,7 +50,7 @@ fn options() -> Options {
     Options {
         hostname: "node-1".into(),
         suggested_output: false,
-        clock_offset_ns: || 1_700_000_000_000_000_000,
+        clock_offset_ns: Some(|| 1_700_000_000_000_000_000),
         clock: Clock::new(0, TimeZone::UTC),
         id_seed: 1,
         state: state::Config { proc_root: "/nonexistent".into(), ..state::Config::default() },

@@ -1,6 +1,6 @@
 //! Record bytes to [`Event`]: bounds-checked, total, never panics, never allocates.
 
-use std::ops::Range;
+use std::{mem::offset_of, ops::Range};
 
 use rampart_common::{
     abi::ABI_VERSION,
@@ -41,6 +41,12 @@ impl AttrTable {
             self.present |= 1 << index;
         }
     }
+}
+
+/// The time of a record, nanoseconds of the boot clock, without looking at the rest.
+pub fn time_ns(bytes: &[u8]) -> Option<u64> {
+    let start = bytes.get(offset_of!(RecordHeader, time_ns)..)?;
+    start.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
 }
 
 /// Decodes one record.

@@ -4,7 +4,8 @@
 
 use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a container id as shown.
 const SHORT_ID: usize = 12;
@@ -27,7 +28,7 @@ const PREFIXES: [(&str, Runtime); 7] = [
 ];
 
 /// Software that runs containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Runtime {
     /// Docker.
     Docker,
@@ -93,6 +94,8 @@ pub enum CtrTasks {
     Any,
     /// Groups whose task directory exists below one of these folders count.
     Below(Vec<PathBuf>),
+    /// Groups that were told count, by namespace and name.
+    Told(FxHashSet<(Box<str>, Box<str>)>),
 }
 
 impl Default for CtrTasks {
@@ -107,6 +110,16 @@ impl CtrTasks {
             // Decided before, in Falco's loose form.
             Self::Any => false,
             Self::Below(roots) => roots.iter().any(|root| root.join(namespace).join(name).is_dir()),
+            Self::Told(tasks) => tasks.contains(&(namespace.into(), name.into())),
+        }
+    }
+
+    /// The same without looking at this node.
+    #[must_use]
+    pub fn told(self) -> Self {
+        match self {
+            Self::Below(_) => Self::Told(FxHashSet::default()),
+            other => other,
         }
     }
 }
@@ -129,10 +142,10 @@ pub fn container(path: &[u8], tasks: &CtrTasks) -> Option<Container> {
         part_id(part, above, below)
     });
     let found = match (tasks, parts.as_slice()) {
-        (CtrTasks::Below(_), [namespace, name]) => named
+        (CtrTasks::Below(_) | CtrTasks::Told(_), [namespace, name]) => named
             .next()
             .or_else(|| (ctr_name(name) && tasks.knows(namespace, name)).then(|| loose(namespace, name))),
-        (CtrTasks::Below(_), _) => named.next(),
+        (CtrTasks::Below(_) | CtrTasks::Told(_), _) => named.next(),
         // Falco asks for ids of digits first, then for its loose form, then for those of other engines.
         (CtrTasks::Any, _) => {
             let all: Vec<Named<'_>> = named.collect();
@@ -289,6 +302,8 @@ pub struct CgroupCache {
     tasks: CtrTasks,
     by_group: FxHashMap<u64, Option<Arc<Container>>>,
     by_path: FxHashMap<Box<[u8]>, Option<Arc<Container>>>,
+    /// Tasks a runtime was found to have since they were last taken.
+    found: FxHashSet<(Box<str>, Box<str>)>,
 }
 
 impl CgroupCache {
@@ -316,11 +331,32 @@ impl CgroupCache {
         container
     }
 
+    /// Tasks that a runtime was found to have since the last call.
+    pub fn take_tasks(&mut self) -> Vec<(Box<str>, Box<str>)> {
+        self.found.drain().collect()
+    }
+
+    /// Says that a runtime has a task of this name. A path that was judged without it is judged anew.
+    pub fn tell_task(&mut self, namespace: Box<str>, name: Box<str>) {
+        if let CtrTasks::Told(tasks) = &mut self.tasks {
+            self.by_path.remove(format!("/{namespace}/{name}").as_bytes());
+            tasks.insert((namespace, name));
+        }
+    }
+
     fn path(&mut self, path: &[u8]) -> Option<Arc<Container>> {
         if let Some(known) = self.by_path.get(path) {
             return known.clone();
         }
         let container = container(path, &self.tasks).map(Arc::new);
+        if let (CtrTasks::Below(_), Some(found)) = (&self.tasks, &container)
+            && let Some(namespace) = &found.namespace
+        {
+            if self.found.len() >= CACHE_LIMIT {
+                self.found.clear();
+            }
+            self.found.insert((namespace.clone(), found.full_id.clone()));
+        }
         bound(&mut self.by_path);
         self.by_path.insert(path.into(), container.clone());
         container

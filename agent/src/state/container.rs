@@ -9,6 +9,8 @@ pub mod table;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use self::image::ImageName;
 use super::{
     cgroup::{Container, Runtime},
@@ -17,7 +19,8 @@ use super::{
 use crate::event::ProcessId;
 
 /// What a container runtime says about one container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Metadata {
     /// Who runs it.
     pub runtime: Option<Runtime>,
@@ -52,7 +55,8 @@ pub struct Metadata {
 }
 
 /// One mount of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mount {
     /// Path on the node.
     pub source: String,
@@ -75,7 +79,8 @@ impl Mount {
 }
 
 /// Probe commands, each as its argument vector.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Probes {
     /// Health check of the image or the container.
     pub health: Option<Vec<String>>,
@@ -86,7 +91,8 @@ pub struct Probes {
 }
 
 /// A pod as the container runtime knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sandbox {
     /// Whole id of the sandbox.
     pub id: String,
@@ -105,7 +111,8 @@ pub struct Sandbox {
 }
 
 /// A pod as the API server knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Pod {
     /// Uid.
     pub uid: String,
@@ -124,7 +131,8 @@ pub struct Pod {
 }
 
 /// A container of a pod as the API server knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PodContainer {
     /// Name.
     pub name: String,
@@ -137,7 +145,8 @@ pub struct PodContainer {
 }
 
 /// What made a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Owner {
     /// `ReplicaSet`, `ReplicationController`, `DaemonSet` and so on.
     pub kind: String,
@@ -157,7 +166,7 @@ pub struct Wanted {
 }
 
 /// News for the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum News {
     /// The look-up of a container ended; `None` when nobody knows it.
     Container(Arc<str>, Option<Box<Metadata>>),

@@ -4,8 +4,9 @@
 //! after its answer has expired, because programs keep connecting to what they resolved. What a datagram says is as
 //! trustworthy as the network it came over: these names describe, they do not authenticate.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
+use rustc_hash::FxHashMap;
 use simple_dns::{Packet, PacketFlag, QTYPE, RCODE, TYPE, rdata::RData};
 
 /// Addresses kept at most.
@@ -41,7 +42,8 @@ struct Known {
 /// Addresses with their names. Bounded.
 #[derive(Debug, Default)]
 pub struct Hosts {
-    known: HashMap<IpAddr, Known>,
+    // Without a random order, so that a replay forgets the same addresses.
+    known: FxHashMap<IpAddr, Known>,
     counts: AnswerCounts,
 }
 

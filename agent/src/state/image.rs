@@ -93,6 +93,16 @@ impl Image {
         &self.cmdline
     }
 
+    /// Thread name as the kernel keeps it.
+    pub(super) const fn comm_padded(&self) -> [u8; 16] {
+        self.comm
+    }
+
+    /// All environment variables, NUL-ended.
+    pub(super) fn env_block(&self) -> &[u8] {
+        &self.env
+    }
+
     /// All arguments, NUL-ended.
     pub fn argv(&self) -> &[u8] {
         &self.argv

@@ -23,7 +23,7 @@ const ARGV_MAX_BYTES: u64 = 4096;
 const DELETED: &[u8] = b" (deleted)";
 
 /// A process read from `/proc`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Identity.
     pub id: ProcessId,

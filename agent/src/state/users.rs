@@ -6,6 +6,7 @@
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// Least time between two looks at the files, nanoseconds.
 const CHECK_EVERY_NS: u64 = 1_000_000_000;
@@ -16,14 +17,26 @@ const FILE_MAX_BYTES: u64 = 16 << 20;
 const TABLE_MAX: usize = 4096;
 
 /// One user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Login name.
+    #[serde(with = "serde_bytes")]
     pub name: Box<[u8]>,
     /// Home directory.
+    #[serde(with = "serde_bytes")]
     pub home: Box<[u8]>,
     /// Login shell.
+    #[serde(with = "serde_bytes")]
     pub shell: Box<[u8]>,
+}
+
+/// What a look at the files brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The users are others.
+    pub users: bool,
+    /// The groups are others.
+    pub groups: bool,
 }
 
 /// Users and groups by id.
@@ -43,17 +56,41 @@ impl Default for Names {
 impl Names {
     /// Names from these files, read at the first [`Names::refresh`].
     pub fn new(passwd: PathBuf, group: PathBuf) -> Self {
-        Self { passwd: NameFile::new(passwd), group: NameFile::new(group), next_check_ns: 0 }
+        Self { passwd: NameFile::new(Some(passwd)), group: NameFile::new(Some(group)), next_check_ns: 0 }
+    }
+
+    /// No names but those told.
+    pub fn told() -> Self {
+        Self { passwd: NameFile::new(None), group: NameFile::new(None), next_check_ns: 0 }
     }
 
     /// Reads a file again if it changed. `now_ns` is any clock that does not go back.
-    pub fn refresh(&mut self, now_ns: u64) {
+    pub fn refresh(&mut self, now_ns: u64) -> Changed {
         if now_ns < self.next_check_ns {
-            return;
+            return Changed::default();
         }
-        self.next_check_ns = now_ns + CHECK_EVERY_NS;
-        self.passwd.refresh(parse_user);
-        self.group.refresh(parse_group);
+        self.next_check_ns = now_ns.saturating_add(CHECK_EVERY_NS);
+        Changed { users: self.passwd.refresh(parse_user), groups: self.group.refresh(parse_group) }
+    }
+
+    /// All users, by id.
+    pub fn users(&self) -> Vec<(u32, User)> {
+        self.passwd.sorted()
+    }
+
+    /// All groups, by id.
+    pub fn groups(&self) -> Vec<(u32, Box<[u8]>)> {
+        self.group.sorted()
+    }
+
+    /// Replaces all users.
+    pub fn tell_users(&mut self, users: Vec<(u32, User)>) {
+        self.passwd.entries = users.into_iter().collect();
+    }
+
+    /// Replaces all groups.
+    pub fn tell_groups(&mut self, groups: Vec<(u32, Box<[u8]>)>) {
+        self.group.entries = groups.into_iter().collect();
     }
 
     /// A user by id.
@@ -73,7 +110,7 @@ impl Names {
 }
 
 /// Users and groups of a container, as its files were when they were read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameTable {
     users: FxHashMap<u32, User>,
     groups: FxHashMap<u32, Box<[u8]>>,
@@ -110,31 +147,43 @@ impl NameTable {
 
 #[derive(Debug)]
 struct NameFile<T> {
-    path: PathBuf,
+    /// `None` when the names are told.
+    path: Option<PathBuf>,
     stamp: Option<(u64, i64, i64, u64)>,
     entries: FxHashMap<u32, T>,
 }
 
 impl<T> NameFile<T> {
-    fn new(path: PathBuf) -> Self {
+    fn new(path: Option<PathBuf>) -> Self {
         Self { path, stamp: None, entries: FxHashMap::default() }
     }
 
-    fn refresh(&mut self, parse: impl Fn(&[u8]) -> Option<(u32, T)>) {
-        let stamp = fs::metadata(&self.path)
+    /// True when the entries were read again.
+    fn refresh(&mut self, parse: impl Fn(&[u8]) -> Option<(u32, T)>) -> bool {
+        let Some(path) = &self.path else { return false };
+        let stamp = fs::metadata(path)
             .ok()
             .filter(|meta| meta.is_file() && meta.size() <= FILE_MAX_BYTES)
             .map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()));
         if stamp == self.stamp {
-            return;
+            return false;
         }
         self.stamp = stamp;
-        let text = stamp.and_then(|_| fs::read(&self.path).ok()).unwrap_or_default();
+        let text = stamp.and_then(|_| fs::read(path).ok()).unwrap_or_default();
         self.entries.clear();
         for (id, entry) in lines(&text).filter_map(parse) {
             // As in the C library, the first line of an id wins.
             self.entries.entry(id).or_insert(entry);
         }
+        true
+    }
+}
+
+impl<T: Clone> NameFile<T> {
+    fn sorted(&self) -> Vec<(u32, T)> {
+        let mut all: Vec<(u32, T)> = self.entries.iter().map(|(id, entry)| (*id, entry.clone())).collect();
+        all.sort_by_key(|(id, _)| *id);
+        all
     }
 }
 

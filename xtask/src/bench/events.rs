@@ -33,9 +33,9 @@ const KINDS: [(Loop, &str, &str, f64, Option<Goal>); 3] = [
 type Rounds = [Vec<f64>; KINDS.len()];
 
 /// Where the bench keeps its files.
-struct Stage {
-    folder: tempfile::TempDir,
-    rules: Vec<PathBuf>,
+pub(super) struct Stage {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) rules: Vec<PathBuf>,
 }
 
 /// Runs the whole bench; false when the accounting has a hole.
@@ -85,7 +85,7 @@ pub(super) fn run(binary: &Path, rounds: usize, json: bool) -> Result<bool> {
 }
 
 impl Stage {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("rampart-bench-")
             .tempdir()
@@ -108,7 +108,7 @@ impl Stage {
     }
 
     /// Starts one loop on a core of its own.
-    fn workload(&self, kind: Loop, cpu: usize, length: Duration) -> Result<Child> {
+    pub(super) fn workload(&self, kind: Loop, cpu: usize, length: Duration) -> Result<Child> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         command.args(["workload", "loop", kind.name(), "--cpu", &cpu.to_string()]);

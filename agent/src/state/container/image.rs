@@ -1,7 +1,10 @@
 //! Names of images: `REGISTRY/REPOSITORY:TAG@DIGEST`.
 
+use serde::{Deserialize, Serialize};
+
 /// A name taken apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ImageName {
     /// The name as written, without its digest.
     pub name: Option<String>,
