@@ -24,7 +24,7 @@ use rampart_tests::{
 use serde_json::Value;
 
 /// Longest wait for anything the recorder is expected to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A scratch directory with rules about what happens in it.
 struct Stage {
