@@ -4,6 +4,8 @@
 //! Attached only while a rule names a field that needs it. Lets every packet pass, whatever happens. Minimum
 //! kernel 4.10, with the ring buffer 5.8. A packet that is not UDP from port 53 costs two short loads.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, macros::cgroup_skb, programs::SkBuffContext};
 use rampart_common::event::{ANSWER_MAX, Answer};
 
@@ -58,14 +60,14 @@ fn send(ctx: &SkBuffContext, offset: u32) {
         counters.ring_full += 1;
         return;
     };
-    let answer = entry.as_mut_ptr();
-    // SAFETY: the reserved entry is as large as the value, and every part the agent reads is written here.
-    let loaded = unsafe {
-        (&raw mut (*answer).len).write(len);
-        (&raw mut (*answer).pad).write(0);
-        let message = (&raw mut (*answer).message).cast();
-        bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, message, len)
-    };
+    let answer = entry.as_mut_ptr().cast::<u8>();
+    #[expect(clippy::cast_ptr_alignment, reason = "entries of the ring are eight-byte aligned")]
+    let header = answer.cast::<[u32; 2]>();
+    // SAFETY: the reserved entry starts with the length and its padding.
+    unsafe { header.write([len, 0]) };
+    let message = answer.wrapping_add(offset_of!(Answer, message));
+    // SAFETY: the rest of the entry has room for the longest message, and the length is at most that.
+    let loaded = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, message.cast(), len) };
     if loaded == 0 {
         entry.submit(0);
         counters.emitted += 1;

@@ -2,7 +2,7 @@
 //!
 //! Plain data that the look-up side fills and the field getters read, and the [`table`] that joins the two.
 //! Never asks anybody: a container seen first is put into the table's outbox, the answer comes back by
-//! [`table::ContainerTable::answer`].
+//! [`table::ContainerTable::take`].
 
 pub mod image;
 pub mod table;

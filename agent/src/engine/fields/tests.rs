@@ -38,6 +38,8 @@ struct Fixture {
     state: State,
     last: Vec<u8>,
     position: Position,
+    /// Falco's limit, in its strict mode.
+    path_limit: Option<usize>,
 }
 
 impl Fixture {
@@ -51,6 +53,7 @@ impl Fixture {
             state: State::new(config),
             last: Vec::new(),
             position: Position { number: 0, previous_ns: 0, first_ns: SECOND, peer_changed: false },
+            path_limit: None,
         };
         for record in records {
             fixture.feed(record);
@@ -79,7 +82,7 @@ impl Fixture {
             hostname: "node",
             arena: &arena,
             scratch: &scratch,
-            path_limit: None,
+            path_limit: self.path_limit,
         };
         let facts = Facts::new(&event, row, context, self.position);
         f(&EventFields::new(&facts, view))
