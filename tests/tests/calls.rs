@@ -369,15 +369,16 @@ fn a_connection_shows_the_name_that_was_resolved() {
     let agent = Agent::start(&path);
     let listener = TcpListener::bind("127.0.0.77:0").expect("a listener");
     let address = listener.local_addr().expect("bound");
-    let _before = TcpStream::connect(address).expect("connected");
+    let nameless = TcpListener::bind("127.0.0.78:0").expect("a listener");
     // What a resolver does: it asks, and the answer comes from port 53.
     let resolver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     server.send_to(&answer([127, 0, 0, 77]), resolver.local_addr().expect("bound")).expect("answered");
     resolver.recv_from(&mut [0; 512]).expect("received");
-    let _after = TcpStream::connect(address).expect("connected");
+    let _nameless = TcpStream::connect(nameless.local_addr().expect("bound")).expect("connected");
+    let _named = TcpStream::connect(address).expect("connected");
     let alert =
         agent.wait_for("the connection", |alert| alert.get("rule").is_some_and(|rule| rule == "venue"));
     assert_eq!(alert.pointer("/output_fields/fd.sip.name").and_then(Value::as_str), Some("venue.example"));
-    assert_eq!(agent.alerts().len(), 1, "the connection before the answer has no name");
+    assert_eq!(agent.alerts().len(), 1, "the other address has no name");
     assert!(agent.stop().success());
 }
