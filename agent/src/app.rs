@@ -172,13 +172,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
     let hooks: SharedHooks = Arc::new(Mutex::new(kernel));
     let status = status::shared();
     let parts = Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // Health and metrics only: one is plenty, and the node keeps its cores.
-        .worker_threads(1)
-        .thread_name("runtime")
-        .enable_all()
-        .build()
-        .map_err(|source| AppError::System { operation: "start the runtime", source })?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::install()
             .map_err(|source| AppError::System { operation: "listen to signals", source })?;
@@ -293,6 +287,16 @@ fn facts(config: &Config) -> Facts {
         started: SystemTime::now(),
         started_at: Instant::now(),
     }
+}
+
+/// The asynchronous side: health, metrics, signals and look-ups. One thread is plenty, and the node keeps its cores.
+fn runtime() -> Result<tokio::runtime::Runtime, AppError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("runtime")
+        .enable_all()
+        .build()
+        .map_err(|source| AppError::System { operation: "start the runtime", source })
 }
 
 #[cfg(test)]

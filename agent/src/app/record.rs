@@ -87,12 +87,7 @@ pub fn record(config: &Config, bundle: &Bundle, order: &Order, report: Report) -
     let records = kernel.reader()?;
     let waker: Arc<dyn Wake> = Arc::new(records.waker());
     let file = create(&order.file, order.force).map_err(at("make"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("runtime")
-        .enable_all()
-        .build()
-        .map_err(|source| AppError::System { operation: "start the runtime", source })?;
+    let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::install()
             .map_err(|source| AppError::System { operation: "listen to signals", source })?;

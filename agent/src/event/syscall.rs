@@ -227,24 +227,16 @@ const fn row(
     }
 }
 
-const fn state_row(
-    event: EventId,
-    number: Option<u32>,
-    family: Family,
-    plan: SyscallPlan,
-    params: &'static [Source],
-) -> Row {
-    Row { need: Need::State, ..row(event, number, family, plan, params) }
-}
+impl Row {
+    /// The process table needs it.
+    const fn always(self) -> Self {
+        Self { need: Need::State, ..self }
+    }
 
-const fn frequent_row(
-    event: EventId,
-    number: Option<u32>,
-    family: Family,
-    plan: SyscallPlan,
-    params: &'static [Source],
-) -> Row {
-    Row { need: Need::NamedByRule, ..row(event, number, family, plan, params) }
+    /// It is too frequent to be captured for rules on almost everything.
+    const fn when_named(self) -> Self {
+        Self { need: Need::NamedByRule, ..self }
+    }
 }
 
 /// The rows by system call number and by event type.

@@ -9,9 +9,9 @@ use super::{
         Arg, Bits, Data, Dev, Device, FilePath, HowFlags, HowMode, HowResolve, Ino, Missing, Mode, Moved,
         Named, OpenFlags, Path, Path2, Ret, Text, Verbatim,
     },
-    every, frequent_row, legacy,
+    every, legacy,
     plan::{FD, LINK_TEXT, NEW_FD, NONE, PATH, PATH_AT, PATHS, PATHS_AT, READ, VECTOR, WRITE, text},
-    row, state_row,
+    row,
 };
 use crate::event::names::{
     ACCESS_FLAGS, AT_FLAGS, CLOSE_RANGE_FLAGS, FLOCK_FLAGS, LINKAT_FLAGS, MOUNT_FLAGS, RENAME_FLAGS,
@@ -120,14 +120,10 @@ pub(super) static ROWS: &[Row] = &[
         PATH_AT,
         &[Ret, Arg(0), Path, Bits(3, AT_FLAGS)],
     ),
-    state_row(ev::CHDIR, every!(SYS_chdir), Family::Path, SyscallPlan { fd: SLOT_CWD, ..PATH }, &[Ret, Path]),
-    state_row(
-        ev::FCHDIR,
-        every!(SYS_fchdir),
-        Family::Fd,
-        SyscallPlan { fd: SLOT_CWD, ..NONE },
-        &[Ret, Arg(0)],
-    ),
+    row(ev::CHDIR, every!(SYS_chdir), Family::Path, SyscallPlan { fd: SLOT_CWD, ..PATH }, &[Ret, Path])
+        .always(),
+    row(ev::FCHDIR, every!(SYS_fchdir), Family::Fd, SyscallPlan { fd: SLOT_CWD, ..NONE }, &[Ret, Arg(0)])
+        .always(),
     row(ev::GETCWD, every!(SYS_getcwd), Family::Scalar, text(1), &[Ret, Text]),
     row(ev::CHROOT, every!(SYS_chroot), Family::Path, PATH, &[Ret, Path]),
     row(
@@ -176,22 +172,18 @@ pub(super) static ROWS: &[Row] = &[
     row(ev::DUP, every!(SYS_dup), Family::Fd, FD, &[Ret, Arg(0)]),
     row(ev::DUP2, legacy!(SYS_dup2), Family::Fd, FD, &[Ret, Arg(0), Arg(1)]),
     row(ev::DUP3, every!(SYS_dup3), Family::Fd, FD, &[Ret, Arg(0), Arg(1), OpenFlags(2)]),
-    frequent_row(
-        ev::FCNTL,
-        every!(SYS_fcntl),
-        Family::Fd,
-        FD,
-        &[Ret, Arg(0), Named(1, fcntl_command), Arg(2)],
-    ),
-    frequent_row(ev::IOCTL, every!(SYS_ioctl), Family::Fd, FD, &[Ret, Arg(0), Arg(1), Arg(2)]),
+    row(ev::FCNTL, every!(SYS_fcntl), Family::Fd, FD, &[Ret, Arg(0), Named(1, fcntl_command), Arg(2)])
+        .when_named(),
+    row(ev::IOCTL, every!(SYS_ioctl), Family::Fd, FD, &[Ret, Arg(0), Arg(1), Arg(2)]).when_named(),
     row(ev::FLOCK, every!(SYS_flock), Family::Fd, FD, &[Ret, Arg(0), Bits(1, FLOCK_FLAGS)]),
-    frequent_row(ev::LSEEK, every!(SYS_lseek), Family::Fd, FD, &[Ret, Arg(0), Arg(1), Named(2, seek_origin)]),
+    row(ev::LSEEK, every!(SYS_lseek), Family::Fd, FD, &[Ret, Arg(0), Arg(1), Named(2, seek_origin)])
+        .when_named(),
     // 32-bit programs only.
     row(ev::LLSEEK, None, Family::Fd, FD, &[Ret, Arg(0), Missing, Named(4, seek_origin)]),
     row(ev::GETDENTS, legacy!(SYS_getdents), Family::Fd, FD, &[Ret, Arg(0)]),
-    frequent_row(ev::GETDENTS64, every!(SYS_getdents64), Family::Fd, FD, &[Ret, Arg(0)]),
+    row(ev::GETDENTS64, every!(SYS_getdents64), Family::Fd, FD, &[Ret, Arg(0)]).when_named(),
     // The descriptor is gone by the time the call is seen.
-    frequent_row(ev::CLOSE, every!(SYS_close), Family::Scalar, NONE, &[Ret, Arg(0)]),
+    row(ev::CLOSE, every!(SYS_close), Family::Scalar, NONE, &[Ret, Arg(0)]).when_named(),
     row(
         ev::CLOSE_RANGE,
         every!(SYS_close_range),
@@ -199,29 +191,34 @@ pub(super) static ROWS: &[Row] = &[
         NONE,
         &[Ret, Arg(0), Arg(1), Bits(2, CLOSE_RANGE_FLAGS)],
     ),
-    frequent_row(ev::READ, every!(SYS_read), Family::Fd, READ, &[Ret, Data, Arg(0), Arg(2)]),
-    frequent_row(ev::WRITE, every!(SYS_write), Family::Fd, WRITE, &[Ret, Data, Arg(0), Arg(2)]),
-    frequent_row(ev::PREAD, every!(SYS_pread64), Family::Fd, READ, &[Ret, Data, Arg(0), Arg(2), Arg(3)]),
-    frequent_row(ev::PWRITE, every!(SYS_pwrite64), Family::Fd, WRITE, &[Ret, Data, Arg(0), Arg(2), Arg(3)]),
-    frequent_row(ev::READV, every!(SYS_readv), Family::Fd, VECTOR, &[Ret, Moved, Data, Arg(0)]),
-    frequent_row(ev::WRITEV, every!(SYS_writev), Family::Fd, VECTOR, &[Ret, Data, Arg(0), Moved]),
-    frequent_row(ev::PREADV, every!(SYS_preadv), Family::Fd, VECTOR, &[Ret, Moved, Data, Arg(0), Arg(3)]),
-    frequent_row(ev::PWRITEV, every!(SYS_pwritev), Family::Fd, VECTOR, &[Ret, Data, Arg(0), Moved, Arg(3)]),
-    frequent_row(ev::SENDFILE, every!(SYS_sendfile), Family::Fd, FD, &[Ret, Missing, Arg(0), Arg(1), Arg(3)]),
-    frequent_row(
+    row(ev::READ, every!(SYS_read), Family::Fd, READ, &[Ret, Data, Arg(0), Arg(2)]).when_named(),
+    row(ev::WRITE, every!(SYS_write), Family::Fd, WRITE, &[Ret, Data, Arg(0), Arg(2)]).when_named(),
+    row(ev::PREAD, every!(SYS_pread64), Family::Fd, READ, &[Ret, Data, Arg(0), Arg(2), Arg(3)]).when_named(),
+    row(ev::PWRITE, every!(SYS_pwrite64), Family::Fd, WRITE, &[Ret, Data, Arg(0), Arg(2), Arg(3)])
+        .when_named(),
+    row(ev::READV, every!(SYS_readv), Family::Fd, VECTOR, &[Ret, Moved, Data, Arg(0)]).when_named(),
+    row(ev::WRITEV, every!(SYS_writev), Family::Fd, VECTOR, &[Ret, Data, Arg(0), Moved]).when_named(),
+    row(ev::PREADV, every!(SYS_preadv), Family::Fd, VECTOR, &[Ret, Moved, Data, Arg(0), Arg(3)]).when_named(),
+    row(ev::PWRITEV, every!(SYS_pwritev), Family::Fd, VECTOR, &[Ret, Data, Arg(0), Moved, Arg(3)])
+        .when_named(),
+    row(ev::SENDFILE, every!(SYS_sendfile), Family::Fd, FD, &[Ret, Missing, Arg(0), Arg(1), Arg(3)])
+        .when_named(),
+    row(
         ev::SPLICE,
         every!(SYS_splice),
         Family::Fd,
         FD,
         &[Ret, Arg(0), Arg(2), Arg(4), Bits(5, SPLICE_FLAGS)],
-    ),
-    frequent_row(
+    )
+    .when_named(),
+    row(
         ev::COPY_FILE_RANGE,
         every!(SYS_copy_file_range),
         Family::Fd,
         FD,
         &[Ret, Arg(2), Missing, Arg(0), Missing, Arg(4)],
-    ),
+    )
+    .when_named(),
 ];
 
 /// Newer forms of calls above, which show as the event of the older one.

@@ -9,7 +9,7 @@ use super::{
         Addr, Arg, Backlog, BacklogMax, BacklogShare, Data, Missing, Moved, Named, Option as SocketOption,
         Ret, Tuple, Word,
     },
-    every, frequent_row,
+    every,
     plan::{ACCEPTED, ADDRESS, FD, MESSAGE, NEW_FD, NONE, RECEIVE_FROM, SEND_TO, bytes},
     row,
 };
@@ -48,8 +48,8 @@ pub(super) static ROWS: &[Row] = &[
         &[Ret, Tuple, BacklogShare, Backlog, BacklogMax, Arg(3)],
     ),
     // On 64-bit machines the C library makes them `sendto` and `recvfrom`.
-    frequent_row(ev::SEND, None, Family::Net, SEND_TO, &[Ret, Data, Arg(0), Arg(2), Tuple]),
-    frequent_row(ev::RECV, None, Family::Net, RECEIVE_FROM, &[Ret, Data, Arg(0), Arg(2), Tuple]),
+    row(ev::SEND, None, Family::Net, SEND_TO, &[Ret, Data, Arg(0), Arg(2), Tuple]).when_named(),
+    row(ev::RECV, None, Family::Net, RECEIVE_FROM, &[Ret, Data, Arg(0), Arg(2), Tuple]).when_named(),
     row(ev::SENDTO, every!(SYS_sendto), Family::Net, SEND_TO, &[Ret, Data, Arg(0), Arg(2), Tuple]),
     row(ev::RECVFROM, every!(SYS_recvfrom), Family::Net, RECEIVE_FROM, &[Ret, Data, Tuple, Arg(0), Arg(2)]),
     row(ev::SENDMSG, every!(SYS_sendmsg), Family::Net, MESSAGE, &[Ret, Data, Arg(0), Moved, Tuple]),

@@ -8,9 +8,9 @@ use super::{
     Source::{
         self, Arg, Bits, Data, Exit, Long, LongBits, Missing, Named, Process, Ret, TaskName, TaskNumber,
     },
-    every, frequent_row, legacy,
+    every, legacy,
     plan::{FD, NONE, PATH, PATH_AT, bytes, text},
-    row, state_row,
+    row,
 };
 use crate::event::names::{CLONE_FLAGS, PIDFD_FLAGS, prctl_option, ptrace_name, resource_name, signal_name};
 
@@ -96,7 +96,7 @@ pub(super) static ROWS: &[Row] = &[
     row(ev::CLONE3, every!(SYS_clone3), Family::Scalar, bytes(1, 8), &clone(LongBits(0, CLONE_FLAGS))),
     row(ev::FORK, legacy!(SYS_fork), Family::Scalar, NONE, &clone(Missing)),
     row(ev::VFORK, legacy!(SYS_vfork), Family::Scalar, NONE, &clone(Missing)),
-    state_row(
+    row(
         ev::PROCEXIT,
         None,
         Family::Process,
@@ -108,17 +108,18 @@ pub(super) static ROWS: &[Row] = &[
             Exit(ExitPart::Core),
             Missing,
         ],
-    ),
+    )
+    .always(),
     row(ev::SETUID, every!(SYS_setuid), Family::Scalar, NONE, &[Ret, Arg(0)]),
     row(ev::SETGID, every!(SYS_setgid), Family::Scalar, NONE, &[Ret, Arg(0)]),
     row(ev::SETREUID, every!(SYS_setreuid), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1)]),
     row(ev::SETREGID, every!(SYS_setregid), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1)]),
     row(ev::SETRESUID, every!(SYS_setresuid), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1), Arg(2)]),
     row(ev::SETRESGID, every!(SYS_setresgid), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1), Arg(2)]),
-    frequent_row(ev::GETUID, every!(SYS_getuid), Family::Scalar, NONE, &[Ret]),
-    frequent_row(ev::GETEUID, every!(SYS_geteuid), Family::Scalar, NONE, &[Ret]),
-    frequent_row(ev::GETGID, every!(SYS_getgid), Family::Scalar, NONE, &[Ret]),
-    frequent_row(ev::GETEGID, every!(SYS_getegid), Family::Scalar, NONE, &[Ret]),
+    row(ev::GETUID, every!(SYS_getuid), Family::Scalar, NONE, &[Ret]).when_named(),
+    row(ev::GETEUID, every!(SYS_geteuid), Family::Scalar, NONE, &[Ret]).when_named(),
+    row(ev::GETGID, every!(SYS_getgid), Family::Scalar, NONE, &[Ret]).when_named(),
+    row(ev::GETEGID, every!(SYS_getegid), Family::Scalar, NONE, &[Ret]).when_named(),
     row(ev::GETRESUID, every!(SYS_getresuid), Family::Scalar, NONE, &[Ret, Missing, Missing, Missing]),
     row(ev::GETRESGID, every!(SYS_getresgid), Family::Scalar, NONE, &[Ret, Missing, Missing, Missing]),
     row(ev::SETSID, every!(SYS_setsid), Family::Scalar, NONE, &[Ret]),

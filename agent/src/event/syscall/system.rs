@@ -6,7 +6,7 @@ use rampart_rules::catalog::event_ids as ev;
 use super::{
     Row,
     Source::{Arg, Bits, Data, Missing, Named, Ret, Text, Word, WordBits},
-    every, frequent_row, legacy,
+    every, legacy,
     plan::{FD, NEW_FD, NONE, WRITE, bytes, text},
     row,
 };
@@ -64,13 +64,14 @@ pub(super) static ROWS: &[Row] = &[
             WordBits(5, RING_FEATURES),
         ],
     ),
-    frequent_row(
+    row(
         ev::IO_URING_ENTER,
         every!(SYS_io_uring_enter),
         Family::Scalar,
         NONE,
         &[Ret, Arg(0), Arg(1), Arg(2), Bits(3, RING_ENTER_FLAGS), Missing],
-    ),
+    )
+    .when_named(),
     row(
         ev::IO_URING_REGISTER,
         every!(SYS_io_uring_register),
@@ -85,7 +86,7 @@ pub(super) static ROWS: &[Row] = &[
         NONE,
         &[Ret, Named(0, keyctl_operation), Arg(1), Arg(2), Arg(3), Arg(4)],
     ),
-    frequent_row(
+    row(
         ev::MMAP,
         every!(SYS_mmap),
         Family::Scalar,
@@ -102,22 +103,26 @@ pub(super) static ROWS: &[Row] = &[
             Arg(4),
             Arg(5),
         ],
-    ),
-    frequent_row(
+    )
+    .when_named(),
+    row(
         ev::MUNMAP,
         every!(SYS_munmap),
         Family::Scalar,
         NONE,
         &[Ret, Missing, Missing, Missing, Arg(0), Arg(1)],
-    ),
-    frequent_row(
+    )
+    .when_named(),
+    row(
         ev::MPROTECT,
         every!(SYS_mprotect),
         Family::Scalar,
         NONE,
         &[Ret, Arg(0), Arg(1), Bits(2, PROT_FLAGS)],
-    ),
-    frequent_row(ev::BRK, every!(SYS_brk), Family::Scalar, NONE, &[Ret, Missing, Missing, Missing, Arg(0)]),
+    )
+    .when_named(),
+    row(ev::BRK, every!(SYS_brk), Family::Scalar, NONE, &[Ret, Missing, Missing, Missing, Arg(0)])
+        .when_named(),
     row(ev::MLOCK, every!(SYS_mlock), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1)]),
     row(ev::MUNLOCK, every!(SYS_munlock), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1)]),
     row(ev::MLOCK2, every!(SYS_mlock2), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1), Bits(2, MLOCK_FLAGS)]),
@@ -140,19 +145,20 @@ pub(super) static ROWS: &[Row] = &[
     row(ev::INOTIFY_INIT1, every!(SYS_inotify_init1), Family::Fd, NEW_FD, &[Ret, Bits(0, FD_FLAGS)]),
     row(ev::EPOLL_CREATE, legacy!(SYS_epoll_create), Family::Fd, NEW_FD, &[Ret, Arg(0)]),
     row(ev::EPOLL_CREATE1, every!(SYS_epoll_create1), Family::Fd, NEW_FD, &[Ret, Bits(0, FD_FLAGS)]),
-    frequent_row(ev::EPOLL_WAIT, legacy!(SYS_epoll_wait), Family::Fd, FD, &[Ret, Arg(2)]),
-    frequent_row(ev::POLL, legacy!(SYS_poll), Family::Scalar, NONE, &[Ret, Missing, Arg(2)]),
-    frequent_row(ev::PPOLL, every!(SYS_ppoll), Family::Scalar, NONE, &[Ret, Missing, Missing, Missing]),
-    frequent_row(ev::SELECT, legacy!(SYS_select), Family::Scalar, NONE, &[Ret]),
-    frequent_row(ev::FUTEX, every!(SYS_futex), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1), Arg(2)]),
-    frequent_row(ev::NANOSLEEP, every!(SYS_nanosleep), Family::Scalar, NONE, &[Ret, Missing]),
+    row(ev::EPOLL_WAIT, legacy!(SYS_epoll_wait), Family::Fd, FD, &[Ret, Arg(2)]).when_named(),
+    row(ev::POLL, legacy!(SYS_poll), Family::Scalar, NONE, &[Ret, Missing, Arg(2)]).when_named(),
+    row(ev::PPOLL, every!(SYS_ppoll), Family::Scalar, NONE, &[Ret, Missing, Missing, Missing]).when_named(),
+    row(ev::SELECT, legacy!(SYS_select), Family::Scalar, NONE, &[Ret]).when_named(),
+    row(ev::FUTEX, every!(SYS_futex), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1), Arg(2)]).when_named(),
+    row(ev::NANOSLEEP, every!(SYS_nanosleep), Family::Scalar, NONE, &[Ret, Missing]).when_named(),
     row(ev::SEMGET, every!(SYS_semget), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1), Arg(2)]),
     row(ev::SEMCTL, every!(SYS_semctl), Family::Scalar, NONE, &[Ret, Arg(0), Arg(1), Arg(2), Arg(3)]),
-    frequent_row(
+    row(
         ev::SEMOP,
         every!(SYS_semop),
         Family::Scalar,
         NONE,
         &[Ret, Arg(2), Missing, Missing, Missing, Missing, Missing, Missing, Arg(0)],
-    ),
+    )
+    .when_named(),
 ];

@@ -74,426 +74,209 @@ pub(crate) struct Row {
 /// Directory descriptor that stands for the working directory.
 const AT_FDCWD: i64 = libc::AT_FDCWD as i64;
 
+/// A call that returns once.
+const fn plain(name: &'static str, number: i64, parameters: &'static [Parameter]) -> Row {
+    Row { name, number, manner: Manner::Plain, parameters }
+}
+
 /// All calls. Those that arm64 lacks are missing there.
 pub(crate) const ROWS: &[Row] = &[
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "open",
-        number: libc::SYS_open,
-        manner: Manner::Plain,
-        parameters: &[P("pathname", Text), P("flags", Number), P("mode", Default(0))],
-    },
+    plain("open", libc::SYS_open, &[P("pathname", Text), P("flags", Number), P("mode", Default(0))]),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "creat",
-        number: libc::SYS_creat,
-        manner: Manner::Plain,
-        parameters: &[P("pathname", Text), P("mode", Default(0))],
-    },
-    Row {
-        name: "openat",
-        number: libc::SYS_openat,
-        manner: Manner::Plain,
-        parameters: &[
-            P("dirFd", Default(AT_FDCWD)),
-            P("pathname", Text),
-            P("flags", Number),
-            P("mode", Default(0)),
-        ],
-    },
-    Row {
-        name: "openat2",
-        number: libc::SYS_openat2,
-        manner: Manner::Plain,
-        parameters: &[P("dirFd", Default(AT_FDCWD)), P("pathname", Text), P("how", How), P("", Fixed(24))],
-    },
-    Row {
-        name: "read",
-        number: libc::SYS_read,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("buffer|buf", Room), P("len|count", Length)],
-    },
-    Row {
-        name: "write",
-        number: libc::SYS_write,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("buffer|buf", Buffer), P("len|count", Length)],
-    },
-    Row {
-        name: "pread64",
-        number: libc::SYS_pread64,
-        manner: Manner::Plain,
-        parameters: &[
-            P("fd", Number),
-            P("buffer|buf", Room),
-            P("len|count", Length),
-            P("offset", Default(0)),
-        ],
-    },
-    Row {
-        name: "pwrite64",
-        number: libc::SYS_pwrite64,
-        manner: Manner::Plain,
-        parameters: &[
-            P("fd", Number),
-            P("buffer|buf", Buffer),
-            P("len|count", Length),
-            P("offset", Default(0)),
-        ],
-    },
-    Row { name: "close", number: libc::SYS_close, manner: Manner::Plain, parameters: &[P("fd", Number)] },
+    plain("creat", libc::SYS_creat, &[P("pathname", Text), P("mode", Default(0))]),
+    plain(
+        "openat",
+        libc::SYS_openat,
+        &[P("dirFd", Default(AT_FDCWD)), P("pathname", Text), P("flags", Number), P("mode", Default(0))],
+    ),
+    plain(
+        "openat2",
+        libc::SYS_openat2,
+        &[P("dirFd", Default(AT_FDCWD)), P("pathname", Text), P("how", How), P("", Fixed(24))],
+    ),
+    plain("read", libc::SYS_read, &[P("fd", Number), P("buffer|buf", Room), P("len|count", Length)]),
+    plain("write", libc::SYS_write, &[P("fd", Number), P("buffer|buf", Buffer), P("len|count", Length)]),
+    plain(
+        "pread64",
+        libc::SYS_pread64,
+        &[P("fd", Number), P("buffer|buf", Room), P("len|count", Length), P("offset", Default(0))],
+    ),
+    plain(
+        "pwrite64",
+        libc::SYS_pwrite64,
+        &[P("fd", Number), P("buffer|buf", Buffer), P("len|count", Length), P("offset", Default(0))],
+    ),
+    plain("close", libc::SYS_close, &[P("fd", Number)]),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "link",
-        number: libc::SYS_link,
-        manner: Manner::Plain,
-        parameters: &[P("oldPath", Text), P("newPath", Text)],
-    },
-    Row {
-        name: "linkat",
-        number: libc::SYS_linkat,
-        manner: Manner::Plain,
-        parameters: &[
+    plain("link", libc::SYS_link, &[P("oldPath", Text), P("newPath", Text)]),
+    plain(
+        "linkat",
+        libc::SYS_linkat,
+        &[
             P("oldDirFd", Default(AT_FDCWD)),
             P("oldPath", Text),
             P("newDirFd", Default(AT_FDCWD)),
             P("newPath", Text),
             P("flags", Default(0)),
         ],
-    },
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "symlink",
-        number: libc::SYS_symlink,
-        manner: Manner::Plain,
-        parameters: &[P("target", Text), P("linkPath", Text)],
-    },
-    Row {
-        name: "symlinkat",
-        number: libc::SYS_symlinkat,
-        manner: Manner::Plain,
-        parameters: &[P("target", Text), P("newDirFd|linkDirFd", Default(AT_FDCWD)), P("linkPath", Text)],
-    },
+    plain("symlink", libc::SYS_symlink, &[P("target", Text), P("linkPath", Text)]),
+    plain(
+        "symlinkat",
+        libc::SYS_symlinkat,
+        &[P("target", Text), P("newDirFd|linkDirFd", Default(AT_FDCWD)), P("linkPath", Text)],
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "unlink",
-        number: libc::SYS_unlink,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text)],
-    },
-    Row {
-        name: "unlinkat",
-        number: libc::SYS_unlinkat,
-        manner: Manner::Plain,
-        parameters: &[P("dirFd", Default(AT_FDCWD)), P("pathname|path|name", Text), P("flags", Default(0))],
-    },
+    plain("unlink", libc::SYS_unlink, &[P("pathname|path", Text)]),
+    plain(
+        "unlinkat",
+        libc::SYS_unlinkat,
+        &[P("dirFd", Default(AT_FDCWD)), P("pathname|path|name", Text), P("flags", Default(0))],
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "rename",
-        number: libc::SYS_rename,
-        manner: Manner::Plain,
-        parameters: &[P("oldPath", Text), P("newPath", Text)],
-    },
-    Row {
-        name: "renameat",
-        number: libc::SYS_renameat,
-        manner: Manner::Plain,
-        parameters: &[
+    plain("rename", libc::SYS_rename, &[P("oldPath", Text), P("newPath", Text)]),
+    plain(
+        "renameat",
+        libc::SYS_renameat,
+        &[
             P("oldDirFd|oldDir", Default(AT_FDCWD)),
             P("oldPath", Text),
             P("newDirFd|newDir", Default(AT_FDCWD)),
             P("newPath", Text),
         ],
-    },
-    Row {
-        name: "renameat2",
-        number: libc::SYS_renameat2,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain(
+        "renameat2",
+        libc::SYS_renameat2,
+        &[
             P("oldDirFd|oldDir", Default(AT_FDCWD)),
             P("oldPath", Text),
             P("newDirFd|newDir", Default(AT_FDCWD)),
             P("newPath", Text),
             P("flags", Default(0)),
         ],
-    },
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "mkdir",
-        number: libc::SYS_mkdir,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text), P("mode", Default(0))],
-    },
-    Row {
-        name: "mkdirat",
-        number: libc::SYS_mkdirat,
-        manner: Manner::Plain,
-        parameters: &[P("dirFd", Default(AT_FDCWD)), P("pathname|path", Text), P("mode", Default(0))],
-    },
+    plain("mkdir", libc::SYS_mkdir, &[P("pathname|path", Text), P("mode", Default(0))]),
+    plain(
+        "mkdirat",
+        libc::SYS_mkdirat,
+        &[P("dirFd", Default(AT_FDCWD)), P("pathname|path", Text), P("mode", Default(0))],
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "rmdir",
-        number: libc::SYS_rmdir,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text)],
-    },
+    plain("rmdir", libc::SYS_rmdir, &[P("pathname|path", Text)]),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "mknod",
-        number: libc::SYS_mknod,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text), P("mode", Default(0)), P("dev", Default(0))],
-    },
-    Row {
-        name: "mknodat",
-        number: libc::SYS_mknodat,
-        manner: Manner::Plain,
-        parameters: &[
+    plain("mknod", libc::SYS_mknod, &[P("pathname|path", Text), P("mode", Default(0)), P("dev", Default(0))]),
+    plain(
+        "mknodat",
+        libc::SYS_mknodat,
+        &[
             P("dirFd", Default(AT_FDCWD)),
             P("pathname|path", Text),
             P("mode", Default(0)),
             P("dev", Default(0)),
         ],
-    },
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "chmod",
-        number: libc::SYS_chmod,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path|filename", Text), P("mode", Number)],
-    },
-    Row {
-        name: "fchmod",
-        number: libc::SYS_fchmod,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("mode", Number)],
-    },
-    Row {
-        name: "fchmodat",
-        number: libc::SYS_fchmodat,
-        manner: Manner::Plain,
-        parameters: &[P("dirFd", Default(AT_FDCWD)), P("pathname|path|filename", Text), P("mode", Number)],
-    },
+    plain("chmod", libc::SYS_chmod, &[P("pathname|path|filename", Text), P("mode", Number)]),
+    plain("fchmod", libc::SYS_fchmod, &[P("fd", Number), P("mode", Number)]),
+    plain(
+        "fchmodat",
+        libc::SYS_fchmodat,
+        &[P("dirFd", Default(AT_FDCWD)), P("pathname|path|filename", Text), P("mode", Number)],
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "chown",
-        number: libc::SYS_chown,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text), P("owner|uid", Number), P("group|gid", Number)],
-    },
+    plain(
+        "chown",
+        libc::SYS_chown,
+        &[P("pathname|path", Text), P("owner|uid", Number), P("group|gid", Number)],
+    ),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "lchown",
-        number: libc::SYS_lchown,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text), P("owner|uid", Number), P("group|gid", Number)],
-    },
-    Row {
-        name: "fchown",
-        number: libc::SYS_fchown,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("owner|uid", Number), P("group|gid", Number)],
-    },
-    Row {
-        name: "fchownat",
-        number: libc::SYS_fchownat,
-        manner: Manner::Plain,
-        parameters: &[
+    plain(
+        "lchown",
+        libc::SYS_lchown,
+        &[P("pathname|path", Text), P("owner|uid", Number), P("group|gid", Number)],
+    ),
+    plain("fchown", libc::SYS_fchown, &[P("fd", Number), P("owner|uid", Number), P("group|gid", Number)]),
+    plain(
+        "fchownat",
+        libc::SYS_fchownat,
+        &[
             P("dirFd", Default(AT_FDCWD)),
             P("pathname|path", Text),
             P("owner|uid", Number),
             P("group|gid", Number),
             P("flags", Default(0)),
         ],
-    },
-    Row {
-        name: "truncate",
-        number: libc::SYS_truncate,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text), P("length", Default(0))],
-    },
-    Row {
-        name: "ftruncate",
-        number: libc::SYS_ftruncate,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("length", Default(0))],
-    },
+    ),
+    plain("truncate", libc::SYS_truncate, &[P("pathname|path", Text), P("length", Default(0))]),
+    plain("ftruncate", libc::SYS_ftruncate, &[P("fd", Number), P("length", Default(0))]),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "access",
-        number: libc::SYS_access,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text), P("mode", Default(0))],
-    },
-    Row {
-        name: "faccessat",
-        number: libc::SYS_faccessat,
-        manner: Manner::Plain,
-        parameters: &[P("dirFd", Default(AT_FDCWD)), P("pathname|path", Text), P("mode", Default(0))],
-    },
-    Row {
-        name: "chdir",
-        number: libc::SYS_chdir,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text)],
-    },
-    Row { name: "fchdir", number: libc::SYS_fchdir, manner: Manner::Plain, parameters: &[P("fd", Number)] },
-    Row {
-        name: "chroot",
-        number: libc::SYS_chroot,
-        manner: Manner::Plain,
-        parameters: &[P("pathname|path", Text)],
-    },
-    Row {
-        name: "pivot_root",
-        number: libc::SYS_pivot_root,
-        manner: Manner::Plain,
-        parameters: &[P("newRoot", Text), P("putOld", Text)],
-    },
-    Row { name: "dup", number: libc::SYS_dup, manner: Manner::Plain, parameters: &[P("oldFd|fd", Number)] },
+    plain("access", libc::SYS_access, &[P("pathname|path", Text), P("mode", Default(0))]),
+    plain(
+        "faccessat",
+        libc::SYS_faccessat,
+        &[P("dirFd", Default(AT_FDCWD)), P("pathname|path", Text), P("mode", Default(0))],
+    ),
+    plain("chdir", libc::SYS_chdir, &[P("pathname|path", Text)]),
+    plain("fchdir", libc::SYS_fchdir, &[P("fd", Number)]),
+    plain("chroot", libc::SYS_chroot, &[P("pathname|path", Text)]),
+    plain("pivot_root", libc::SYS_pivot_root, &[P("newRoot", Text), P("putOld", Text)]),
+    plain("dup", libc::SYS_dup, &[P("oldFd|fd", Number)]),
     #[cfg(target_arch = "x86_64")]
-    Row {
-        name: "dup2",
-        number: libc::SYS_dup2,
-        manner: Manner::Plain,
-        parameters: &[P("oldFd", Number), P("newFd", Number)],
-    },
-    Row {
-        name: "dup3",
-        number: libc::SYS_dup3,
-        manner: Manner::Plain,
-        parameters: &[P("oldFd", Number), P("newFd", Number), P("flags", Default(0))],
-    },
-    Row {
-        name: "fcntl",
-        number: libc::SYS_fcntl,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("cmd|command", Number), P("arg", Default(0))],
-    },
-    Row {
-        name: "flock",
-        number: libc::SYS_flock,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("operation", Number)],
-    },
+    plain("dup2", libc::SYS_dup2, &[P("oldFd", Number), P("newFd", Number)]),
+    plain("dup3", libc::SYS_dup3, &[P("oldFd", Number), P("newFd", Number), P("flags", Default(0))]),
+    plain("fcntl", libc::SYS_fcntl, &[P("fd", Number), P("cmd|command", Number), P("arg", Default(0))]),
+    plain("flock", libc::SYS_flock, &[P("fd", Number), P("operation", Number)]),
     #[cfg(target_arch = "x86_64")]
-    Row { name: "pipe", number: libc::SYS_pipe, manner: Manner::Plain, parameters: &[P("pipefd", Zeros(8))] },
-    Row {
-        name: "pipe2",
-        number: libc::SYS_pipe2,
-        manner: Manner::Plain,
-        parameters: &[P("pipefd", Zeros(8)), P("flags", Default(0))],
-    },
-    Row {
-        name: "eventfd2",
-        number: libc::SYS_eventfd2,
-        manner: Manner::Plain,
-        parameters: &[P("initval", Default(0)), P("flags", Default(0))],
-    },
-    Row {
-        name: "epoll_create1",
-        number: libc::SYS_epoll_create1,
-        manner: Manner::Plain,
-        parameters: &[P("flags", Default(0))],
-    },
-    Row {
-        name: "inotify_init1",
-        number: libc::SYS_inotify_init1,
-        manner: Manner::Plain,
-        parameters: &[P("flags", Default(0))],
-    },
-    Row {
-        name: "inotify_add_watch",
-        number: libc::SYS_inotify_add_watch,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("pathname|path", Text), P("mask", Number)],
-    },
-    Row {
-        name: "timerfd_create",
-        number: libc::SYS_timerfd_create,
-        manner: Manner::Plain,
-        parameters: &[P("clockid|clock", Number), P("flags", Default(0))],
-    },
-    Row {
-        name: "memfd_create",
-        number: libc::SYS_memfd_create,
-        manner: Manner::Plain,
-        parameters: &[P("name", Text), P("flags", Default(0))],
-    },
-    Row {
-        name: "userfaultfd",
-        number: libc::SYS_userfaultfd,
-        manner: Manner::Plain,
-        parameters: &[P("flags", Default(0))],
-    },
-    Row {
-        name: "io_uring_setup",
-        number: libc::SYS_io_uring_setup,
-        manner: Manner::Plain,
-        parameters: &[P("entries", Number), P("params", Zeros(120))],
-    },
-    Row {
-        name: "socket",
-        number: libc::SYS_socket,
-        manner: Manner::Plain,
-        parameters: &[P("domain", Number), P("type", Number), P("protocol", Default(0))],
-    },
-    Row {
-        name: "socketpair",
-        number: libc::SYS_socketpair,
-        manner: Manner::Plain,
-        parameters: &[P("domain", Number), P("type", Number), P("protocol", Default(0)), P("sv", Zeros(8))],
-    },
-    Row {
-        name: "bind",
-        number: libc::SYS_bind,
-        manner: Manner::Plain,
-        parameters: &[P("fd|sockfd", Number), P("address|addr", Address), P("addrlen", AddressLength)],
-    },
-    Row {
-        name: "listen",
-        number: libc::SYS_listen,
-        manner: Manner::Plain,
-        parameters: &[P("fd|sockfd", Number), P("backlog", Default(0))],
-    },
-    Row {
-        name: "connect",
-        number: libc::SYS_connect,
-        manner: Manner::Plain,
-        parameters: &[
-            P("fd|sockfd", Number),
-            P("address|addr|destAddr", Address),
-            P("addrlen", AddressLength),
-        ],
-    },
-    Row {
-        name: "accept4",
-        number: libc::SYS_accept4,
-        manner: Manner::Plain,
-        parameters: &[
-            P("fd|sockfd", Number),
-            P("addr", Default(0)),
-            P("addrlen", Default(0)),
-            P("flags", Default(0)),
-        ],
-    },
-    Row {
-        name: "accept",
-        number: libc::SYS_accept,
-        manner: Manner::Plain,
-        parameters: &[P("fd|sockfd", Number), P("addr", Default(0)), P("addrlen", Default(0))],
-    },
-    Row {
-        name: "shutdown",
-        number: libc::SYS_shutdown,
-        manner: Manner::Plain,
-        parameters: &[P("fd|sockfd", Number), P("how", Number)],
-    },
-    Row {
-        name: "sendto",
-        number: libc::SYS_sendto,
-        manner: Manner::Plain,
-        parameters: &[
+    plain("pipe", libc::SYS_pipe, &[P("pipefd", Zeros(8))]),
+    plain("pipe2", libc::SYS_pipe2, &[P("pipefd", Zeros(8)), P("flags", Default(0))]),
+    plain("eventfd2", libc::SYS_eventfd2, &[P("initval", Default(0)), P("flags", Default(0))]),
+    plain("epoll_create1", libc::SYS_epoll_create1, &[P("flags", Default(0))]),
+    plain("inotify_init1", libc::SYS_inotify_init1, &[P("flags", Default(0))]),
+    plain(
+        "inotify_add_watch",
+        libc::SYS_inotify_add_watch,
+        &[P("fd", Number), P("pathname|path", Text), P("mask", Number)],
+    ),
+    plain("timerfd_create", libc::SYS_timerfd_create, &[P("clockid|clock", Number), P("flags", Default(0))]),
+    plain("memfd_create", libc::SYS_memfd_create, &[P("name", Text), P("flags", Default(0))]),
+    plain("userfaultfd", libc::SYS_userfaultfd, &[P("flags", Default(0))]),
+    plain("io_uring_setup", libc::SYS_io_uring_setup, &[P("entries", Number), P("params", Zeros(120))]),
+    plain("socket", libc::SYS_socket, &[P("domain", Number), P("type", Number), P("protocol", Default(0))]),
+    plain(
+        "socketpair",
+        libc::SYS_socketpair,
+        &[P("domain", Number), P("type", Number), P("protocol", Default(0)), P("sv", Zeros(8))],
+    ),
+    plain(
+        "bind",
+        libc::SYS_bind,
+        &[P("fd|sockfd", Number), P("address|addr", Address), P("addrlen", AddressLength)],
+    ),
+    plain("listen", libc::SYS_listen, &[P("fd|sockfd", Number), P("backlog", Default(0))]),
+    plain(
+        "connect",
+        libc::SYS_connect,
+        &[P("fd|sockfd", Number), P("address|addr|destAddr", Address), P("addrlen", AddressLength)],
+    ),
+    plain(
+        "accept4",
+        libc::SYS_accept4,
+        &[P("fd|sockfd", Number), P("addr", Default(0)), P("addrlen", Default(0)), P("flags", Default(0))],
+    ),
+    plain(
+        "accept",
+        libc::SYS_accept,
+        &[P("fd|sockfd", Number), P("addr", Default(0)), P("addrlen", Default(0))],
+    ),
+    plain("shutdown", libc::SYS_shutdown, &[P("fd|sockfd", Number), P("how", Number)]),
+    plain(
+        "sendto",
+        libc::SYS_sendto,
+        &[
             P("fd|sockfd", Number),
             P("buf|buffer", Buffer),
             P("len", Length),
@@ -501,18 +284,12 @@ pub(crate) const ROWS: &[Row] = &[
             P("address|destAddr|addr", MaybeAddress),
             P("addrlen", AddressLength),
         ],
-    },
-    Row {
-        name: "sendmsg",
-        number: libc::SYS_sendmsg,
-        manner: Manner::Plain,
-        parameters: &[P("fd|sockfd", Number), P("msg", Message), P("flags", Default(0))],
-    },
-    Row {
-        name: "recvfrom",
-        number: libc::SYS_recvfrom,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain("sendmsg", libc::SYS_sendmsg, &[P("fd|sockfd", Number), P("msg", Message), P("flags", Default(0))]),
+    plain(
+        "recvfrom",
+        libc::SYS_recvfrom,
+        &[
             P("fd|sockfd", Number),
             P("buf|buffer", Room),
             P("len", Length),
@@ -520,47 +297,38 @@ pub(crate) const ROWS: &[Row] = &[
             P("srcAddr", Default(0)),
             P("addrlen", Default(0)),
         ],
-    },
-    Row {
-        name: "setsockopt",
-        number: libc::SYS_setsockopt,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain(
+        "setsockopt",
+        libc::SYS_setsockopt,
+        &[
             P("fd|sockfd", Number),
             P("level", Number),
             P("optname|optionName|name", Number),
             P("optval|optionValue|value|val", Integer),
             P("", Fixed(4)),
         ],
-    },
-    Row {
-        name: "getsockopt",
-        number: libc::SYS_getsockopt,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain(
+        "getsockopt",
+        libc::SYS_getsockopt,
+        &[
             P("fd|sockfd", Number),
             P("level", Number),
             P("optname|optionName|name", Number),
             P("optval", Zeros(4)),
             P("optlen", Preset(4)),
         ],
-    },
-    Row {
-        name: "ptrace",
-        number: libc::SYS_ptrace,
-        manner: Manner::Plain,
-        parameters: &[
-            P("request", Number),
-            P("pid", Default(0)),
-            P("addr", Default(0)),
-            P("data", Default(0)),
-        ],
-    },
-    Row {
-        name: "process_vm_readv",
-        number: libc::SYS_process_vm_readv,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain(
+        "ptrace",
+        libc::SYS_ptrace,
+        &[P("request", Number), P("pid", Default(0)), P("addr", Default(0)), P("data", Default(0))],
+    ),
+    plain(
+        "process_vm_readv",
+        libc::SYS_process_vm_readv,
+        &[
             P("pid", Number),
             P("localIov", Default(0)),
             P("liovcnt", Default(0)),
@@ -568,12 +336,11 @@ pub(crate) const ROWS: &[Row] = &[
             P("riovcnt", Default(0)),
             P("flags", Default(0)),
         ],
-    },
-    Row {
-        name: "process_vm_writev",
-        number: libc::SYS_process_vm_writev,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain(
+        "process_vm_writev",
+        libc::SYS_process_vm_writev,
+        &[
             P("pid", Number),
             P("localIov", Default(0)),
             P("liovcnt", Default(0)),
@@ -581,220 +348,104 @@ pub(crate) const ROWS: &[Row] = &[
             P("riovcnt", Default(0)),
             P("flags", Default(0)),
         ],
-    },
-    Row {
-        name: "kill",
-        number: libc::SYS_kill,
-        manner: Manner::Plain,
-        parameters: &[P("pid", Number), P("sig|signal", Number)],
-    },
-    Row {
-        name: "tkill",
-        number: libc::SYS_tkill,
-        manner: Manner::Plain,
-        parameters: &[P("tid", Number), P("sig|signal", Number)],
-    },
-    Row {
-        name: "tgkill",
-        number: libc::SYS_tgkill,
-        manner: Manner::Plain,
-        parameters: &[P("tgid|pid", Number), P("tid", Number), P("sig|signal", Number)],
-    },
-    Row {
-        name: "pidfd_open",
-        number: libc::SYS_pidfd_open,
-        manner: Manner::Plain,
-        parameters: &[P("pid", Number), P("flags", Default(0))],
-    },
-    Row {
-        name: "pidfd_getfd",
-        number: libc::SYS_pidfd_getfd,
-        manner: Manner::Plain,
-        parameters: &[P("pidfd", Number), P("targetFd", Number), P("flags", Default(0))],
-    },
-    Row {
-        name: "pidfd_send_signal",
-        number: libc::SYS_pidfd_send_signal,
-        manner: Manner::Plain,
-        parameters: &[
-            P("pidfd", Number),
-            P("sig|signal", Number),
-            P("info", Default(0)),
-            P("flags", Default(0)),
-        ],
-    },
-    Row {
-        name: "init_module",
-        number: libc::SYS_init_module,
-        manner: Manner::Plain,
-        parameters: &[P("moduleImage|image", Buffer), P("len", Length), P("paramValues|params", MaybeText)],
-    },
-    Row {
-        name: "finit_module",
-        number: libc::SYS_finit_module,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("paramValues|params", MaybeText), P("flags", Default(0))],
-    },
-    Row {
-        name: "delete_module",
-        number: libc::SYS_delete_module,
-        manner: Manner::Plain,
-        parameters: &[P("name", Text), P("flags", Default(0))],
-    },
-    Row {
-        name: "bpf",
-        number: libc::SYS_bpf,
-        manner: Manner::Plain,
-        parameters: &[P("cmd|command", Number), P("attr", Zeros(128)), P("size", Default(128))],
-    },
-    Row {
-        name: "perf_event_open",
-        number: libc::SYS_perf_event_open,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain("kill", libc::SYS_kill, &[P("pid", Number), P("sig|signal", Number)]),
+    plain("tkill", libc::SYS_tkill, &[P("tid", Number), P("sig|signal", Number)]),
+    plain("tgkill", libc::SYS_tgkill, &[P("tgid|pid", Number), P("tid", Number), P("sig|signal", Number)]),
+    plain("pidfd_open", libc::SYS_pidfd_open, &[P("pid", Number), P("flags", Default(0))]),
+    plain(
+        "pidfd_getfd",
+        libc::SYS_pidfd_getfd,
+        &[P("pidfd", Number), P("targetFd", Number), P("flags", Default(0))],
+    ),
+    plain(
+        "pidfd_send_signal",
+        libc::SYS_pidfd_send_signal,
+        &[P("pidfd", Number), P("sig|signal", Number), P("info", Default(0)), P("flags", Default(0))],
+    ),
+    plain(
+        "init_module",
+        libc::SYS_init_module,
+        &[P("moduleImage|image", Buffer), P("len", Length), P("paramValues|params", MaybeText)],
+    ),
+    plain(
+        "finit_module",
+        libc::SYS_finit_module,
+        &[P("fd", Number), P("paramValues|params", MaybeText), P("flags", Default(0))],
+    ),
+    plain("delete_module", libc::SYS_delete_module, &[P("name", Text), P("flags", Default(0))]),
+    plain("bpf", libc::SYS_bpf, &[P("cmd|command", Number), P("attr", Zeros(128)), P("size", Default(128))]),
+    plain(
+        "perf_event_open",
+        libc::SYS_perf_event_open,
+        &[
             P("attr", Zeros(128)),
             P("pid", Default(0)),
             P("cpu", Default(-1)),
             P("groupFd", Default(-1)),
             P("flags", Default(0)),
         ],
-    },
-    Row {
-        name: "mount",
-        number: libc::SYS_mount,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain(
+        "mount",
+        libc::SYS_mount,
+        &[
             P("source|dev", MaybeText),
             P("target|dir", Text),
             P("filesystemtype|fstype|type", MaybeText),
             P("flags|mountflags", Default(0)),
             P("data", MaybeText),
         ],
-    },
-    Row {
-        name: "umount2",
-        number: libc::SYS_umount2,
-        manner: Manner::Plain,
-        parameters: &[P("target|name", Text), P("flags", Default(0))],
-    },
-    Row {
-        name: "unshare",
-        number: libc::SYS_unshare,
-        manner: Manner::Plain,
-        parameters: &[P("flags", Number)],
-    },
-    Row {
-        name: "setns",
-        number: libc::SYS_setns,
-        manner: Manner::Plain,
-        parameters: &[P("fd", Number), P("nstype|flags", Default(0))],
-    },
-    Row { name: "setuid", number: libc::SYS_setuid, manner: Manner::Plain, parameters: &[P("uid", Number)] },
-    Row { name: "setgid", number: libc::SYS_setgid, manner: Manner::Plain, parameters: &[P("gid", Number)] },
-    Row {
-        name: "setreuid",
-        number: libc::SYS_setreuid,
-        manner: Manner::Plain,
-        parameters: &[P("ruid", Number), P("euid", Number)],
-    },
-    Row {
-        name: "setregid",
-        number: libc::SYS_setregid,
-        manner: Manner::Plain,
-        parameters: &[P("rgid", Number), P("egid", Number)],
-    },
-    Row {
-        name: "setresuid",
-        number: libc::SYS_setresuid,
-        manner: Manner::Plain,
-        parameters: &[P("ruid", Number), P("euid", Number), P("suid", Number)],
-    },
-    Row {
-        name: "setresgid",
-        number: libc::SYS_setresgid,
-        manner: Manner::Plain,
-        parameters: &[P("rgid", Number), P("egid", Number), P("sgid", Number)],
-    },
-    Row {
-        name: "setfsuid",
-        number: libc::SYS_setfsuid,
-        manner: Manner::Plain,
-        parameters: &[P("uid", Number)],
-    },
-    Row {
-        name: "setfsgid",
-        number: libc::SYS_setfsgid,
-        manner: Manner::Plain,
-        parameters: &[P("gid", Number)],
-    },
-    Row { name: "setsid", number: libc::SYS_setsid, manner: Manner::Plain, parameters: &[] },
-    Row {
-        name: "setpgid",
-        number: libc::SYS_setpgid,
-        manner: Manner::Plain,
-        parameters: &[P("pid", Default(0)), P("pgid", Default(0))],
-    },
-    Row { name: "getpid", number: libc::SYS_getpid, manner: Manner::Plain, parameters: &[] },
-    Row { name: "getuid", number: libc::SYS_getuid, manner: Manner::Plain, parameters: &[] },
-    Row { name: "geteuid", number: libc::SYS_geteuid, manner: Manner::Plain, parameters: &[] },
-    Row {
-        name: "getcwd",
-        number: libc::SYS_getcwd,
-        manner: Manner::Plain,
-        parameters: &[P("buf", Zeros(4096)), P("size", Default(4096))],
-    },
-    Row {
-        name: "prctl",
-        number: libc::SYS_prctl,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain("umount2", libc::SYS_umount2, &[P("target|name", Text), P("flags", Default(0))]),
+    plain("unshare", libc::SYS_unshare, &[P("flags", Number)]),
+    plain("setns", libc::SYS_setns, &[P("fd", Number), P("nstype|flags", Default(0))]),
+    plain("setuid", libc::SYS_setuid, &[P("uid", Number)]),
+    plain("setgid", libc::SYS_setgid, &[P("gid", Number)]),
+    plain("setreuid", libc::SYS_setreuid, &[P("ruid", Number), P("euid", Number)]),
+    plain("setregid", libc::SYS_setregid, &[P("rgid", Number), P("egid", Number)]),
+    plain("setresuid", libc::SYS_setresuid, &[P("ruid", Number), P("euid", Number), P("suid", Number)]),
+    plain("setresgid", libc::SYS_setresgid, &[P("rgid", Number), P("egid", Number), P("sgid", Number)]),
+    plain("setfsuid", libc::SYS_setfsuid, &[P("uid", Number)]),
+    plain("setfsgid", libc::SYS_setfsgid, &[P("gid", Number)]),
+    plain("setsid", libc::SYS_setsid, &[]),
+    plain("setpgid", libc::SYS_setpgid, &[P("pid", Default(0)), P("pgid", Default(0))]),
+    plain("getpid", libc::SYS_getpid, &[]),
+    plain("getuid", libc::SYS_getuid, &[]),
+    plain("geteuid", libc::SYS_geteuid, &[]),
+    plain("getcwd", libc::SYS_getcwd, &[P("buf", Zeros(4096)), P("size", Default(4096))]),
+    plain(
+        "prctl",
+        libc::SYS_prctl,
+        &[
             P("option", Number),
             P("arg2|name", Either),
             P("arg3", Default(0)),
             P("arg4", Default(0)),
             P("arg5", Default(0)),
         ],
-    },
-    Row {
-        name: "seccomp",
-        number: libc::SYS_seccomp,
-        manner: Manner::Plain,
-        parameters: &[P("operation|op", Number), P("flags", Default(0)), P("args", Default(0))],
-    },
-    Row {
-        name: "setrlimit",
-        number: libc::SYS_setrlimit,
-        manner: Manner::Plain,
-        parameters: &[P("resource", Number), P("rlim", Zeros(16))],
-    },
-    Row {
-        name: "prlimit64",
-        number: libc::SYS_prlimit64,
-        manner: Manner::Plain,
-        parameters: &[
-            P("pid", Default(0)),
-            P("resource", Number),
-            P("newLimit", Default(0)),
-            P("oldLimit", Zeros(16)),
-        ],
-    },
-    Row {
-        name: "mprotect",
-        number: libc::SYS_mprotect,
-        manner: Manner::Plain,
-        parameters: &[P("addr", Default(0)), P("len", Default(0)), P("prot", Default(0))],
-    },
-    Row {
-        name: "munmap",
-        number: libc::SYS_munmap,
-        manner: Manner::Plain,
-        parameters: &[P("addr", Default(0)), P("len", Number)],
-    },
-    Row {
-        name: "mmap",
-        number: libc::SYS_mmap,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain(
+        "seccomp",
+        libc::SYS_seccomp,
+        &[P("operation|op", Number), P("flags", Default(0)), P("args", Default(0))],
+    ),
+    plain("setrlimit", libc::SYS_setrlimit, &[P("resource", Number), P("rlim", Zeros(16))]),
+    plain(
+        "prlimit64",
+        libc::SYS_prlimit64,
+        &[P("pid", Default(0)), P("resource", Number), P("newLimit", Default(0)), P("oldLimit", Zeros(16))],
+    ),
+    plain(
+        "mprotect",
+        libc::SYS_mprotect,
+        &[P("addr", Default(0)), P("len", Default(0)), P("prot", Default(0))],
+    ),
+    plain("munmap", libc::SYS_munmap, &[P("addr", Default(0)), P("len", Number)]),
+    plain(
+        "mmap",
+        libc::SYS_mmap,
+        &[
             P("addr", Default(0)),
             P("length|len", Number),
             P("prot", Number),
@@ -802,61 +453,37 @@ pub(crate) const ROWS: &[Row] = &[
             P("fd", Default(-1)),
             P("offset", Default(0)),
         ],
-    },
-    Row {
-        name: "sethostname",
-        number: libc::SYS_sethostname,
-        manner: Manner::Plain,
-        parameters: &[P("name", Buffer), P("len", Length)],
-    },
-    Row {
-        name: "swapon",
-        number: libc::SYS_swapon,
-        manner: Manner::Plain,
-        parameters: &[P("path|specialfile", Text), P("flags", Default(0))],
-    },
-    Row {
-        name: "swapoff",
-        number: libc::SYS_swapoff,
-        manner: Manner::Plain,
-        parameters: &[P("path|specialfile", Text)],
-    },
-    Row {
-        name: "quotactl",
-        number: libc::SYS_quotactl,
-        manner: Manner::Plain,
-        parameters: &[P("cmd", Number), P("special", Text), P("id", Default(0)), P("addr", Default(0))],
-    },
-    Row {
-        name: "sched_setaffinity",
-        number: libc::SYS_sched_setaffinity,
-        manner: Manner::Plain,
-        parameters: &[P("pid", Default(0)), P("size", Default(8)), P("mask", Ones(8))],
-    },
-    Row {
-        name: "sched_setscheduler",
-        number: libc::SYS_sched_setscheduler,
-        manner: Manner::Plain,
-        parameters: &[P("pid", Default(0)), P("policy", Number), P("priority", Integer)],
-    },
-    Row {
-        name: "clock_settime",
-        number: libc::SYS_clock_settime,
-        manner: Manner::Plain,
-        parameters: &[P("clockid|clock", Number), P("tp", Default(0))],
-    },
-    Row {
-        name: "name_to_handle_at",
-        number: libc::SYS_name_to_handle_at,
-        manner: Manner::Plain,
-        parameters: &[
+    ),
+    plain("sethostname", libc::SYS_sethostname, &[P("name", Buffer), P("len", Length)]),
+    plain("swapon", libc::SYS_swapon, &[P("path|specialfile", Text), P("flags", Default(0))]),
+    plain("swapoff", libc::SYS_swapoff, &[P("path|specialfile", Text)]),
+    plain(
+        "quotactl",
+        libc::SYS_quotactl,
+        &[P("cmd", Number), P("special", Text), P("id", Default(0)), P("addr", Default(0))],
+    ),
+    plain(
+        "sched_setaffinity",
+        libc::SYS_sched_setaffinity,
+        &[P("pid", Default(0)), P("size", Default(8)), P("mask", Ones(8))],
+    ),
+    plain(
+        "sched_setscheduler",
+        libc::SYS_sched_setscheduler,
+        &[P("pid", Default(0)), P("policy", Number), P("priority", Integer)],
+    ),
+    plain("clock_settime", libc::SYS_clock_settime, &[P("clockid|clock", Number), P("tp", Default(0))]),
+    plain(
+        "name_to_handle_at",
+        libc::SYS_name_to_handle_at,
+        &[
             P("dirFd", Default(AT_FDCWD)),
             P("pathname|path", Text),
             P("handle", Zeros(136)),
             P("mountId", Zeros(8)),
             P("flags", Default(0)),
         ],
-    },
+    ),
     #[cfg(target_arch = "x86_64")]
     Row { name: "fork", number: libc::SYS_fork, manner: Manner::Twice, parameters: &[] },
     Row {
