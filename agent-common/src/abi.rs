@@ -8,7 +8,8 @@ use crate::event::Family;
 ///
 /// - 1: first layout.
 /// - 2: plans of 16 bytes, attributes for texts, data and structures.
-pub const ABI_VERSION: u8 = 2;
+/// - 3: pushdown: candidates in the header, identity of the image, plans of 24 bytes.
+pub const ABI_VERSION: u8 = 3;
 
 /// Ring buffer that carries records from the kernel to the agent.
 pub const MAP_EVENTS: &str = "EVENTS";
@@ -34,6 +35,18 @@ pub const MAP_ANSWERS: &str = "ANSWERS";
 pub const MAP_ANSWER_COUNTERS: &str = "ANSWER_COUNTERS";
 /// Per-CPU array of buffers in which records are built.
 pub const MAP_SCRATCH: &str = "SCRATCH";
+/// Array with one entry, [`crate::pushdown::Policy`]. Written by the agent only.
+pub const MAP_POLICY: &str = "POLICY";
+/// Array with one entry, u64: changes of process trees. Written by the programs only.
+pub const MAP_EPOCH: &str = "EPOCH";
+/// Array with two entries, [`crate::pushdown::Tables`]: by the parity of their generation.
+pub const MAP_TABLES: &str = "TABLES";
+/// Least recently used hash, [`crate::pushdown::CallKey`] → [`crate::pushdown::Mask`].
+pub const MAP_MEMO: &str = "MEMO";
+/// Hash, process id → [`crate::pushdown::ProcessEntry`]. Written by the agent; the programs remove what ends.
+pub const MAP_PROCESSES: &str = "PROCESSES";
+/// Longest prefix match, [`crate::pushdown::AddressKey`] → u32 class.
+pub const MAP_ADDRESSES: &str = "ADDRESSES";
 /// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].
 pub const GLOBAL_LAYOUT: &str = "LAYOUT";
 

@@ -8,6 +8,8 @@
 //! eight bytes. All integers are in the byte order of the machine. The kernel side is the only writer, yet the
 //! decoder trusts nothing: lengths, tags and kinds are all checked.
 
+use crate::pushdown::{KEY_NUMBERS, Mask};
+
 /// What made the record.
 #[repr(u16)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +102,10 @@ impl TryFrom<u8> for Family {
 pub const RECORD_COMPAT32: u32 = 1;
 /// An attribute was left out because the record reached its size limit.
 pub const RECORD_TRUNCATED: u32 = 1 << 1;
+/// The kernel would have rejected the event; it is sent as a sample, to check that no rule matches.
+pub const RECORD_SHADOW: u32 = 1 << 2;
+/// The masks of the process are not known, or no longer right.
+pub const RECORD_UNSPECIALISED: u32 = 1 << 3;
 
 /// Facts about the task, read in the kernel at the event.
 #[repr(C)]
@@ -109,6 +115,8 @@ pub struct TaskFacts {
     pub start_ns: u64,
     /// Start of the parent process, nanoseconds of the boot clock; 0 when unknown.
     pub parent_start_ns: u64,
+    /// Which image the process runs: counted up by the kernel at each exec (`task_struct.self_exec_id`).
+    pub exec_id: u64,
     /// Id of the control group in the unified (v2) hierarchy.
     pub cgroup_id: u64,
     /// Effective capabilities, bit per capability.
@@ -181,8 +189,12 @@ pub struct RecordHeader {
     pub task: TaskFacts,
     /// Native system call number; `u32::MAX` when the event is not a system call.
     pub syscall: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// Rule set that `candidates` is about; 0 when the kernel judged nothing.
+    pub generation: u32,
+    /// Rules that may match, of the family's numbering in that rule set.
+    pub candidates: Mask,
+    /// Changes of process trees and metadata up to the event, see [`crate::pushdown::ProcessEntry::epoch`].
+    pub epoch: u64,
     /// Return value of the system call.
     pub ret: i64,
     /// Raw arguments of the system call.
@@ -258,6 +270,8 @@ pub enum AttrTag {
     Bytes = 20,
     /// Queue of the listening socket: connections waiting and their limit, two u32.
     Backlog = 21,
+    /// [`crate::pushdown::CallKey`] whose mask the kernel does not know yet.
+    CallKey = 22,
 }
 
 impl TryFrom<u16> for AttrTag {
@@ -286,6 +300,7 @@ impl TryFrom<u16> for AttrTag {
             19 => Self::Data,
             20 => Self::Bytes,
             21 => Self::Backlog,
+            22 => Self::CallKey,
             other => return Err(other),
         })
     }
@@ -454,8 +469,11 @@ pub struct SyscallPlan {
     pub bytes: ArgSlot,
     /// Bytes of that structure.
     pub bytes_len: u8,
+    /// Arguments that count for pushdown ([`crate::pushdown::CallKey::numbers`]); with [`EXTRA_OPEN_HOW`] the words of
+    /// that structure instead.
+    pub numbers: [ArgSlot; KEY_NUMBERS],
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 7],
 }
 
 /// The first path of the plan is text, never resolved against a directory (`symlink`'s target).
@@ -464,12 +482,13 @@ pub const SLOT_NO_BASE: ArgSlot = 0xfe;
 impl SyscallPlan {
     /// The plan as the map stores it.
     #[cfg(feature = "user")]
-    pub const fn to_words(self) -> [u64; 2] {
+    pub const fn to_words(self) -> [u64; 3] {
         let Self { family, path, dir, path2, dir2, fd, extra, extra_kind, .. } = self;
-        let Self { text, data, data_len, data_kind, bytes, bytes_len, pad: [pad, pad2], .. } = self;
+        let Self { text, data, data_len, data_kind, bytes, bytes_len, numbers: [one, two, three], .. } = self;
         [
             u64::from_ne_bytes([family, path, dir, path2, dir2, fd, extra, extra_kind]),
-            u64::from_ne_bytes([text, data, data_len, data_kind, bytes, bytes_len, pad, pad2]),
+            u64::from_ne_bytes([text, data, data_len, data_kind, bytes, bytes_len, one, two]),
+            u64::from_ne_bytes([three, 0, 0, 0, 0, 0, 0, 0]),
         ]
     }
 }

@@ -11,19 +11,19 @@ use crate::{
     },
 };
 
-const _: () = assert!(size_of::<TaskFacts>() == 136);
-const _: () = assert!(offset_of!(TaskFacts, pid) == 48);
-const _: () = assert!(offset_of!(TaskFacts, comm) == 120);
-const _: () = assert!(size_of::<RecordHeader>() == 232);
+const _: () = assert!(size_of::<TaskFacts>() == 144);
+const _: () = assert!(offset_of!(TaskFacts, pid) == 56);
+const _: () = assert!(offset_of!(TaskFacts, comm) == 128);
+const _: () = assert!(size_of::<RecordHeader>() == 280);
 const _: () = assert!(offset_of!(RecordHeader, task) == 32);
-const _: () = assert!(offset_of!(RecordHeader, syscall) == 168);
-const _: () = assert!(offset_of!(RecordHeader, ret) == 176);
+const _: () = assert!(offset_of!(RecordHeader, syscall) == 176);
+const _: () = assert!(offset_of!(RecordHeader, ret) == 224);
 const _: () = assert!(size_of::<AttrHeader>() == 8);
 const _: () = assert!(size_of::<FileFacts>() == 56);
 const _: () = assert!(size_of::<SocketFacts>() == 64);
 const _: () = assert!(size_of::<ExecFacts>() == 24);
 const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<FamilyCounters>() == 40);
-const _: () = assert!(size_of::<SyscallPlan>() == 16);
+const _: () = assert!(size_of::<SyscallPlan>() == 24);
 const _: () = assert!(size_of::<Answer>() == 1480);
 const _: () = assert!(size_of::<AnswerCounters>() == 16);

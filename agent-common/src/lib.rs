@@ -13,3 +13,4 @@ pub mod counter;
 pub mod event;
 pub mod layout;
 pub mod member;
+pub mod pushdown;

@@ -55,6 +55,9 @@ members! {
     TaskMm = "task_struct.mm",
     TaskCgroups = "task_struct.cgroups",
     TaskExitCode = "task_struct.exit_code",
+    // Counted up at each exec; 32 bits before 5.6, of which only the low half counts.
+    TaskExecId = "task_struct.self_exec_id",
+    TaskChildren = "task_struct.children",
     // Without CONFIG_AUDIT there is no login uid.
     TaskLoginuid = "task_struct.loginuid?",
     // x86 only: marks a call through the 32-bit entry.

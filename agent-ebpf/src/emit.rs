@@ -64,7 +64,9 @@ impl Seen {
         header.family = family as u8;
         header.abi = ABI_VERSION;
         header.flags = 0;
-        header.pad = 0;
+        header.generation = 0;
+        header.candidates = rampart_common::pushdown::ALL;
+        header.epoch = 0;
         // SAFETY: no arguments.
         header.cpu = unsafe { bpf_get_smp_processor_id() };
         // SAFETY: no arguments.

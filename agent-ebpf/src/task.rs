@@ -21,6 +21,7 @@ pub(crate) fn fill(task: Typed, facts: &mut TaskFacts) {
     facts.comm = task.load_comm();
     let leader = task.follow(M::TaskGroupLeader);
     facts.start_ns = leader.load(M::TaskStartBoottime);
+    facts.exec_id = task.load(M::TaskExecId);
     let parent = task.follow(M::TaskRealParent);
     facts.ppid = parent.load(M::TaskTgid);
     facts.parent_start_ns = parent.follow(M::TaskGroupLeader).load(M::TaskStartBoottime);

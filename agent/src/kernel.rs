@@ -157,7 +157,7 @@ impl Kernel {
             }
         }
         // An entry is not written in one piece: a call that becomes wanted gets its plan first, its family last.
-        let mut words: Vec<[u64; 2]> = table
+        let mut words: Vec<[u64; 3]> = table
             .iter()
             .zip(&self.wanted)
             .map(|(new, old)| SyscallPlan { family: old.family.min(new.family), ..*new }.to_words())

@@ -226,6 +226,7 @@ fn write_header(header: &RecordHeader, out: &mut Vec<u8>) {
     for value in [
         task.start_ns,
         task.parent_start_ns,
+        task.exec_id,
         task.cgroup_id,
         task.cap_effective,
         task.cap_permitted,
@@ -257,7 +258,11 @@ fn write_header(header: &RecordHeader, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&task.comm);
     out.extend_from_slice(&header.syscall.to_ne_bytes());
-    out.extend_from_slice(&header.pad.to_ne_bytes());
+    out.extend_from_slice(&header.generation.to_ne_bytes());
+    for word in header.candidates {
+        out.extend_from_slice(&word.to_ne_bytes());
+    }
+    out.extend_from_slice(&header.epoch.to_ne_bytes());
     out.extend_from_slice(&header.ret.to_ne_bytes());
     for arg in header.args {
         out.extend_from_slice(&arg.to_ne_bytes());
@@ -319,8 +324,12 @@ mod tests {
             cpu: 3,
             flags: 2,
             seq: 9,
+            generation: 33,
+            candidates: [34, 35, 36, 37],
+            epoch: 38,
             task: TaskFacts {
                 parent_start_ns: 21,
+                exec_id: 20,
                 cgroup_id: 22,
                 cap_effective: 23,
                 cap_permitted: 24,

@@ -158,7 +158,9 @@ fn read_header(r: &mut Reader<'_>) -> Option<RecordHeader> {
         time_ns: r.u64()?,
         task: read_task(r)?,
         syscall: r.u32()?,
-        pad: r.u32()?,
+        generation: r.u32()?,
+        candidates: [r.u64()?, r.u64()?, r.u64()?, r.u64()?],
+        epoch: r.u64()?,
         ret: r.u64()? as i64,
         args: [r.u64()?, r.u64()?, r.u64()?, r.u64()?, r.u64()?, r.u64()?],
     })
@@ -168,6 +170,7 @@ fn read_task(r: &mut Reader<'_>) -> Option<TaskFacts> {
     Some(TaskFacts {
         start_ns: r.u64()?,
         parent_start_ns: r.u64()?,
+        exec_id: r.u64()?,
         cgroup_id: r.u64()?,
         cap_effective: r.u64()?,
         cap_permitted: r.u64()?,

@@ -216,6 +216,7 @@ impl<'de> Deserialize<'de> for Found {
 struct StoredTask {
     start_ns: u64,
     parent_start_ns: u64,
+    exec_id: u64,
     cgroup_id: u64,
     cap_effective: u64,
     cap_permitted: u64,

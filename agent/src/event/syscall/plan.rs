@@ -21,7 +21,8 @@ pub(super) const NONE: SyscallPlan = SyscallPlan {
     data_kind: 0,
     bytes: 0,
     bytes_len: 0,
-    pad: [0; 2],
+    numbers: [0; 3],
+    pad: [0; 7],
 };
 
 /// A path in the first argument.

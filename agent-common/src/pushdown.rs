@@ -1,0 +1,262 @@
+//! Pushdown: what the kernel programs know of the rules, so that events no rule can match end in the kernel.
+//!
+//! Every enabled rule has a bit in the [`Mask`] of each event family. A mask answers a question ("what if the call is
+//! this, its result that, its flags these?"): a bit is 0 only if the rule is **definitely false** when nothing but
+//! the question's facts is known. An event's candidates are the intersection of the masks of its facts; if none is
+//! left, no rule can match, and the event ends there. So a mask may hold bits too many, never too few, and any
+//! missing table, full map or unknown fact is a mask of all ones.
+//!
+//! Masks come from two places. [`CallKey`] names all the facts of the call that count together (call, result, flag
+//! arguments, addresses, which comparisons on the path hold), and the map [`crate::abi::MAP_MEMO`] remembers the
+//! mask of each key that has been seen. [`ProcessEntry`] holds the masks of one process as long as nothing changed
+//! that they depend on. Both are computed by the agent, on demand: an event that finds no entry is sent up as it
+//! would be without pushdown.
+//!
+//! The tables of a rule set lie in one of two slots, by the parity of its generation. A slot is written only while
+//! the other one is in force, and a program that finds another generation at its end than at its start rejects
+//! nothing: no event is judged by half a rule set.
+
+use core::mem::offset_of;
+
+use crate::{abi::SYSCALL_SLOTS, event::FAMILY_COUNT};
+
+/// Words of a mask.
+pub const MASK_WORDS: usize = 4;
+/// Rules with a bit of their own, per family; beyond that, rules share bits.
+pub const MASK_BITS: usize = MASK_WORDS * 64;
+
+/// A bit per rule of an event family: 0 = cannot match.
+pub type Mask = [u64; MASK_WORDS];
+
+/// Every rule may match.
+pub const ALL: Mask = [u64::MAX; MASK_WORDS];
+/// No rule can match.
+pub const NONE: Mask = [0; MASK_WORDS];
+
+/// What both masks leave.
+#[inline(always)]
+pub const fn both(a: &Mask, b: &Mask) -> Mask {
+    [a[0] & b[0], a[1] & b[1], a[2] & b[2], a[3] & b[3]]
+}
+
+/// What either mask leaves.
+#[inline(always)]
+pub const fn either(a: &Mask, b: &Mask) -> Mask {
+    [a[0] | b[0], a[1] | b[1], a[2] | b[2], a[3] | b[3]]
+}
+
+/// Whether no rule is left.
+#[inline(always)]
+pub const fn is_none(mask: &Mask) -> bool {
+    mask[0] | mask[1] | mask[2] | mask[3] == 0
+}
+
+/// Words of a signature.
+pub const SIGNATURE_WORDS: usize = 2;
+/// Comparisons on paths with a bit of their own; beyond that, comparisons share bits, which are then "maybe".
+pub const SIGNATURE_BITS: usize = SIGNATURE_WORDS * 64;
+
+/// Which comparisons on a path hold: a bit per comparison (or per group of them).
+pub type Signature = [u64; SIGNATURE_WORDS];
+
+/// Numbers of a [`CallKey`].
+pub const KEY_NUMBERS: usize = 3;
+
+/// [`CallKey::class`]: the call failed (its return value is negative).
+pub const CLASS_FAILED: u8 = 1;
+/// [`CallKey::class`]: a path was classified: `signature` holds for it. Without this bit nothing is known of paths.
+pub const CLASS_PATH: u8 = 1 << 1;
+/// [`CallKey::class`]: the path as given is the classified one byte by byte, so that bits of comparisons on the path
+/// as given hold too. Without this bit nothing is known of them.
+pub const CLASS_VERBATIM: u8 = 1 << 2;
+/// [`CallKey::class`]: the numbers are those of a socket (see [`CallKey::numbers`]).
+pub const CLASS_SOCKET: u8 = 1 << 3;
+
+/// Facts of a call that a mask is remembered for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CallKey {
+    /// Rule set.
+    pub generation: u32,
+    /// Native system call number.
+    pub syscall: u16,
+    /// `CLASS_*` bits.
+    pub class: u8,
+    /// Always zero.
+    pub pad: u8,
+    /// Arguments in the plan's order ([`crate::event::SyscallPlan::numbers`]), zero where the plan has none.
+    ///
+    /// With [`CLASS_SOCKET`]: the first is `family | kind << 16 | protocol << 32 | role << 48` of the socket after
+    /// the call, the second `local address class | local port class << 16 | remote address class << 32 | remote port
+    /// class << 48`, the third the plan's first argument.
+    pub numbers: [u64; KEY_NUMBERS],
+    /// Which comparisons hold for the path, when `class` says so.
+    pub signature: Signature,
+}
+
+/// What masks of a process depend on besides its image, and the masks. Key of the map: process id.
+///
+/// The kernel uses the masks only while every fact is what it was when they were computed. So nobody has to be in time
+/// to take them back.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessEntry {
+    /// Start of the process, nanoseconds of the boot clock.
+    pub start_ns: u64,
+    /// `task_struct.self_exec_id`: which image it runs.
+    pub exec_id: u64,
+    /// Control group.
+    pub cgroup_id: u64,
+    /// Count of changes to process trees and metadata ([`crate::event::RecordHeader::epoch`]); 0 = the masks do not
+    /// depend on them.
+    pub epoch: u64,
+    /// Real user id.
+    pub uid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Audit login user id.
+    pub loginuid: u32,
+    /// Rule set.
+    pub generation: u32,
+    /// Masks by family.
+    pub masks: [Mask; FAMILY_COUNT],
+}
+
+/// Processes with masks at most.
+pub const PROCESS_ENTRIES: u32 = 16 * 1024;
+/// Remembered call keys at most; the least recently used make room.
+pub const MEMO_ENTRIES: u32 = 16 * 1024;
+
+/// What is in force: one entry of [`crate::abi::MAP_POLICY`], written by the agent only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Rule set in force; 0 = pushdown is off, every event is sent.
+    pub generation: u32,
+    /// One in so many rejected events is sent all the same, marked
+    /// ([`crate::event::RECORD_SHADOW`]), to be judged in userspace; 0 = none.
+    pub shadow_every: u32,
+    /// Changes of metadata that the agent has seen; counts into the epoch.
+    pub epoch: u64,
+}
+
+/// What is looked at for a call: bits of [`CallTable::looks`].
+pub const LOOK_PATH: u8 = 1;
+/// Numbers of the plan are looked at.
+pub const LOOK_NUMBERS: u8 = 1 << 1;
+/// The socket is looked at.
+pub const LOOK_SOCKET: u8 = 1 << 2;
+/// The process is looked at.
+pub const LOOK_PROCESS: u8 = 1 << 3;
+/// The call is never rejected: the agent's own state depends on it.
+pub const LOOK_NEVER: u8 = 1 << 7;
+
+/// What is known before anything is looked up, for each call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CallTable {
+    /// Masks when only the call and its result are known: `[succeeded, failed]`.
+    pub base: [[Mask; 2]; SYSCALL_SLOTS as usize],
+    /// Masks when moreover no comparison on paths holds, neither on the path as given: `[succeeded, failed]`.
+    pub plain: [[Mask; 2]; SYSCALL_SLOTS as usize],
+    /// `LOOK_*` bits: what can still make a difference.
+    pub looks: [u8; SYSCALL_SLOTS as usize],
+}
+
+/// Transitions of the automaton: states times byte classes, at most.
+pub const TRANSITIONS: usize = 1 << 19;
+/// States with an output, at most.
+pub const OUTPUTS: usize = 1 << 12;
+
+/// The byte that stands for both ends of a path. No path contains it.
+pub const END: u8 = 0;
+
+/// Finds which strings occur in a path, reading it backwards (last byte first), one step per byte whatever their
+/// number (Aho and Corasick 1975).
+///
+/// The text read is [`END`], the path from its last byte to its first `/`, [`END`]: a string that must stand at the
+/// path's end begins with [`END`], one that must stand at its beginning ends with it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Automaton {
+    /// State after the first [`END`].
+    pub start: u32,
+    /// States from here on have an output: that of state `first_output + n` is `outputs[n]`.
+    pub first_output: u32,
+    /// Bits of a byte class: the transitions of state `s` start at `s << shift`.
+    pub shift: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// Signature bits that are about the path as given.
+    pub verbatim: Signature,
+    /// Class of each byte, below `1 << shift`.
+    pub classes: [u8; 256],
+    /// Bits that become true in a state.
+    pub outputs: [Signature; OUTPUTS],
+    /// Next states.
+    pub transitions: [u16; TRANSITIONS],
+}
+
+impl Automaton {
+    /// The state after a byte.
+    #[inline(always)]
+    pub fn step(&self, state: u32, byte: u8) -> u32 {
+        // Masked, not checked: the verifier and the compiler then both see that it is inside.
+        let class = u32::from(self.classes[byte as usize]);
+        let index = ((state << (self.shift & 15)) | class) as usize & (TRANSITIONS - 1);
+        u32::from(self.transitions[index])
+    }
+
+    /// The bits that a state makes true.
+    #[inline(always)]
+    pub fn output(&self, state: u32) -> Option<&Signature> {
+        if state < self.first_output {
+            return None;
+        }
+        Some(&self.outputs[(state - self.first_output) as usize & (OUTPUTS - 1)])
+    }
+}
+
+/// Tables of one rule set, one slot of [`crate::abi::MAP_TABLES`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Tables {
+    /// Calls.
+    pub calls: CallTable,
+    /// Paths.
+    pub paths: Automaton,
+    /// Class of each port; ports of one class satisfy the same comparisons.
+    pub ports: [u16; 1 << 16],
+}
+
+/// Key of the address tries ([`crate::abi::MAP_ADDRESSES`]): slot, then the address in its IPv6 form (IPv4 as
+/// `::ffff:a.b.c.d`), network order. The value is a class: addresses of one class satisfy the same comparisons; 0 when
+/// nothing matches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressKey {
+    /// Slot, big endian.
+    pub slot: [u8; 4],
+    /// Address.
+    pub address: [u8; 16],
+}
+
+/// Prefix bits of [`AddressKey`] in front of the address.
+pub const ADDRESS_KEY_BITS: u32 = 32;
+/// Networks of both slots at most.
+pub const ADDRESS_ENTRIES: u32 = 8 * 1024;
+
+/// Longest path component that the kernel classifies, bytes; a longer one leaves the path unknown.
+pub const COMPONENT_MAX: usize = 128;
+/// Most components of a path that the kernel classifies.
+pub const COMPONENTS_MAX: usize = 32;
+
+const _: () = assert!(size_of::<CallKey>() == 48);
+const _: () = assert!(size_of::<ProcessEntry>() == 56 + FAMILY_COUNT * 32);
+const _: () = assert!(size_of::<Policy>() == 16);
+const _: () = assert!(size_of::<AddressKey>() == 20);
+const _: () = assert!(offset_of!(Tables, paths) % 8 == 0 && size_of::<Tables>() % 8 == 0);
