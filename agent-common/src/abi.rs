@@ -37,11 +37,12 @@ pub const MAP_ANSWER_COUNTERS: &str = "ANSWER_COUNTERS";
 pub const MAP_SCRATCH: &str = "SCRATCH";
 /// Array with one entry, [`crate::pushdown::Policy`]. Written by the agent only.
 pub const MAP_POLICY: &str = "POLICY";
-/// Array with one entry, u64: changes of process trees. Written by the programs only.
+/// Array with one entry, u64: time of the last change of process trees or metadata, nanoseconds of the boot clock. Never
+/// the same twice, so that nothing older can look up to date.
 pub const MAP_EPOCH: &str = "EPOCH";
 /// Array with two entries, [`crate::pushdown::Tables`]: by the parity of their generation.
 pub const MAP_TABLES: &str = "TABLES";
-/// Least recently used hash, [`crate::pushdown::CallKey`] → [`crate::pushdown::Mask`].
+/// Hash, [`crate::pushdown::CallKey`] → [`crate::pushdown::Mask`].
 pub const MAP_MEMO: &str = "MEMO";
 /// Hash, process id → [`crate::pushdown::ProcessEntry`]. Written by the agent; the programs remove what ends.
 pub const MAP_PROCESSES: &str = "PROCESSES";

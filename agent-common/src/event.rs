@@ -193,7 +193,7 @@ pub struct RecordHeader {
     pub generation: u32,
     /// Rules that may match, of the family's numbering in that rule set.
     pub candidates: Mask,
-    /// Changes of process trees and metadata up to the event, see [`crate::pushdown::ProcessEntry::epoch`].
+    /// Last change of process trees and metadata before the event, see [`crate::pushdown::ProcessEntry::epoch`].
     pub epoch: u64,
     /// Return value of the system call.
     pub ret: i64,

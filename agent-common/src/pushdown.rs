@@ -51,6 +51,12 @@ pub const fn is_none(mask: &Mask) -> bool {
     mask[0] | mask[1] | mask[2] | mask[3] == 0
 }
 
+/// Whether every rule is left.
+#[inline(always)]
+pub const fn is_all(mask: &Mask) -> bool {
+    mask[0] & mask[1] & mask[2] & mask[3] == u64::MAX
+}
+
 /// Words of a signature.
 pub const SIGNATURE_WORDS: usize = 2;
 /// Comparisons on paths with a bit of their own; beyond that, comparisons share bits, which are then "maybe".
@@ -107,7 +113,7 @@ pub struct ProcessEntry {
     pub exec_id: u64,
     /// Control group.
     pub cgroup_id: u64,
-    /// Count of changes to process trees and metadata ([`crate::event::RecordHeader::epoch`]); 0 = the masks do not
+    /// Last change of process trees and metadata ([`crate::event::RecordHeader::epoch`]); 0 = the masks do not
     /// depend on them.
     pub epoch: u64,
     /// Real user id.
@@ -128,7 +134,7 @@ pub struct ProcessEntry {
 
 /// Processes with masks at most.
 pub const PROCESS_ENTRIES: u32 = 16 * 1024;
-/// Remembered call keys at most; the least recently used make room.
+/// Remembered call keys at most; a rule set that needs more begins anew under another generation.
 pub const MEMO_ENTRIES: u32 = 16 * 1024;
 
 /// What is in force: one entry of [`crate::abi::MAP_POLICY`], written by the agent only.
@@ -138,10 +144,8 @@ pub struct Policy {
     /// Rule set in force; 0 = pushdown is off, every event is sent.
     pub generation: u32,
     /// One in so many rejected events is sent all the same, marked
-    /// ([`crate::event::RECORD_SHADOW`]), to be judged in userspace; 0 = none.
+    /// ([`crate::event::RECORD_SHADOW`]), to be judged in userspace; a power of two, or 0 = none.
     pub shadow_every: u32,
-    /// Changes of metadata that the agent has seen; counts into the epoch.
-    pub epoch: u64,
 }
 
 /// What is looked at for a call: bits of [`CallTable::looks`].
@@ -257,6 +261,6 @@ pub const COMPONENTS_MAX: usize = 32;
 
 const _: () = assert!(size_of::<CallKey>() == 48);
 const _: () = assert!(size_of::<ProcessEntry>() == 56 + FAMILY_COUNT * 32);
-const _: () = assert!(size_of::<Policy>() == 16);
+const _: () = assert!(size_of::<Policy>() == 8);
 const _: () = assert!(size_of::<AddressKey>() == 20);
 const _: () = assert!(offset_of!(Tables, paths) % 8 == 0 && size_of::<Tables>() % 8 == 0);

@@ -11,6 +11,7 @@ use rampart_common::{
     abi::ABI_VERSION,
     counter::FamilyCounters,
     event::{EventKind, Family},
+    pushdown::ALL,
 };
 
 use crate::{
@@ -52,30 +53,36 @@ impl Seen {
         self.get().filtered += 1;
     }
 
-    /// Starts the record; counts an error when no buffer is free.
+    /// Starts a record of a task; counts an error when no buffer is free.
     #[inline(always)]
     pub(crate) fn record(self, kind: EventKind, family: Family, who: Typed) -> Option<Record> {
+        let record = self.claim()?;
+        let header = record.header();
+        header.syscall = u32::MAX;
+        header.ret = 0;
+        header.args = [0; 6];
+        header.generation = 0;
+        header.candidates = ALL;
+        header.epoch = 0;
+        head(record, kind, family, who);
+        Some(record)
+    }
+
+    /// A buffer for a record whose header is filled later; counts an error when none is free.
+    #[inline(always)]
+    pub(crate) fn claim(self) -> Option<Record> {
         let Some(record) = Record::claim() else {
             self.get().error += 1;
             return None;
         };
-        let header = record.header();
-        header.kind = kind as u16;
-        header.family = family as u8;
-        header.abi = ABI_VERSION;
-        header.flags = 0;
-        header.generation = 0;
-        header.candidates = rampart_common::pushdown::ALL;
-        header.epoch = 0;
-        // SAFETY: no arguments.
-        header.cpu = unsafe { bpf_get_smp_processor_id() };
-        // SAFETY: no arguments.
-        header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
-        header.syscall = u32::MAX;
-        header.ret = 0;
-        header.args = [0; 6];
-        task::fill(who, &mut header.task);
+        record.header().flags = 0;
         Some(record)
+    }
+
+    /// Whether this event, about to be rejected, is to be sent as a sample. `every` is a power of two, or 0.
+    #[inline(always)]
+    pub(crate) fn is_sample(self, every: u32) -> bool {
+        every != 0 && self.get().seen & u64::from(every - 1) == 0
     }
 
     /// Sends the record and gives the buffer back.
@@ -103,6 +110,20 @@ impl Seen {
             self.get().ring_full += 1;
         }
     }
+}
+
+/// Fills the header with what every event has.
+#[inline(always)]
+pub(crate) fn head(record: Record, kind: EventKind, family: Family, who: Typed) {
+    let header = record.header();
+    header.kind = kind as u16;
+    header.family = family as u8;
+    header.abi = ABI_VERSION;
+    // SAFETY: no arguments.
+    header.cpu = unsafe { bpf_get_smp_processor_id() };
+    // SAFETY: no arguments.
+    header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    task::fill(who, &mut header.task);
 }
 
 /// Wakes the reader when it said it sleeps, or when much is waiting; else leaves it to its own bounded delay.

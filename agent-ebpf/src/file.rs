@@ -6,7 +6,7 @@ use rampart_common::{
 };
 
 use crate::{
-    path::{self, Path},
+    path::{self, Path, Written},
     read::{Raw, Typed, has, layout},
     record::{Copied, Record},
     sock,
@@ -43,26 +43,31 @@ pub(crate) fn path(file: Raw) -> Path {
     Path::read(file.plus(layout(M::FilePath)))
 }
 
-/// Writes what a descriptor refers to: socket facts, or path and file facts.
+/// Writes what a descriptor refers to: socket facts, or path and file facts. Says whether it is a socket.
 #[inline(always)]
-pub(crate) fn put(record: Record, file: Raw) {
+pub(crate) fn put(record: Record, file: Raw) -> bool {
     if file.is_null() {
-        return;
+        return false;
     }
     let mode = u32::from(file.follow(M::FileInode).load::<u16>(M::InodeMode));
     if mode & S_IFMT == S_IFSOCK {
-        sock::put(record, file);
-        return;
+        return sock::put(record, file);
     }
-    put_file(record, file);
-    // From the root of the mount namespace, not of the process: a process that made some directory its root shall
-    // not thereby rename what it opens.
-    path::put(record, AttrTag::RealPath, path(file), Path::NOWHERE);
+    put_facts(record, file);
+    let _ = put_path(record, file);
+    false
+}
+
+/// Writes the path of an open file, from the root of the mount namespace, not of the process: a process that made
+/// some directory its root shall not thereby rename what it opens.
+#[inline(always)]
+pub(crate) fn put_path(record: Record, file: Raw) -> Option<Written> {
+    path::put(record, AttrTag::RealPath, path(file), Path::NOWHERE)
 }
 
 /// Writes the facts of an open file.
 #[inline(always)]
-pub(crate) fn put_file(record: Record, file: Raw) {
+pub(crate) fn put_facts(record: Record, file: Raw) {
     let at = file.follow(M::FileInode);
     let inode = record.copy(at);
     let sb = Raw(inode.load(M::InodeSb));

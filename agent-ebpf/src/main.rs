@@ -22,11 +22,13 @@
 mod cgroup;
 mod emit;
 mod file;
+mod judge;
 mod maps;
 mod path;
 mod probe;
 mod read;
 mod record;
+mod scan;
 mod sock;
 mod task;
 

@@ -1,13 +1,18 @@
 //! Every map, with the reason for its size.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rampart_common::{
     abi::{COMPAT_SOCKET_SLOTS, SYSCALL_SLOTS},
     counter::FamilyCounters,
     event::{AnswerCounters, Control, FAMILY_COUNT, SyscallPlan},
+    pushdown::{
+        ADDRESS_ENTRIES, AddressKey, CallKey, MEMO_ENTRIES, Mask, PROCESS_ENTRIES, Policy, ProcessEntry,
+        Tables,
+    },
 };
 
 use crate::record::{SCRATCH_SLOTS, Scratch};
@@ -56,3 +61,28 @@ pub(crate) static ANSWERS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 /// Counters of answers.
 #[map]
 pub(crate) static ANSWER_COUNTERS: PerCpuArray<AnswerCounters> = PerCpuArray::with_max_entries(1, 0);
+
+/// What is in force.
+#[map]
+pub(crate) static POLICY: Array<Policy> = Array::with_max_entries(1, 0);
+
+/// Last change of process trees or metadata.
+#[map]
+pub(crate) static EPOCH: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Tables of the rule set in force and of the one before or after it.
+#[map]
+pub(crate) static TABLES: Array<Tables> = Array::with_max_entries(2, 0);
+
+/// Masks of calls. Not a map that evicts: there an entry could become another one while it is read.
+#[map]
+pub(crate) static MEMO: HashMap<CallKey, Mask> = HashMap::with_max_entries(MEMO_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// Masks of processes; allocated as they come.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, ProcessEntry> =
+    HashMap::with_max_entries(PROCESS_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// Classes of addresses.
+#[map]
+pub(crate) static ADDRESSES: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(ADDRESS_ENTRIES, 0);

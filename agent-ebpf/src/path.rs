@@ -7,12 +7,20 @@ use rampart_common::{
 
 use crate::{
     read::{Raw, Typed, layout},
-    record::Record,
+    record::{OpenAttr, Record},
 };
 
 /// Components and mount crossings followed. Deeper paths keep the part nearest to the file and are marked
 /// truncated.
 const DEPTH: u32 = 64;
+
+/// Cell with where the attribute being written begins.
+const ATTRIBUTE: usize = 13;
+/// Cells with where a walk starts and where it is to end.
+const DENTRY: usize = 14;
+const MOUNT: usize = 15;
+const ROOT_DENTRY: usize = 16;
+const ROOT_MOUNT: usize = 17;
 
 /// A `struct path`: a mount and a dentry.
 #[derive(Clone, Copy)]
@@ -68,28 +76,54 @@ pub(crate) fn cwd(task: Typed) -> Path {
     Path::inside(task.follow(M::TaskFs), layout(M::FsPwd))
 }
 
+/// A path as it was written into a record.
+#[derive(Clone, Copy)]
+pub(crate) struct Written {
+    /// Where its payload starts.
+    pub(crate) payload: u64,
+    /// Whether it is whole: walked to the root it was to reach.
+    pub(crate) whole: bool,
+}
+
 /// Writes the names from `path` up to `root` (of the task that acts, or [`Path::NOWHERE`]).
 ///
 /// The walk reads live structures without locks: a rename in the same instant can mix old and new names, as it
 /// can for `/proc`; the walk is bounded and cannot fault.
 #[inline(always)]
-pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) {
-    let Some(attr) = record.open(tag) else { return };
+pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) -> Option<Written> {
+    let attr = record.open(tag)?;
+    record.set_cell::<ATTRIBUTE>(attr.start());
+    // By way of the buffer, for such a function takes numbers, and what the verifier knows to be a pointer is none.
+    record.set_cell::<DENTRY>(path.dentry.0);
+    record.set_cell::<MOUNT>(path.mnt.0);
+    record.set_cell::<ROOT_DENTRY>(root.dentry.0);
+    record.set_cell::<ROOT_MOUNT>(root.mnt.0);
+    let flags = walk_path(record.slot()) as u16;
+    record.close(attr, flags);
+    Some(Written { payload: attr.payload(), whole: flags == 0 })
+}
+
+/// Writes the names of a path into the attribute that begins at the offset in [`ATTRIBUTE`], and gives its flags.
+///
+/// A function of the kernel's own kind: the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_path(slot: u32) -> u32 {
+    let Some(record) = Record::claimed(slot) else { return u32::from(ATTR_TRUNCATED) };
+    let attr = OpenAttr::at(record.cell::<ATTRIBUTE>());
     let mount_offset = layout(M::MountMnt);
-    let (mut dentry, mut mnt) = (path.dentry, path.mnt);
+    let (mut dentry, mut mnt) = (Raw(record.cell::<DENTRY>()), Raw(record.cell::<MOUNT>()));
+    let (root_dentry, root_mnt) = (record.cell::<ROOT_DENTRY>(), record.cell::<ROOT_MOUNT>());
     let mut mnt_root = mnt.follow(M::VfsmountRoot);
-    let mut flags = ATTR_TRUNCATED;
     for _ in 0..DEPTH {
-        if dentry == root.dentry && mnt == root.mnt {
-            flags = 0;
-            break;
+        if dentry == Raw(root_dentry) && mnt == Raw(root_mnt) {
+            return 0;
         }
         if dentry == mnt_root {
             let mount = Raw(mnt.0.wrapping_sub(mount_offset));
             let parent = mount.follow(M::MountParent);
             if parent == mount || parent.is_null() {
-                flags = 0;
-                break;
+                return 0;
             }
             dentry = mount.follow(M::MountMountpoint);
             mnt = parent.plus(mount_offset);
@@ -101,10 +135,9 @@ pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) {
             break;
         }
         if parent == dentry || parent.is_null() {
-            flags = ATTR_DISCONNECTED;
-            break;
+            return u32::from(ATTR_DISCONNECTED);
         }
         dentry = parent;
     }
-    record.close(attr, flags);
+    u32::from(ATTR_TRUNCATED)
 }

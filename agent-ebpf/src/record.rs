@@ -4,8 +4,11 @@
 //! the bounds checked right before each use, so every iteration of a loop looks alike and verification stays
 //! short.
 
-use aya_ebpf::helpers::generated::{
-    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+use aya_ebpf::{
+    helpers::generated::{
+        bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+    },
+    maps::lpm_trie::Key,
 };
 use rampart_common::{
     event::{
@@ -13,9 +16,11 @@ use rampart_common::{
         TEXT_MAX,
     },
     member::Member,
+    pushdown::{AddressKey, CallKey, Signature},
 };
 
 use crate::{
+    judge::Judged,
     maps::SCRATCH,
     read::{Plain, Raw, layout, user},
 };
@@ -25,6 +30,8 @@ pub(crate) const SCRATCH_SLOTS: u32 = 2;
 
 /// Longest component of a path with its NUL (`NAME_MAX` + 1).
 const NAME_BYTES: u64 = 256;
+/// Offsets of single bytes that are read again; paths that are classified lie below it.
+const BYTE_LIMIT: u64 = 16 * 1024;
 /// A payload may start no later than this, so that the longest still fits.
 const START_LIMIT: u64 = (RECORD_MAX - TEXT_MAX - size_of::<AttrHeader>()) as u64;
 
@@ -36,13 +43,35 @@ pub(crate) struct Scratch {
     cursor: u64,
     /// Bytes of the payload being written.
     fill: u64,
+    /// Tag of the attribute being written.
+    tag: u64,
     /// 1 while a program uses the buffer.
     busy: u64,
     /// Arguments of the system call, padded so that any masked index is inside.
     args: [u64; 8],
     /// A copy of the start of a kernel object.
     copy: [u8; COPY_BYTES],
+    /// Where the names of the last path walked end in its payload.
+    ends: [u16; NAMES],
+    /// How many they are.
+    names: u64,
+    /// Bits of the automaton's states on the way.
+    signature: Signature,
+    /// Facts of the call that a mask is looked up for.
+    key: CallKey,
+    /// An address whose class is looked up.
+    address: Key<AddressKey>,
+    /// Where loops keep their place: see the module.
+    cells: [u64; CELLS],
+    /// What is known of the event.
+    judged: Judged,
 }
+
+/// Cells of a loop.
+const CELLS: usize = 18;
+
+/// Names of a path whose ends are kept.
+const NAMES: usize = 64;
 
 /// Bytes copied of a kernel object by [`Record::copy`]: what is used of an inode lies in its first 200 bytes.
 const COPY_BYTES: usize = 256;
@@ -72,25 +101,57 @@ impl Copied {
 #[derive(Clone, Copy)]
 pub(crate) struct Record {
     scratch: *mut Scratch,
+    slot: u32,
 }
 
 /// An attribute being written: where its header and payload are.
 #[derive(Clone, Copy)]
 pub(crate) struct OpenAttr {
     header: u64,
-    tag: AttrTag,
+}
+
+impl OpenAttr {
+    /// The attribute that begins at an offset.
+    #[inline(always)]
+    pub(crate) fn at(header: u64) -> Self {
+        Self { header }
+    }
+
+    /// Where it begins.
+    #[inline(always)]
+    pub(crate) fn start(self) -> u64 {
+        self.header
+    }
+
+    /// Where the payload starts.
+    #[inline(always)]
+    pub(crate) fn payload(self) -> u64 {
+        self.header + size_of::<AttrHeader>() as u64
+    }
 }
 
 impl Record {
     /// Claims a free buffer of this CPU.
     #[inline(always)]
     pub(crate) fn claim() -> Option<Self> {
-        let first = Self { scratch: SCRATCH.get_ptr_mut(0)? };
+        let first = Self::claimed(0)?;
         if first.take() {
             return Some(first);
         }
-        let spare = Self { scratch: SCRATCH.get_ptr_mut(1)? };
+        let spare = Self::claimed(1)?;
         spare.take().then_some(spare)
+    }
+
+    /// The buffer that this program has claimed, by its number.
+    #[inline(always)]
+    pub(crate) fn claimed(slot: u32) -> Option<Self> {
+        Some(Self { scratch: SCRATCH.get_ptr_mut(slot)?, slot })
+    }
+
+    /// The number of the buffer.
+    #[inline(always)]
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
     }
 
     #[inline(always)]
@@ -176,7 +237,9 @@ impl Record {
             return None;
         }
         write(&raw mut self.get_mut().fill, 0);
-        Some(OpenAttr { header, tag })
+        write(&raw mut self.get_mut().names, 0);
+        write(&raw mut self.get_mut().tag, tag as u64);
+        Some(OpenAttr { header })
     }
 
     /// Ends an attribute: writes its header and moves the cursor behind the padded payload.
@@ -191,7 +254,9 @@ impl Record {
         #[expect(clippy::cast_ptr_alignment, reason = "the cursor only moves by multiples of eight bytes")]
         let place = place.cast::<AttrHeader>();
         // SAFETY: the header lies inside the buffer (checked above) and is eight-byte aligned like the cursor.
-        unsafe { place.write(AttrHeader { tag: attr.tag as u16, flags, len: fill as u32 }) };
+        unsafe {
+            place.write(AttrHeader { tag: read(&raw const self.get().tag) as u16, flags, len: fill as u32 })
+        };
         let end = header + size_of::<AttrHeader>() as u64 + ((fill + 7) & !7);
         write(&raw mut self.get_mut().cursor, end);
     }
@@ -225,8 +290,85 @@ impl Record {
         let len = unsafe { bpf_probe_read_kernel_str(spot.cast(), NAME_BYTES as u32, name.0 as *const _) };
         if len > 0 {
             self.grow(len as u64);
+            let count = read(&raw const self.get().names);
+            let end = read(&raw const self.get().fill) as u16 - 1;
+            write(&raw mut self.get_mut().ends[count as usize & (NAMES - 1)], end);
+            write(&raw mut self.get_mut().names, count + 1);
         }
         true
+    }
+
+    /// How many names the path walked last has.
+    #[inline(always)]
+    pub(crate) fn names(self) -> u64 {
+        read(&raw const self.get().names)
+    }
+
+    /// Where a name of the path walked last ends in its payload.
+    #[inline(always)]
+    pub(crate) fn name_end(self, index: u64) -> u64 {
+        u64::from(read(&raw const self.get().ends[index as usize & (NAMES - 1)]))
+    }
+
+    /// Payload bytes of the attribute written last.
+    #[inline(always)]
+    pub(crate) fn filled(self) -> u64 {
+        read(&raw const self.get().fill)
+    }
+
+    /// A byte of the buffer; the offset wraps at a power of two inside it.
+    #[inline(always)]
+    pub(crate) fn byte(self, offset: u64) -> u8 {
+        let place = self.at(offset & (BYTE_LIMIT - 1)).cast_const();
+        // SAFETY: masked to less than the buffer's length.
+        unsafe { place.read() }
+    }
+
+    /// The signature so far.
+    #[inline(always)]
+    pub(crate) fn signature<'a>(&self) -> &'a mut Signature {
+        &mut self.get_mut().signature
+    }
+
+    /// The value of the first attribute.
+    #[inline(always)]
+    pub(crate) fn first<'a, T>(self) -> &'a T {
+        #[expect(clippy::cast_ptr_alignment, reason = "attributes start on multiples of eight bytes")]
+        let place = self.at((HEADER_BYTES + size_of::<AttrHeader>()) as u64).cast::<T>();
+        // SAFETY: inside the buffer; any bytes there are a value, because only types without invalid ones are kept.
+        unsafe { &*place }
+    }
+
+    /// Reads a cell, of which the verifier then knows nothing.
+    #[inline(always)]
+    pub(crate) fn cell<const N: usize>(self) -> u64 {
+        const { assert!(N < CELLS) };
+        read(&raw const self.get().cells[N])
+    }
+
+    /// Writes a cell.
+    #[inline(always)]
+    pub(crate) fn set_cell<const N: usize>(self, value: u64) {
+        const { assert!(N < CELLS) };
+        write(&raw mut self.get_mut().cells[N], value);
+    }
+
+    /// The key for the look-up of an address.
+    #[inline(always)]
+    pub(crate) fn address<'a>(&self) -> &'a mut Key<AddressKey> {
+        &mut self.get_mut().address
+    }
+
+    /// What is known of the event.
+    #[inline(always)]
+    pub(crate) fn judged<'a>(&self) -> &'a mut Judged {
+        &mut self.get_mut().judged
+    }
+
+    /// The key for the look-up of a mask.
+    #[inline(always)]
+    pub(crate) fn key<'a>(&self) -> &'a mut CallKey {
+        &mut self.get_mut().key
     }
 
     /// Appends a NUL-ended string of the current process, cut to the longest name, with its NUL. False when
@@ -254,18 +396,19 @@ impl Record {
         self.close(attr, 0);
     }
 
-    /// A text attribute from a NUL-ended string of the current process.
+    /// A text attribute from a NUL-ended string of the current process; where its payload starts.
     #[inline(always)]
-    pub(crate) fn put_user_text(self, tag: AttrTag, address: u64) {
-        let Some(attr) = self.open(tag) else { return };
-        let Some(spot) = self.spot(attr, TEXT_MAX as u64) else { return };
+    pub(crate) fn put_user_text(self, tag: AttrTag, address: u64) -> Option<u64> {
+        let attr = self.open(tag)?;
+        let spot = self.spot(attr, TEXT_MAX as u64)?;
         // SAFETY: `spot` has room for TEXT_MAX; the helper checks the source.
         let len = unsafe { bpf_probe_read_user_str(spot.cast(), TEXT_MAX as u32, address as *const _) };
         if len <= 0 {
-            return;
+            return None;
         }
         self.grow(len as u64 - 1);
         self.close(attr, if len as usize == TEXT_MAX { ATTR_TRUNCATED } else { 0 });
+        Some(attr.payload())
     }
 
     /// A text attribute from a NUL-ended string of the kernel.

@@ -3,11 +3,13 @@
 use rampart_common::{
     event::{AttrTag, ROLE_UNKNOWN, SOCKADDR_MAX, SocketFacts},
     member::Member as M,
+    pushdown::ADDRESS_KEY_BITS,
 };
 
 use crate::{
     file::{S_IFMT, S_IFSOCK},
-    maps::ROLES,
+    judge::Judge,
+    maps::{ADDRESSES, ROLES},
     read::{Raw, has, layout},
     record::Record,
 };
@@ -16,13 +18,13 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// Writes the facts of the socket behind an open file.
+/// Writes the facts of the socket behind an open file, if it has any.
 #[inline(always)]
-pub(crate) fn put(record: Record, file: Raw) {
+pub(crate) fn put(record: Record, file: Raw) -> bool {
     let socket = file.follow(M::FilePrivateData);
     let sk = socket.follow(M::SocketSk);
     if sk.is_null() {
-        return;
+        return false;
     }
     let family: u16 = sk.load(M::SockFamily);
     let mut facts = SocketFacts {
@@ -54,6 +56,40 @@ pub(crate) fn put(record: Record, file: Raw) {
     if family == AF_UNIX {
         put_unix_path(record, sk, Raw(facts.peer));
     }
+    true
+}
+
+/// Makes the facts of the socket, which are the record's first attribute, the numbers of its key.
+#[inline(always)]
+pub(crate) fn classify(judge: Judge, record: Record) {
+    let Some(tables) = judge.tables() else { return };
+    let facts: &SocketFacts = record.first();
+    let v4 = facts.family == AF_INET;
+    let local = address_class(judge, record, &facts.local, v4)
+        | u64::from(tables.ports[usize::from(facts.local_port)]) << 16;
+    let remote = address_class(judge, record, &facts.remote, v4)
+        | u64::from(tables.ports[usize::from(facts.remote_port)]) << 16;
+    let kind = u64::from(facts.family)
+        | u64::from(facts.kind) << 16
+        | u64::from(facts.protocol) << 32
+        | u64::from(facts.role) << 48;
+    let key = record.key();
+    key.numbers = [kind, local | remote << 32, key.numbers[0]];
+}
+
+/// The class of an address.
+#[inline(always)]
+fn address_class(judge: Judge, record: Record, address: &[u8; 16], v4: bool) -> u64 {
+    let key = record.address();
+    key.prefix_len = ADDRESS_KEY_BITS + 128;
+    key.data.slot = (judge.generation() & 1).to_be_bytes();
+    if v4 {
+        let [a, b, c, d, ..] = *address;
+        key.data.address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
+    } else {
+        key.data.address = *address;
+    }
+    ADDRESSES.get(&*key).map_or(0, |class| u64::from(*class & 0xffff))
 }
 
 /// Writes how many connections wait on a listening socket, and how many may.

@@ -13,7 +13,7 @@ use rampart_common::{
 use crate::{
     cgroup,
     emit::seen,
-    file, path,
+    file, judge, path,
     probe::regs,
     read::{Raw, Typed, current_task, has},
     record::Record,
@@ -24,6 +24,10 @@ use crate::{
 fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let Some(seen) = seen(Family::Exec) else { return 0 };
     let task = current_task();
+    let parent = judge::has_children(task);
+    if parent {
+        judge::tree_changes();
+    }
     let Some(record) = seen.record(EventKind::Exec, Family::Exec, task) else { return 0 };
     let bprm = Typed(ctx.arg(2));
     let by_descriptor = has(M::BprmFdpath) && bprm.load::<u64>(M::BprmFdpath) != 0;
@@ -32,12 +36,15 @@ fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let exe = Raw(mm.load(M::MmExeFile));
     put_memory(record, mm, exe, ctx.arg::<u64>(1) as u32);
     record.put_kernel_text(AttrTag::ExecName, Raw(bprm.load(M::BprmFilename)));
-    file::put_file(record, exe);
+    file::put_facts(record, exe);
     let root = path::root(task);
-    path::put(record, AttrTag::ExePath, file::path(exe), root);
-    path::put(record, AttrTag::Cwd, path::cwd(task), root);
+    let _ = path::put(record, AttrTag::ExePath, file::path(exe), root);
+    let _ = path::put(record, AttrTag::Cwd, path::cwd(task), root);
     cgroup::put(record, task);
     seen.submit(record);
+    if parent {
+        judge::tree_changes();
+    }
     0
 }
 

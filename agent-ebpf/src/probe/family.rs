@@ -12,18 +12,34 @@ use rampart_common::event::{
 };
 
 use crate::{
-    emit::{Seen, seen},
+    emit::{Seen, head, seen},
     file,
+    judge::{First, Judge, shadow_every},
     maps::WANTED,
-    path,
+    path::{self, Written},
     probe::regs,
-    read::{Typed, current_task, user},
+    read::{Raw, Typed, current_task, user},
     record::Record,
+    scan::{Run, SAME, SKIP},
     sock,
 };
 
+/// Longer text is not looked at.
+const SCANNED_TEXT: u64 = 512;
+
 /// `AT_FDCWD`: the directory argument means the working directory.
 const AT_FDCWD: i32 = -100;
+
+/// Cell with where the text of the path starts; 0 = it could not be read.
+const TEXT: usize = 4;
+/// Cell with its length.
+const LENGTH: usize = 5;
+/// Cell that is 1 when it is relative.
+const RELATIVE: usize = 6;
+/// Cell that is 1 when nothing is left to be done about the paths.
+const DONE: usize = 7;
+/// Cell with where the directory's path starts; 0 = it is not known.
+const BASE: usize = 8;
 
 /// A call on its way through a family's program.
 struct Step {
@@ -33,9 +49,12 @@ struct Step {
     plan: SyscallPlan,
     ret: i64,
     compat: bool,
+    family: Family,
+    judge: Judge,
 }
 
-/// Counts the call, rejects the agent's own, and starts the record with its number, arguments and result.
+/// Counts the call, rejects the agent's own and those of which no rule speaks, and starts the record with its number,
+/// arguments and result.
 #[inline(always)]
 fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> {
     let seen = seen(family)?;
@@ -46,7 +65,6 @@ fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> {
         seen.filtered();
         return None;
     };
-    let plan = *plan;
     if plan.family != family as u8 {
         // The table changed between the dispatcher and here.
         seen.filtered();
@@ -54,7 +72,14 @@ fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> {
     }
     let ret: i64 = ctx.arg::<u64>(1) as i64;
     let ret = if call.compat { i64::from(ret as i32) } else { ret };
-    let record = seen.record(EventKind::Syscall, family, task)?;
+    let first = First::look(call.nr, ret < 0);
+    if first.rejects() && !seen.is_sample(shadow_every()) {
+        seen.filtered();
+        return None;
+    }
+    let plan = *plan;
+    let record = seen.claim()?;
+    let judge = Judge::begin(record, family, first);
     record.set_args(call.args);
     let header = record.header();
     header.syscall = call.nr;
@@ -63,10 +88,119 @@ fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> {
     if call.compat {
         header.flags |= RECORD_COMPAT32;
     }
-    Some(Step { seen, record, task, plan, ret, compat: call.compat })
+    record.key().numbers =
+        [record.arg(plan.numbers[0]), record.arg(plan.numbers[1]), record.arg(plan.numbers[2])];
+    Some(Step { seen, record, task, plan, ret, compat: call.compat, family, judge })
 }
 
 impl Step {
+    /// Gives up an event that no rule can match; one in many goes on as a sample.
+    #[inline(always)]
+    fn is_rejected(&self) -> bool {
+        if !self.judge.rejects() || self.seen.is_sample(shadow_every()) {
+            return false;
+        }
+        self.seen.filtered();
+        self.record.release();
+        true
+    }
+
+    /// Looks at the numbers and the process of a call that has no path to look at.
+    #[inline(always)]
+    fn is_rejected_by_numbers(&self) -> bool {
+        self.judge.process(self.task);
+        self.judge.numbers();
+        self.is_rejected()
+    }
+
+    /// Writes the path as the program gave it, and notes what it is like.
+    #[inline(always)]
+    fn given(&self) {
+        let record = self.record;
+        record.set_cell::<TEXT>(0);
+        record.set_cell::<LENGTH>(0);
+        record.set_cell::<RELATIVE>(0);
+        if self.plan.path == 0 {
+            return;
+        }
+        let Some(payload) = record.put_user_text(AttrTag::UserPath, record.arg(self.plan.path)) else {
+            return;
+        };
+        let len = record.filled();
+        record.set_cell::<TEXT>(payload);
+        record.set_cell::<LENGTH>(len);
+        record.set_cell::<RELATIVE>(u64::from(len == 0 || record.byte(payload) != b'/'));
+    }
+
+    /// Writes the paths of an opened file, or of one that could not be opened, and narrows by them.
+    #[inline(always)]
+    fn paths(&self, file: Raw) {
+        let record = self.record;
+        self.given();
+        record.set_cell::<DONE>(u64::from(!self.judge.wants_path()));
+        if !file.is_null()
+            && let Some(real) = file::put_path(record, file)
+            && record.cell::<DONE>() == 0
+        {
+            self.real_path(real);
+        }
+        record.set_cell::<BASE>(0);
+        if record.cell::<RELATIVE>() != 0
+            && let Some(base) = self.base(self.plan.dir, AttrTag::BaseDir)
+            && base.whole
+        {
+            record.set_cell::<BASE>(base.payload);
+        }
+        if record.cell::<DONE>() == 0 {
+            self.lexical_path();
+        }
+    }
+
+    /// Classifies the path of the file.
+    #[inline(always)]
+    fn real_path(&self, real: Written) {
+        let record = self.record;
+        let Some(tables) = self.judge.tables() else { return };
+        let (start, len) = (record.cell::<TEXT>(), record.cell::<LENGTH>());
+        let same_len = start != 0 && record.cell::<RELATIVE>() == 0 && record.filled() == len;
+        record.set_cell::<SAME>(u64::from(same_len));
+        let whole = Run::start(record, &tables.paths).names(real.payload, 0, start + len);
+        if !whole || !real.whole {
+            record.set_cell::<DONE>(1);
+            return;
+        }
+        let same = record.cell::<SAME>() != 0;
+        self.judge.view(*record.signature(), same);
+        // A file opened by handle has one name, the kernel's.
+        if same || self.plan.path == 0 {
+            self.judge.narrow();
+            record.set_cell::<DONE>(1);
+        }
+    }
+
+    /// Classifies the path as the program gave it, and narrows by both.
+    #[inline(always)]
+    fn lexical_path(&self) {
+        let record = self.record;
+        let Some(tables) = self.judge.tables() else { return };
+        let (start, len, base) = (record.cell::<TEXT>(), record.cell::<LENGTH>(), record.cell::<BASE>());
+        let relative = record.cell::<RELATIVE>() != 0;
+        if start == 0 || len >= SCANNED_TEXT || (relative && base == 0) {
+            return;
+        }
+        let run = Run::start(record, &tables.paths);
+        if !run.text(start, len) {
+            return;
+        }
+        if !relative {
+            record.set_cell::<SKIP>(u64::MAX);
+        }
+        if run.names(base, record.cell::<SKIP>(), 0) {
+            self.judge.view(*record.signature(), false);
+            self.judge.narrow();
+        }
+    }
+
     /// A path argument, and the directory it starts from when it is relative.
     #[inline(always)]
     fn path(&self, slot: ArgSlot, dir: ArgSlot, text: AttrTag, base: AttrTag) {
@@ -74,35 +208,41 @@ impl Step {
             return;
         }
         let address = self.record.arg(slot);
-        self.record.put_user_text(text, address);
+        let _ = self.record.put_user_text(text, address);
         if dir == SLOT_NO_BASE || user::<u8>(address) == b'/' {
             return;
         }
+        self.base(dir, base);
+    }
+
+    /// The directory that a relative path starts from.
+    #[inline(always)]
+    fn base(&self, dir: ArgSlot, tag: AttrTag) -> Option<Written> {
         let fd = if dir == 0 { AT_FDCWD } else { self.record.arg(dir) as i32 };
         let start = if fd == AT_FDCWD {
             path::cwd(self.task)
         } else {
             let file = file::of(self.task, i64::from(fd));
             if file.is_null() {
-                return;
+                return None;
             }
             file::path(file)
         };
-        path::put(self.record, base, start, path::root(self.task));
+        path::put(self.record, tag, start, path::root(self.task))
     }
 
-    /// The file or socket of the plan's descriptor.
+    /// The file or socket of the plan's descriptor; whether it is a socket.
     #[inline(always)]
-    fn descriptor(&self) {
+    fn descriptor(&self) -> bool {
         if self.plan.fd == 0 {
-            return;
+            return false;
         }
         let fd = if self.plan.fd == SLOT_RETURN {
             self.ret
         } else {
             i64::from(self.record.arg(self.plan.fd) as i32)
         };
-        file::put(self.record, file::of(self.task, fd));
+        file::put(self.record, file::of(self.task, fd))
     }
 
     /// The working directory after the call.
@@ -142,7 +282,7 @@ impl Step {
     #[inline(always)]
     fn text(&self) {
         if self.plan.text != 0 {
-            self.record.put_user_text(AttrTag::Text, self.record.arg(self.plan.text));
+            let _ = self.record.put_user_text(AttrTag::Text, self.record.arg(self.plan.text));
         }
     }
 
@@ -200,8 +340,11 @@ impl Step {
         }
     }
 
+    /// Completes the record and sends it.
     #[inline(always)]
     fn finish(self) {
+        self.judge.write();
+        head(self.record, EventKind::Syscall, self.family, self.task);
         self.seen.submit(self.record);
     }
 }
@@ -210,12 +353,25 @@ impl Step {
 #[btf_tracepoint(function = "sys_exit")]
 fn family_open(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Open) {
-        step.path(step.plan.path, step.plan.dir, AttrTag::UserPath, AttrTag::BaseDir);
         if step.plan.extra_kind == EXTRA_OPEN_HOW {
             let how: [u64; 3] = user(step.record.arg(step.plan.extra));
             step.record.put(AttrTag::OpenHow, how);
+            step.record.key().numbers = how;
         }
-        step.descriptor();
+        if !step.judge.wants_path() && step.is_rejected_by_numbers() {
+            return 0;
+        }
+        let file = if step.plan.fd == SLOT_RETURN { file::of(step.task, step.ret) } else { Raw(0) };
+        step.paths(file);
+        if step.judge.wants_path() {
+            step.judge.process(step.task);
+            if step.is_rejected() {
+                return 0;
+            }
+        }
+        if !file.is_null() {
+            file::put_facts(step.record, file);
+        }
         step.finish();
     }
     0
@@ -225,6 +381,9 @@ fn family_open(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn family_path(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Path) {
+        if step.is_rejected_by_numbers() {
+            return 0;
+        }
         step.path(step.plan.path, step.plan.dir, AttrTag::UserPath, AttrTag::BaseDir);
         if step.plan.fd == SLOT_CWD {
             // One or the other: each walk in a row multiplies the verifier's work.
@@ -242,11 +401,21 @@ fn family_path(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn family_net(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Net) {
+        if step.is_rejected_by_numbers() {
+            return 0;
+        }
+        // First of all, for there its facts are looked for.
+        if step.descriptor() && step.judge.wants_socket() {
+            sock::classify(step.judge, step.record);
+            step.judge.socket();
+            if step.is_rejected() {
+                return 0;
+            }
+        }
         step.peer();
         step.listener();
         step.data();
         step.bytes();
-        step.descriptor();
         step.finish();
     }
     0
@@ -256,6 +425,9 @@ fn family_net(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn family_fd(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Fd) {
+        if step.is_rejected_by_numbers() {
+            return 0;
+        }
         step.text();
         step.data();
         step.bytes();
@@ -276,6 +448,9 @@ fn family_exec(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     if let Some(step) = start(&ctx, Family::Exec) {
+        if step.is_rejected_by_numbers() {
+            return 0;
+        }
         step.path(step.plan.path, step.plan.dir, AttrTag::UserPath, AttrTag::BaseDir);
         if step.plan.extra_kind == EXTRA_ARGV {
             step.record.put_user_vector(AttrTag::Argv, step.record.arg(step.plan.extra), step.compat);
@@ -289,6 +464,9 @@ fn family_exec(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn family_scalar(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Scalar) {
+        if step.is_rejected_by_numbers() {
+            return 0;
+        }
         step.text();
         step.data();
         step.bytes();

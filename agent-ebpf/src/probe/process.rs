@@ -12,6 +12,8 @@ use rampart_common::{
 
 use crate::{
     emit::seen,
+    judge,
+    maps::PROCESSES,
     read::{Typed, current_task},
 };
 
@@ -35,6 +37,11 @@ fn process_fork(ctx: BtfTracePointContext) -> i32 {
 fn process_exit(_ctx: BtfTracePointContext) -> i32 {
     let Some(seen) = seen(Family::Process) else { return 0 };
     let task = current_task();
+    // Its children get another parent, also when only this thread ends.
+    let parent = judge::has_children(task);
+    if parent {
+        judge::tree_changes();
+    }
     if task.follow(M::TaskSignal).load::<u32>(M::SignalLive) != 0 {
         seen.filtered();
         return 0;
@@ -43,5 +50,9 @@ fn process_exit(_ctx: BtfTracePointContext) -> i32 {
         record.header().ret = i64::from(task.load::<i32>(M::TaskExitCode));
         seen.submit(record);
     }
+    if parent {
+        judge::tree_changes();
+    }
+    let _ = PROCESSES.remove(task.load::<u32>(M::TaskTgid));
     0
 }
