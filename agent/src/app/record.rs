@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -30,7 +30,8 @@ use super::{
     AppError,
     detection::{SharedHooks, needs_names, wanted, wanted_all},
     enrich::{self, Enrich},
-    forget_log, in_full, keep_log,
+    in_full,
+    load::{Loaded, load as bring_up},
     ports::{Records, Wake},
     tasks::Tasks,
 };
@@ -41,10 +42,8 @@ use crate::{
         self, Detector,
         clock::{Clock, boot_now_ns},
     },
-    kernel::{Kernel, KernelConfig, caps},
     output::{self, Fanout, stdout::Stdout},
     policy::Bundle,
-    privilege,
     recording::{facts::Facts, write::Writer},
     state::{self, told::Outside},
     telemetry::status,
@@ -79,19 +78,13 @@ pub fn record(config: &Config, bundle: &Bundle, order: &Order, report: Report) -
     if !order.force && order.file.symlink_metadata().is_ok() {
         return Err(at("make")(there()));
     }
-    privilege::decide(&caps::probe())?;
-    privilege::lift_memlock();
-    let settings = KernelConfig { ring_bytes: config.kernel.ring_bytes, own_pid: std::process::id() };
-    let mut kernel = Kernel::load(&settings).map_err(|error| keep_log(error, config))?;
-    forget_log(config);
-    let records = kernel.reader()?;
-    let waker: Arc<dyn Wake> = Arc::new(records.waker());
+    let Loaded { hooks, records, waker } = bring_up(config)?;
     let file = create(&order.file, order.force).map_err(at("make"))?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::install()
             .map_err(|source| AppError::System { operation: "listen to signals", source })?;
-        let parts = Parts { records, hooks: Arc::new(Mutex::new(kernel)), waker, file, report };
+        let parts = Parts { records, hooks, waker, file, report };
         run(config, bundle, order, parts, signals).await
     });
     runtime.shutdown_background();
