@@ -19,6 +19,7 @@ use std::{
 
 use rampart_common::event::SyscallPlan;
 use rampart_rules::{
+    event_set::EventSet,
     load::{LoadOptions, load},
     rule::RuleSet,
 };
@@ -41,6 +42,7 @@ use crate::{
     engine::{
         self, Detector,
         clock::{Clock, boot_now_ns},
+        placed_for,
     },
     output::{self, Fanout, stdout::Stdout},
     policy::Bundle,
@@ -122,7 +124,7 @@ async fn run<R: Records + 'static>(
     let mut session = Session {
         records,
         hooks: Arc::clone(&hooks),
-        detector: Detector::new(policy, options(config, bundle, &facts)),
+        detector: Detector::new(policy, options(config, bundle, &facts, order.all)),
         enrich: Enrich::start(config, &mut tasks, &waker, &status.lookups),
         writer,
         fanout,
@@ -236,12 +238,15 @@ fn facts(config: &Config, bundle: &Bundle, calls: &[(u32, SyscallPlan)], all: bo
     }
 }
 
-fn options(config: &Config, bundle: &Bundle, facts: &Facts) -> engine::Options {
+fn options(config: &Config, bundle: &Bundle, facts: &Facts, all: bool) -> engine::Options {
+    // Whoever replays may want what this run does not.
+    let placed = if all { EventSet::all() } else { placed_for(&bundle.rules, true) };
     let ordinary = super::options(config, bundle);
     engine::Options {
         clock_offset_ns: None,
         clock: Clock::fixed(facts.clock_offset_ns, facts.utc_offset_secs),
         id_seed: facts.id_seed,
+        placed,
         state: state::Config { outside: Outside::Kept, ..ordinary.state.clone() },
         ..ordinary
     }

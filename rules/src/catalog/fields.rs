@@ -149,6 +149,9 @@ fields! {
     FS_PATH_SOURCERAW "fs.path.sourceraw" Text(0) FsPath [] "source path as the program gave it";
     FS_PATH_TARGET "fs.path.target" Text(0) FsPath [] "absolute target path of a call with two paths";
     FS_PATH_TARGETRAW "fs.path.targetraw" Text(0) FsPath [] "target path as the program gave it";
+    FS_PATH_REALNAME "fs.path.realname" Text(0) FsPath [] "`fs.path.name` with symbolic links resolved, found right after the call; not in Falco";
+    FS_PATH_REALSOURCE "fs.path.realsource" Text(0) FsPath [] "`fs.path.source` with symbolic links resolved, found right after the call; not in Falco";
+    FS_PATH_REALTARGET "fs.path.realtarget" Text(0) FsPath [] "`fs.path.target` with symbolic links resolved, found right after the call; not in Falco";
     EVT_NUM "evt.num" Uint(64) Evt [] "running number of the event, from 1";
     EVT_TIME "evt.time" Text(0) Evt [] "local time of the event with nanoseconds";
     EVT_TIME_S "evt.time.s" Text(0) Evt [] "local time of the event in seconds";
