@@ -145,6 +145,12 @@ pub enum ProcessFact {
     Filename,
     Cgroups,
     PidNsStart,
+    FdLimit,
+    MajorFaults,
+    MinorFaults,
+    VmSize,
+    VmRss,
+    VmSwap,
 }
 
 /// One event type of the kernel programs.

@@ -61,10 +61,8 @@ pub(super) fn place(
     follow: bool,
     process: Option<&Process>,
 ) -> Option<Place> {
-    let (tag, base_tag) = match second {
-        false => (AttrTag::UserPath, AttrTag::BaseDir),
-        true => (AttrTag::UserPath2, AttrTag::BaseDir2),
-    };
+    let (tag, base_tag) =
+        if second { (AttrTag::UserPath2, AttrTag::BaseDir2) } else { (AttrTag::UserPath, AttrTag::BaseDir) };
     let given = event.attr(tag).filter(|attr| attr.flags == 0)?.bytes;
     let header = &event.header;
     let mnt_ns = header.task.mnt_ns;

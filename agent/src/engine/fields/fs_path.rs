@@ -21,15 +21,13 @@ pub(super) fn get<'e>(facts: &Facts<'e>, view: View, field: FieldId) -> Option<V
     let symlink = matches!(facts.row.event, ev::SYMLINK | ev::SYMLINKAT);
     // The calls whose source is the new name, the target what it points to.
     let link = symlink || matches!(facts.row.event, ev::LINK | ev::LINKAT);
-    let (source, target) = match link {
-        true => (AttrTag::UserPath2, AttrTag::UserPath),
-        false => (AttrTag::UserPath, AttrTag::UserPath2),
-    };
-    let two = raw(AttrTag::UserPath2).is_some();
+    let (first, second) = (AttrTag::UserPath, AttrTag::UserPath2);
+    let (source, target) = if link { (second, first) } else { (first, second) };
+    let two = raw(second).is_some();
     let path = match field {
-        ids::FS_PATH_NAME if !two => shown(AttrTag::UserPath),
-        ids::FS_PATH_NAMERAW if !two => raw(AttrTag::UserPath),
-        ids::FS_PATH_REALNAME if !two => facts.real_argument(AttrTag::UserPath),
+        ids::FS_PATH_NAME if !two => shown(first),
+        ids::FS_PATH_NAMERAW if !two => raw(first),
+        ids::FS_PATH_REALNAME if !two => facts.real_argument(first),
         ids::FS_PATH_SOURCE if two => shown(source),
         ids::FS_PATH_SOURCERAW if two => raw(source),
         ids::FS_PATH_REALSOURCE if two => facts.real_argument(source),

@@ -89,12 +89,12 @@ fn links_of_proc_are_not_followed() {
     assert_eq!(look(&proc(), [process::id()], &Wanted { path, follow: false, mnt_ns: own }), None);
 }
 
-fn known(path: &str) -> Option<Place> {
-    Some(Place::Known(path.into()))
+fn known(path: &str) -> Place {
+    Place::Known(path.into())
 }
 
-fn asked(path: &str, follow: bool) -> Option<Place> {
-    Some(Place::Asked(Wanted { path: path.into(), follow, mnt_ns: 9 }))
+fn asked(path: &str, follow: bool) -> Place {
+    Place::Asked(Wanted { path: path.into(), follow, mnt_ns: 9 })
 }
 
 /// What the first argument of a call needs.
@@ -119,16 +119,20 @@ fn the_record_alone_tells_a_name_in_a_directory() {
         RecordBuilder::syscall(libc::SYS_unlinkat, Family::Path, 0, &[]).text(AttrTag::UserPath, path)
     };
     let below = |path: &str| unlink(path).path(AttrTag::BaseDir, "/srv/data");
-    assert_eq!(first(below("x"), false, &process), known("/srv/data/x"));
-    assert_eq!(first(below(""), true, &process), known("/srv/data"));
-    assert_eq!(first(below("x"), true, &process), asked("/srv/data/x", true));
-    assert_eq!(first(below("a/x"), false, &process), asked("/srv/data/a/x", false));
-    assert_eq!(first(below(".."), false, &process), asked("/srv/data/..", false));
+    assert_eq!(first(below("x"), false, &process), Some(known("/srv/data/x")));
+    assert_eq!(first(below(""), true, &process), Some(known("/srv/data")));
+    assert_eq!(first(below("x"), true, &process), Some(asked("/srv/data/x", true)));
+    assert_eq!(first(below("a/x"), false, &process), Some(asked("/srv/data/a/x", false)));
+    assert_eq!(first(below(".."), false, &process), Some(asked("/srv/data/..", false)));
     assert_eq!(first(unlink("x"), false, &process), None, "no directory");
     let lost = unlink("x").path_flags(AttrTag::BaseDir, ATTR_DISCONNECTED, "data");
     assert_eq!(first(lost, false, &process), None, "a directory that is nowhere");
     process.chrooted = true;
-    assert_eq!(first(below("x"), false, &process), asked("/srv/data/x", false), "seen from another root");
+    assert_eq!(
+        first(below("x"), false, &process),
+        Some(asked("/srv/data/x", false)),
+        "seen from another root"
+    );
 }
 
 #[test]
@@ -138,9 +142,9 @@ fn own_links_of_proc_are_taken_off() {
         let record = RecordBuilder::syscall(libc::SYS_unlink, Family::Path, 0, &[]);
         first(record.text(AttrTag::UserPath, path), false, &process)
     };
-    assert_eq!(given("/proc/self/root/etc/x"), asked("/etc/x", false));
-    assert_eq!(given("/proc/thread-self/cwd/x"), asked("/srv/x", false));
-    assert_eq!(given("/proc/100/root/etc/x"), asked("/etc/x", false));
-    assert_eq!(given("/proc/7/root/etc/x"), asked("/proc/7/root/etc/x", false));
-    assert_eq!(given("/proc/self/fd/3"), asked("/proc/self/fd/3", false));
+    assert_eq!(given("/proc/self/root/etc/x"), Some(asked("/etc/x", false)));
+    assert_eq!(given("/proc/thread-self/cwd/x"), Some(asked("/srv/x", false)));
+    assert_eq!(given("/proc/100/root/etc/x"), Some(asked("/etc/x", false)));
+    assert_eq!(given("/proc/7/root/etc/x"), Some(asked("/proc/7/root/etc/x", false)));
+    assert_eq!(given("/proc/self/fd/3"), Some(asked("/proc/self/fd/3", false)));
 }
