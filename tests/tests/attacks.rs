@@ -495,11 +495,12 @@ fn a_storm_that_overflows_the_ring_is_reported() {
         }
     });
     agent.signal(Signal::SIGCONT);
+    // What else the machine does is lost as well, and reported first or later.
     let alert = agent.wait_for("the loss", |alert| {
         alert.get("rule").and_then(Value::as_str) == Some("Rampart internal: event loss")
+            && ["process", "exec", "scalar"].contains(&field(alert, "family"))
     });
     assert_eq!(field(&alert, "cause"), "ring_full");
-    assert!(["process", "exec", "scalar"].contains(&field(&alert, "family")), "{alert}");
     // Every event is in exactly one of the four, once the counters have been read again.
     agent.until("settled", |agent| agent.metric("rampart_events_unexplained") == 0.0);
     assert!(agent.metric("rampart_events_ring_full_total") > 0.0);

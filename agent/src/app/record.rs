@@ -19,6 +19,7 @@ use std::{
 
 use rampart_common::event::SyscallPlan;
 use rampart_rules::{
+    catalog::event_ids as ev,
     event_set::EventSet,
     load::{LoadOptions, load},
     rule::RuleSet,
@@ -239,8 +240,10 @@ fn facts(config: &Config, bundle: &Bundle, calls: &[(u32, SyscallPlan)], all: bo
 }
 
 fn options(config: &Config, bundle: &Bundle, facts: &Facts, all: bool) -> engine::Options {
-    // Whoever replays may want what this run does not.
-    let placed = if all { EventSet::all() } else { placed_for(&bundle.rules, true) };
+    // Whoever replays may want what this run does not; but looks at a file are too many to ask about each.
+    let looks = [ev::ACCESS, ev::STAT, ev::LSTAT, ev::NEWFSTATAT];
+    let others = EventSet::all().iter().filter(|event| all && !looks.contains(event)).collect();
+    let placed = placed_for(&bundle.rules, true).union(&others);
     let ordinary = super::options(config, bundle);
     engine::Options {
         clock_offset_ns: None,
