@@ -272,6 +272,8 @@ pub enum AttrTag {
     Backlog = 21,
     /// [`crate::pushdown::CallKey`] whose mask the kernel does not know yet.
     CallKey = 22,
+    /// [`UsageFacts`] of a process right after its exec.
+    Usage = 23,
 }
 
 impl TryFrom<u16> for AttrTag {
@@ -301,6 +303,7 @@ impl TryFrom<u16> for AttrTag {
             20 => Self::Bytes,
             21 => Self::Backlog,
             22 => Self::CallKey,
+            23 => Self::Usage,
             other => return Err(other),
         })
     }
@@ -403,6 +406,24 @@ pub struct ExecFacts {
     pub old_tid: u32,
     /// `EXEC_*` bits.
     pub flags: u32,
+}
+
+/// What a process uses and may use, right after its exec.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageFacts {
+    /// Page faults that read from disk, of the thread.
+    pub major_faults: u64,
+    /// Page faults that did not, of the thread.
+    pub minor_faults: u64,
+    /// Virtual memory, pages.
+    pub virtual_pages: u64,
+    /// Resident memory, pages; as exact as the kernel's own quick count.
+    pub resident_pages: u64,
+    /// Swapped memory, pages.
+    pub swapped_pages: u64,
+    /// Descriptors it may have (soft limit).
+    pub fd_limit: u64,
 }
 
 /// The executable can be written by the user who runs it (owner, group or other bits; no ACLs).

@@ -7,7 +7,7 @@ use crate::{
     counter::FamilyCounters,
     event::{
         Answer, AnswerCounters, AttrHeader, Control, ExecFacts, FileFacts, RecordHeader, SocketFacts,
-        SyscallPlan, TaskFacts,
+        SyscallPlan, TaskFacts, UsageFacts,
     },
 };
 
@@ -22,6 +22,7 @@ const _: () = assert!(size_of::<AttrHeader>() == 8);
 const _: () = assert!(size_of::<FileFacts>() == 56);
 const _: () = assert!(size_of::<SocketFacts>() == 64);
 const _: () = assert!(size_of::<ExecFacts>() == 24);
+const _: () = assert!(size_of::<UsageFacts>() == 48);
 const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<FamilyCounters>() == 40);
 const _: () = assert!(size_of::<SyscallPlan>() == 24);

@@ -2,6 +2,7 @@
 
 mod detection;
 mod enrich;
+mod load;
 mod ports;
 pub mod record;
 mod settle;
@@ -12,7 +13,7 @@ mod verdict;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, PoisonError, mpsc},
     time::{Instant, SystemTime},
 };
 
@@ -23,21 +24,21 @@ pub use self::verdict::VERIFIER_LOG;
 use self::{
     detection::{Detection, SharedHooks},
     enrich::Enrich,
+    load::{Loaded, load},
     ports::{Records, Wake},
     supervisor::{ADMIN, DETECTION, Supervisor, publish},
     tasks::Tasks,
-    verdict::{forget_log, keep_log},
 };
 use crate::{
     admin::{Admin, AdminError},
     config::{Config, Sources},
     drain::Signals,
     engine::{self, Detector},
-    kernel::{Kernel, KernelConfig, KernelError, caps},
+    kernel::KernelError,
     output::{self, AllDead, Fanout, worker::Worker},
     policy::{Bundle, reload::Reloader},
     privilege::{
-        self, Refusal,
+        Refusal,
         lock::{LockError, NodeLock},
     },
     state::{self, cgroup::CtrTasks},
@@ -162,14 +163,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
         tracing::warn!("The node is locked by other means only: {note}");
     }
     let admin = config.admin.enabled.then(|| Admin::bind(config.admin.listen)).transpose()?;
-    privilege::decide(&caps::probe())?;
-    privilege::lift_memlock();
-    let settings = KernelConfig { ring_bytes: config.kernel.ring_bytes, own_pid: std::process::id() };
-    let mut kernel = Kernel::load(&settings).map_err(|error| keep_log(error, &config))?;
-    forget_log(&config);
-    let records = kernel.reader()?;
-    let waker: Arc<dyn Wake> = Arc::new(records.waker());
-    let hooks: SharedHooks = Arc::new(Mutex::new(kernel));
+    let Loaded { hooks, records, waker } = load(&config)?;
     let status = status::shared();
     let parts = Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status };
     let runtime = runtime()?;

@@ -18,6 +18,7 @@ use bumpalo::Bump;
 use rampart_common::event::Family;
 use rampart_rules::{
     catalog::{FieldId, ids},
+    event_set::EventSet,
     rule::{Priority, RuleId, RuleSet},
 };
 use serde_json::Value as Json;
@@ -47,8 +48,10 @@ const CLOCK_EVERY_NS: u64 = 1_000_000_000;
 pub struct Options {
     /// Name of the node, `hostname` in alerts.
     pub hostname: String,
-    /// Whether rules on `fd.name` are tried on the real path of an opened file too.
+    /// Whether rules on `fd.name` and `fs.path.*` are tried on the real path too.
     pub realpath_matching: bool,
+    /// Events whose real paths are looked up although no rule needs them.
+    pub placed: EventSet,
     /// Whether alerts show the fields that the catalogue suggests.
     pub suggested_output: bool,
     /// Whether the text form shows times in ISO 8601 and UTC.
@@ -79,6 +82,7 @@ impl Default for Options {
         Self {
             hostname: hostname.unwrap_or_else(|| "unknown".to_owned()),
             realpath_matching: true,
+            placed: EventSet::EMPTY,
             suggested_output: true,
             iso_time: false,
             strict_falco: false,
@@ -102,6 +106,8 @@ pub struct Detector {
     next_clock_ns: u64,
     style: Style,
     realpath_matching: bool,
+    always_placed: EventSet,
+    placed: EventSet,
     path_limit: Option<usize>,
     ids: AlertIds,
     accounting: Accounting,
@@ -127,6 +133,7 @@ impl Detector {
         if options.metadata_wait_ns.is_some() {
             state.containers.ask();
         }
+        let placed = options.placed.union(&placed_for(&policy, options.realpath_matching));
         Self {
             policy,
             table: SyscallTable::new(),
@@ -141,6 +148,8 @@ impl Detector {
                 policy_digest: options.policy_digest,
             },
             realpath_matching: options.realpath_matching,
+            always_placed: options.placed,
+            placed,
             path_limit: options.strict_falco.then_some(lexical::FALCO_LIMIT),
             ids: AlertIds::new(options.id_seed),
             accounting: Accounting::default(),
@@ -181,6 +190,11 @@ impl Detector {
         };
         self.tally.event(row.event);
         self.state.observe(&event, Some(row.event));
+        if self.placed.contains(row.event) {
+            self.state.place(&event, row);
+        } else {
+            self.state.forget_places();
+        }
         self.position.number += 1;
         if self.position.first_ns == 0 {
             self.position.first_ns = now_ns;
@@ -280,6 +294,7 @@ impl Detector {
     /// Replaces the rules; the state stays.
     pub fn swap(&mut self, policy: Arc<RuleSet>, digest: Option<Arc<str>>) {
         self.tally.rules_changed(&self.policy);
+        self.placed = self.always_placed.union(&placed_for(&policy, self.realpath_matching));
         self.policy = policy;
         self.style.policy_digest = digest;
     }
@@ -323,6 +338,18 @@ impl Detector {
             self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
     }
+}
+
+/// The events on which a rule asks for a path that has a real form: an opened file's is in the record, that of other
+/// calls has to be looked up.
+pub fn placed_for(policy: &RuleSet, realpath_matching: bool) -> EventSet {
+    let asks = |field| match field {
+        ids::FS_PATH_REALNAME | ids::FS_PATH_REALSOURCE | ids::FS_PATH_REALTARGET => true,
+        ids::FS_PATH_NAME | ids::FS_PATH_SOURCE | ids::FS_PATH_TARGET => realpath_matching,
+        _ => false,
+    };
+    let asking = policy.rules().iter().filter(|rule| rule.uses(asks));
+    asking.fold(EventSet::EMPTY, |all, rule| all.union(&rule.events))
 }
 
 impl fmt::Debug for Detector {

@@ -13,7 +13,7 @@ pub mod syscall;
 use std::{fmt, ops::Range};
 
 pub use rampart_common::event::{
-    AttrTag, EventKind, ExecFacts, Family, FileFacts, RecordHeader, SocketFacts, TaskFacts,
+    AttrTag, EventKind, ExecFacts, Family, FileFacts, RecordHeader, SocketFacts, TaskFacts, UsageFacts,
 };
 
 /// One decoded record. Borrows the record's bytes.
@@ -95,6 +95,11 @@ impl<'a> Event<'a> {
     /// Exec facts, if the record has them.
     pub fn exec(&self) -> Option<ExecFacts> {
         decode::exec_facts(self.attr(AttrTag::Exec)?.bytes)
+    }
+
+    /// Usage facts, if the record has them.
+    pub fn usage(&self) -> Option<UsageFacts> {
+        decode::usage_facts(self.attr(AttrTag::Usage)?.bytes)
     }
 
     /// Writes a path attribute as an absolute path: components come leaf first, the result reads root first.

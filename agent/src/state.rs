@@ -8,6 +8,7 @@ pub mod container;
 pub mod hosts;
 pub mod image;
 pub mod peers;
+mod place;
 pub mod process;
 pub mod procfs;
 pub mod told;
@@ -15,7 +16,7 @@ pub mod users;
 
 use std::{path::PathBuf, sync::Arc};
 
-use rampart_common::event::{AttrTag, EventKind, RecordHeader};
+use rampart_common::event::{AttrTag, EventKind, Family, RecordHeader};
 use rampart_rules::catalog::{EventId, event_ids as ev};
 
 use self::{
@@ -24,12 +25,20 @@ use self::{
     hosts::Hosts,
     image::Image,
     peers::DatagramPeers,
+    place::Place,
     process::{DEFAULT_LIMIT, Process, ProcessTable},
     procfs::{Found, ProcFs, cgroup_paths},
     told::{Outside, Processes, Told},
     users::Names,
 };
-use crate::event::{Event, ProcessId, lexical, until_nul};
+use crate::event::{
+    Event, ProcessId, lexical,
+    syscall::{Row, links},
+    until_nul,
+};
+
+/// Ancestors asked for the root of a process that is gone.
+const PEERS_MAX: usize = 8;
 
 /// Settings of the state.
 #[derive(Clone, Debug)]
@@ -78,6 +87,7 @@ pub struct State {
     outside: Processes,
     lookups: Lookups,
     path: Vec<u8>,
+    places: [Option<Vec<u8>>; 2],
 }
 
 /// How often `/proc` had to help out after the start.
@@ -87,6 +97,8 @@ pub struct Lookups {
     pub found: u64,
     /// Processes already gone.
     pub missed: u64,
+    /// Path arguments whose real path could not be found.
+    pub unplaced: u64,
 }
 
 impl State {
@@ -103,6 +115,7 @@ impl State {
             outside: Processes::new(config.outside, ProcFs::new(config.proc_root)),
             lookups: Lookups::default(),
             path: Vec::new(),
+            places: [None, None],
         }
     }
 
@@ -152,6 +165,12 @@ impl State {
                 if event.header.ret == 0 && matches!(event_type, Some(ev::CHDIR | ev::FCHDIR)) {
                     self.chdir(event);
                 }
+                if event.header.ret == 0
+                    && event_type == Some(ev::CHROOT)
+                    && let Some(process) = self.processes.get_mut(event.process(), now_ns)
+                {
+                    process.chrooted = true;
+                }
             }
         }
         if let Some(container) = self.processes.get(event.process()).and_then(|it| it.container.as_ref()) {
@@ -171,6 +190,7 @@ impl State {
         if let Some(parent) = event.parent().and_then(|id| self.processes.get(id)) {
             child.image = Arc::clone(&parent.image);
             child.cwd = Arc::clone(&parent.cwd);
+            child.chrooted = parent.chrooted;
             child.container.clone_from(&parent.container);
             let moved = parent.task.cgroup_id != 0 && parent.task.cgroup_id != header.task.cgroup_id;
             if moved {
@@ -273,6 +293,7 @@ impl State {
         process.container = self.container_of(header);
         if let Some(parent) = event.parent().and_then(|id| self.processes.get(id)) {
             process.cwd = Arc::clone(&parent.cwd);
+            process.chrooted = parent.chrooted;
             if parent.image.comm() == until_nul(&header.task.comm) {
                 process.image = Arc::clone(&parent.image);
             }
@@ -283,8 +304,47 @@ impl State {
     fn insert_found(&mut self, found: Found, now_ns: u64) {
         let mut process = Process::new(found.id, found.task, Arc::new(found.image), now_ns);
         process.cwd = found.cwd.into();
+        process.chrooted = found.chrooted;
         process.container = self.cgroups.resolve(found.task.cgroup_id, cgroup_paths(&found.cgroup));
         self.processes.insert(process, now_ns);
+    }
+
+    /// Learns where the path arguments of a call that gives no descriptor really lead. Without it they are unknown.
+    pub fn place(&mut self, event: &Event<'_>, row: &Row) {
+        self.places = [None, None];
+        // After `chroot` a path starts elsewhere than the call's did.
+        if event.header.ret < 0 || row.family != Family::Path || row.event == ev::CHROOT {
+            return;
+        }
+        let process = self.processes.get(event.process());
+        let follows = links::follows(row.event, event.header.syscall, &event.header.args);
+        let mut places = [None, None];
+        for ((slot, second), follow) in places.iter_mut().zip([false, true]).zip(follows) {
+            let tag = if second { AttrTag::UserPath2 } else { AttrTag::UserPath };
+            if event.attr(tag).is_none() || row.is_text(second) {
+                continue;
+            }
+            *slot = match place::place(event, second, follow, process) {
+                Some(Place::Known(path)) => Some(path),
+                Some(Place::Asked(wanted)) => {
+                    let pids = peers(&self.processes, event.header.task.pid, process);
+                    self.outside.place(second, &wanted, pids)
+                }
+                None => None,
+            };
+            self.lookups.unplaced += u64::from(slot.is_none());
+        }
+        self.places = places;
+    }
+
+    /// Forgets where path arguments lead: they are those of another event.
+    pub fn forget_places(&mut self) {
+        self.places = [None, None];
+    }
+
+    /// Where the first or the second path argument of the event leads, if that was asked and found.
+    pub fn place_of(&self, second: bool) -> Option<&[u8]> {
+        self.places.get(usize::from(second))?.as_deref()
     }
 
     /// The container of a record's process, by its group id or else by `/proc`.
@@ -318,6 +378,7 @@ impl State {
     pub fn tell(&mut self, told: Told) {
         match told {
             Told::Process(found) => self.outside.tell_process(*found),
+            Told::Place { second, path } => self.outside.tell_place(second, path),
             Told::Cgroup { pid, file } => self.outside.tell_cgroup(pid, file),
             Told::Task { namespace, name } => self.cgroups.tell_task(namespace, name),
             Told::Users(users) => self.names.tell_users(users),
@@ -334,6 +395,17 @@ impl State {
     pub fn process(&self, id: ProcessId) -> Option<&Process> {
         self.processes.get(id)
     }
+}
+
+/// A process and others that see files as it does, because it may be gone already.
+fn peers<'t>(table: &'t ProcessTable, pid: u32, process: Option<&'t Process>) -> impl Iterator<Item = u32> {
+    let others = process.filter(|process| !process.chrooted).into_iter().flat_map(|process| {
+        let init = table.namespace_init(process.task.pid_ns);
+        table.ancestors(process).take(PEERS_MAX).chain(init).filter(|other| {
+            !other.chrooted && other.exited_ns.is_none() && other.task.mnt_ns == process.task.mnt_ns
+        })
+    });
+    std::iter::once(pid).chain(others.map(|other| other.id.pid))
 }
 
 #[cfg(test)]

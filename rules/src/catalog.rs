@@ -50,6 +50,22 @@ pub enum FieldType {
     Dyn,
 }
 
+/// Bits of a file mode, by the names and in the order that parameters of type [`ParamType::Mode`] show them.
+pub static MODE_BITS: [(&str, u32); 12] = [
+    ("S_IXOTH", 0o1),
+    ("S_IWOTH", 0o2),
+    ("S_IROTH", 0o4),
+    ("S_IXGRP", 0o10),
+    ("S_IWGRP", 0o20),
+    ("S_IRGRP", 0o40),
+    ("S_IXUSR", 0o100),
+    ("S_IWUSR", 0o200),
+    ("S_IRUSR", 0o400),
+    ("S_ISVTX", 0o1000),
+    ("S_ISGID", 0o2000),
+    ("S_ISUID", 0o4000),
+];
+
 /// What a field's argument may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ArgForm {

@@ -16,6 +16,7 @@ use std::{
     thread,
 };
 
+use nix::sys::resource::{Resource, getrlimit};
 use rampart_common::event::{
     AttrTag, EXTRA_ARGV, EXTRA_SOCKADDR, EventKind, FILE_MEMFD, Family, RECORD_COMPAT32, SLOT_NO_BASE,
     SLOT_RETURN, SyscallPlan,
@@ -147,6 +148,13 @@ fn fork_exec_and_exit_follow_each_other() {
             let exe = fs::canonicalize("/bin/sh").expect("sh is there");
             assert_eq!(path(event, AttrTag::ExePath).as_deref(), exe.to_str());
             assert_eq!(event.comm(), b"sh");
+            let usage = event.usage().expect("what it uses");
+            let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+            assert_eq!(usage.fd_limit, limit, "inherited");
+            // A program and its stack, both of them small; and it has touched some of that.
+            assert!((16..1 << 16).contains(&usage.virtual_pages), "{usage:?}");
+            assert!((1..10_000).contains(&usage.minor_faults), "{usage:?}");
+            assert!(usage.resident_pages <= usage.virtual_pages && usage.major_faults < 1_000, "{usage:?}");
         })
     });
     recorder.wait_for("the exit", |event| {

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use rampart_common::{
-    event::{AttrTag, EXEC_WRITABLE, EventKind, ExecFacts, Family, TEXT_MAX},
+    event::{AttrTag, EXEC_WRITABLE, EventKind, ExecFacts, Family, TEXT_MAX, UsageFacts},
     member::Member as M,
 };
 
@@ -15,9 +15,19 @@ use crate::{
     emit::seen,
     file, judge, path,
     probe::regs,
-    read::{Raw, Typed, current_task, has},
+    read::{Raw, Typed, current_task, has, layout},
     record::Record,
 };
+
+/// Index of the limit of descriptors in `signal_struct.rlim` (`RLIMIT_NOFILE`).
+const RLIMIT_NOFILE: u64 = 7;
+/// Bytes of `struct rlimit`: soft and hard.
+const RLIMIT_BYTES: u64 = 16;
+/// Indices in `mm_struct.rss_stat`.
+const MM_FILE: u64 = 0;
+const MM_ANONYMOUS: u64 = 1;
+const MM_SWAP: u64 = 2;
+const MM_SHARED: u64 = 3;
 
 /// Arguments and environment are read from the new image's memory, where the kernel has just put them.
 #[btf_tracepoint(function = "sched_process_exec")]
@@ -35,6 +45,7 @@ fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let mm = task.follow(M::TaskMm);
     let exe = Raw(mm.load(M::MmExeFile));
     put_memory(record, mm, exe, ctx.arg::<u64>(1) as u32);
+    put_usage(record, task, mm);
     record.put_kernel_text(AttrTag::ExecName, Raw(bprm.load(M::BprmFilename)));
     file::put_facts(record, exe);
     let root = path::root(task);
@@ -71,4 +82,42 @@ fn put_memory(record: Record, mm: Typed, exe: Raw, old_tid: u32) {
     record.put(AttrTag::Exec, ExecFacts { argv_bytes, envp_bytes, old_tid, flags });
     record.put_user_bytes(AttrTag::Argv, args, argv_bytes, TEXT_MAX as u64);
     record.put_user_bytes(AttrTag::Envp, env, envp_bytes, TEXT_MAX as u64);
+}
+
+/// Memory, page faults and the limit of descriptors. Zero where this kernel has no such member.
+#[inline(always)]
+fn put_usage(record: Record, task: Typed, mm: Typed) {
+    let word = |object: Typed, member: M| if has(member) { object.load(member) } else { 0 };
+    let fd_limit = if has(M::SignalLimits) {
+        task.follow(M::TaskSignal).raw().plus(layout(M::SignalLimits)).load_at(RLIMIT_NOFILE * RLIMIT_BYTES)
+    } else {
+        0
+    };
+    let usage = UsageFacts {
+        major_faults: word(task, M::TaskMajorFaults),
+        minor_faults: word(task, M::TaskMinorFaults),
+        virtual_pages: word(mm, M::MmTotalVm),
+        resident_pages: pages(mm, MM_FILE) + pages(mm, MM_ANONYMOUS) + pages(mm, MM_SHARED),
+        swapped_pages: pages(mm, MM_SWAP),
+        fd_limit,
+    };
+    record.put(AttrTag::Usage, usage);
+}
+
+/// Pages of one kind.
+#[inline(always)]
+fn pages(mm: Typed, kind: u64) -> u64 {
+    if !has(M::MmRssStat) {
+        return 0;
+    }
+    let start = mm.raw().plus(layout(M::MmRssStat));
+    let count: i64 = if has(M::MmRssCount) {
+        start.plus(layout(M::MmRssCount)).load_at(kind * 8)
+    } else if has(M::PercpuCounterSize) && has(M::PercpuCounterCount) {
+        start.plus(kind * layout(M::PercpuCounterSize)).load(M::PercpuCounterCount)
+    } else {
+        0
+    };
+    // What other CPUs have not added yet can make it negative.
+    if count < 0 { 0 } else { count as u64 }
 }

@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,6 +19,8 @@ use std::{
 
 use rampart_common::event::SyscallPlan;
 use rampart_rules::{
+    catalog::event_ids as ev,
+    event_set::EventSet,
     load::{LoadOptions, load},
     rule::RuleSet,
 };
@@ -30,7 +32,8 @@ use super::{
     AppError,
     detection::{SharedHooks, needs_names, wanted, wanted_all},
     enrich::{self, Enrich},
-    forget_log, in_full, keep_log,
+    in_full,
+    load::{Loaded, load as bring_up},
     ports::{Records, Wake},
     tasks::Tasks,
 };
@@ -40,11 +43,10 @@ use crate::{
     engine::{
         self, Detector,
         clock::{Clock, boot_now_ns},
+        placed_for,
     },
-    kernel::{Kernel, KernelConfig, caps},
     output::{self, Fanout, stdout::Stdout},
     policy::Bundle,
-    privilege,
     recording::{facts::Facts, write::Writer},
     state::{self, told::Outside},
     telemetry::status,
@@ -79,19 +81,13 @@ pub fn record(config: &Config, bundle: &Bundle, order: &Order, report: Report) -
     if !order.force && order.file.symlink_metadata().is_ok() {
         return Err(at("make")(there()));
     }
-    privilege::decide(&caps::probe())?;
-    privilege::lift_memlock();
-    let settings = KernelConfig { ring_bytes: config.kernel.ring_bytes, own_pid: std::process::id() };
-    let mut kernel = Kernel::load(&settings).map_err(|error| keep_log(error, config))?;
-    forget_log(config);
-    let records = kernel.reader()?;
-    let waker: Arc<dyn Wake> = Arc::new(records.waker());
+    let Loaded { hooks, records, waker } = bring_up(config)?;
     let file = create(&order.file, order.force).map_err(at("make"))?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::install()
             .map_err(|source| AppError::System { operation: "listen to signals", source })?;
-        let parts = Parts { records, hooks: Arc::new(Mutex::new(kernel)), waker, file, report };
+        let parts = Parts { records, hooks, waker, file, report };
         run(config, bundle, order, parts, signals).await
     });
     runtime.shutdown_background();
@@ -129,7 +125,7 @@ async fn run<R: Records + 'static>(
     let mut session = Session {
         records,
         hooks: Arc::clone(&hooks),
-        detector: Detector::new(policy, options(config, bundle, &facts)),
+        detector: Detector::new(policy, options(config, bundle, &facts, order.all)),
         enrich: Enrich::start(config, &mut tasks, &waker, &status.lookups),
         writer,
         fanout,
@@ -243,12 +239,17 @@ fn facts(config: &Config, bundle: &Bundle, calls: &[(u32, SyscallPlan)], all: bo
     }
 }
 
-fn options(config: &Config, bundle: &Bundle, facts: &Facts) -> engine::Options {
+fn options(config: &Config, bundle: &Bundle, facts: &Facts, all: bool) -> engine::Options {
+    // Whoever replays may want what this run does not; but looks at a file are too many to ask about each.
+    let looks = [ev::ACCESS, ev::STAT, ev::LSTAT, ev::NEWFSTATAT];
+    let others = EventSet::all().iter().filter(|event| all && !looks.contains(event)).collect();
+    let placed = placed_for(&bundle.rules, true).union(&others);
     let ordinary = super::options(config, bundle);
     engine::Options {
         clock_offset_ns: None,
         clock: Clock::fixed(facts.clock_offset_ns, facts.utc_offset_secs),
         id_seed: facts.id_seed,
+        placed,
         state: state::Config { outside: Outside::Kept, ..ordinary.state.clone() },
         ..ordinary
     }

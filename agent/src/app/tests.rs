@@ -2,7 +2,7 @@ use std::{
     collections::VecDeque,
     fs, io,
     path::Path,
-    sync::{Condvar, MutexGuard},
+    sync::{Condvar, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     ports::{Hooks, Records, Wake},
+    verdict::{forget_log, keep_log},
     *,
 };
 use crate::{

@@ -69,7 +69,12 @@ pub static KEYS: &[Key] = &[
         "report the first rule that matches an event, or all",
     ),
     key("rules.min_priority", Kind::Choice(PRIORITIES), "debug", "leave out rules less severe than this"),
-    key("rules.realpath_matching", Kind::Bool, "true", "also match rules on `fd.name` against the real path"),
+    key(
+        "rules.realpath_matching",
+        Kind::Bool,
+        "true",
+        "also match rules on `fd.name` and `fs.path.*` against the real path",
+    ),
     key("rules.strict_falco", Kind::Bool, "false", "reproduce Falco's known faults too"),
     key("rules.watch", Kind::Bool, "true", "reload when a rule file changes, not only on SIGHUP"),
     key("output.queue_alerts", Kind::Number, "8192", "alerts that may wait for each output"),

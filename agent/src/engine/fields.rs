@@ -114,12 +114,22 @@ impl<'e> Facts<'e> {
         }
     }
 
-    /// The path by its text and the path of the file behind it, when they differ. Then rules on `fd.name` are
-    /// tried on both.
+    /// A path by its text and the path of the file behind it, when they differ. Then rules on `fd.name` and
+    /// `fs.path.*` are tried on both.
     pub fn differing_paths(&self) -> Option<(&'e [u8], &'e [u8])> {
-        if self.row.family != Family::Open || self.event.kind != EventKind::Syscall {
-            return None;
+        match (self.event.kind, self.row.family) {
+            (EventKind::Syscall, Family::Open) => self.differing_open(),
+            (EventKind::Syscall, Family::Path) => {
+                [AttrTag::UserPath, AttrTag::UserPath2].into_iter().find_map(|tag| {
+                    let (lexical, real) = (self.path(tag)?, self.real_argument(tag)?);
+                    (lexical != real).then_some((lexical, real))
+                })
+            }
+            _ => None,
         }
+    }
+
+    fn differing_open(&self) -> Option<(&'e [u8], &'e [u8])> {
         let real = self.real_path()?;
         let flags = self.event.attr(AttrTag::RealPath)?.flags;
         if flags & ATTR_DISCONNECTED != 0 {
@@ -233,18 +243,26 @@ impl<'e> Facts<'e> {
         })
     }
 
+    /// Where a path argument really leads, as far as known.
+    fn real_argument(&self, tag: AttrTag) -> Option<&'e [u8]> {
+        match self.row.family {
+            Family::Open if tag == AttrTag::UserPath => self.real_path(),
+            _ => self.context.state.place_of(tag == AttrTag::UserPath2),
+        }
+    }
+
     /// Facts of the event's descriptor; `None` for events without one.
     fn fd(&self) -> Option<&Fd<'e>> {
         self.fd.get_or_init(|| Fd::of(self)).as_ref()
     }
 }
 
-/// Which path `fd.name` shows.
+/// Which path `fd.name` and `fs.path.*` show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The path as the program wrote it, made absolute.
     Lexical,
-    /// The path of the file that was opened.
+    /// The path of the file that was opened, or where the path of another call led.
     Real,
 }
 

@@ -4,6 +4,7 @@ use rampart_common::{
     abi::ABI_VERSION,
     event::{
         AttrTag, EventKind, ExecFacts, Family, FileFacts, HEADER_BYTES, RecordHeader, SocketFacts, TaskFacts,
+        UsageFacts,
     },
 };
 
@@ -190,6 +191,23 @@ impl RecordBuilder {
         out.extend_from_slice(&facts.old_tid.to_ne_bytes());
         out.extend_from_slice(&facts.flags.to_ne_bytes());
         self.attr_flags(AttrTag::Exec, 0, &out)
+    }
+
+    /// Adds usage facts.
+    #[must_use]
+    pub fn usage(self, facts: &UsageFacts) -> Self {
+        let mut out = Vec::new();
+        for value in [
+            facts.major_faults,
+            facts.minor_faults,
+            facts.virtual_pages,
+            facts.resident_pages,
+            facts.swapped_pages,
+            facts.fd_limit,
+        ] {
+            out.extend_from_slice(&value.to_ne_bytes());
+        }
+        self.attr_flags(AttrTag::Usage, 0, &out)
     }
 
     /// Adds `struct open_how`.

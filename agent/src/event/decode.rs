@@ -6,7 +6,7 @@ use rampart_common::{
     abi::ABI_VERSION,
     event::{
         ATTR_DISCONNECTED, AttrTag, EventKind, ExecFacts, Family, FileFacts, HEADER_BYTES, RecordHeader,
-        SocketFacts, TaskFacts,
+        SocketFacts, TaskFacts, UsageFacts,
     },
 };
 
@@ -139,6 +139,18 @@ pub(super) fn socket_facts(bytes: &[u8]) -> Option<SocketFacts> {
 pub(super) fn exec_facts(bytes: &[u8]) -> Option<ExecFacts> {
     let mut r = Reader { bytes, offset: 0 };
     Some(ExecFacts { argv_bytes: r.u64()?, envp_bytes: r.u64()?, old_tid: r.u32()?, flags: r.u32()? })
+}
+
+pub(super) fn usage_facts(bytes: &[u8]) -> Option<UsageFacts> {
+    let mut r = Reader { bytes, offset: 0 };
+    Some(UsageFacts {
+        major_faults: r.u64()?,
+        minor_faults: r.u64()?,
+        virtual_pages: r.u64()?,
+        resident_pages: r.u64()?,
+        swapped_pages: r.u64()?,
+        fd_limit: r.u64()?,
+    })
 }
 
 fn header(bytes: &[u8]) -> Result<RecordHeader, DecodeError> {

@@ -7,6 +7,7 @@
 
 mod file;
 mod generic;
+pub mod links;
 mod network;
 mod plan;
 mod process;
@@ -14,7 +15,7 @@ mod system;
 
 use rampart_common::{
     abi::SYSCALL_SLOTS,
-    event::{Family, SyscallPlan},
+    event::{Family, SLOT_NO_BASE, SyscallPlan},
 };
 use rampart_rules::{
     catalog::{EventId, event_ids as ev},
@@ -144,6 +145,12 @@ pub enum ProcessFact {
     Filename,
     Cgroups,
     PidNsStart,
+    FdLimit,
+    MajorFaults,
+    MinorFaults,
+    VmSize,
+    VmRss,
+    VmSwap,
 }
 
 /// One event type of the kernel programs.
@@ -231,6 +238,11 @@ impl Row {
     /// The process table needs it.
     const fn always(self) -> Self {
         Self { need: Need::State, ..self }
+    }
+
+    /// Whether a path argument is a text that need not be a path: where a link points, what is mounted.
+    pub fn is_text(&self, second: bool) -> bool {
+        !second && self.plan.dir == SLOT_NO_BASE
     }
 
     /// It is too frequent to be captured for rules on almost everything.

@@ -31,6 +31,7 @@ const NEWS: u8 = 10;
 const TIME: u8 = 11;
 const END: u8 = 12;
 const ANSWER: u8 = 13;
+const PLACE: u8 = 14;
 
 /// One thing the detector was told. Times are nanoseconds of the boot clock.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,12 @@ pub enum Item<'a> {
 struct Cgroup {
     pid: u32,
     file: ByteBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Place {
+    second: bool,
+    path: ByteBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,6 +111,10 @@ impl Item<'_> {
                     &Cgroup { pid: *pid, file: ByteBuf::from(file.clone()) },
                 )?;
             }
+            Self::Told(Told::Place { second, path }) => {
+                let place = Place { second: *second, path: ByteBuf::from(path.clone()) };
+                rmp_serde::encode::write_named(out, &place)?;
+            }
             Self::Told(Told::Task { namespace, name }) => {
                 rmp_serde::encode::write_named(out, &(namespace, name))?;
             }
@@ -142,6 +153,7 @@ impl Item<'_> {
             Self::Record(_) => RECORD,
             Self::Told(Told::Process(_)) => PROCESS,
             Self::Told(Told::Cgroup { .. }) => CGROUP,
+            Self::Told(Told::Place { .. }) => PLACE,
             Self::Told(Told::Task { .. }) => TASK,
             Self::Told(Told::Users(_)) => USERS,
             Self::Told(Told::Groups(_)) => GROUPS,
@@ -205,6 +217,10 @@ fn item(kind: u8, body: &[u8]) -> Result<Option<Item<'_>>, Damage> {
         CGROUP => {
             let Cgroup { pid, file } = unpack(body)?;
             Item::Told(Told::Cgroup { pid, file: file.into_vec() })
+        }
+        PLACE => {
+            let Place { second, path } = unpack(body)?;
+            Item::Told(Told::Place { second, path: path.into_vec() })
         }
         TASK => {
             let (namespace, name) = unpack(body)?;

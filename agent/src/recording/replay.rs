@@ -3,6 +3,7 @@
 use std::{io::Read, sync::Arc};
 
 use rampart_common::counter::FamilyCounters;
+use rampart_rules::event_set::EventSet;
 
 use super::{ReadError, facts::Facts, item::Item, read::Reader};
 use crate::{
@@ -32,7 +33,7 @@ pub struct Summary {
 /// Switches of a replay that are not the recording's.
 #[derive(Clone, Copy, Debug)]
 pub struct Switches {
-    /// Whether rules on `fd.name` are tried on the real path of an opened file too.
+    /// Whether rules on `fd.name` and `fs.path.*` are tried on the real path too.
     pub realpath_matching: bool,
     /// Whether Falco's faults are reproduced.
     pub strict_falco: bool,
@@ -43,6 +44,7 @@ pub fn detector(facts: &Facts, bundle: &Bundle, switches: Switches) -> Detector 
     let options = engine::Options {
         hostname: facts.hostname.clone(),
         realpath_matching: switches.realpath_matching,
+        placed: EventSet::EMPTY,
         suggested_output: true,
         iso_time: false,
         strict_falco: switches.strict_falco,

@@ -1,6 +1,6 @@
 //! A process image: what exec put in place. Shared by a process and the children that only forked from it.
 
-use rampart_common::event::{AttrTag, EXEC_WRITABLE, FileFacts};
+use rampart_common::event::{AttrTag, EXEC_WRITABLE, FileFacts, UsageFacts};
 
 use crate::event::{Event, until_nul};
 
@@ -21,6 +21,8 @@ pub struct Image {
     pub writable: bool,
     /// Time of the exec, nanoseconds of the boot clock; 0 when it was before the agent.
     pub exec_ns: u64,
+    /// What the process used right after the exec.
+    pub usage: Option<UsageFacts>,
     /// Whether it is known from exec or from `/proc`, or only guessed from a record's header.
     pub known: bool,
 }
@@ -60,6 +62,7 @@ impl Image {
         image.file = event.file();
         image.writable = event.exec().is_some_and(|exec| exec.flags & EXEC_WRITABLE != 0);
         image.exec_ns = event.header.time_ns;
+        image.usage = event.usage();
         image
     }
 

@@ -36,6 +36,8 @@ pub struct Process {
     pub image: Arc<Image>,
     /// Working directory; empty when unknown.
     pub cwd: Arc<[u8]>,
+    /// Whether its root is not that of its mount namespace, as far as known.
+    pub chrooted: bool,
     /// Its container; `None` on the host.
     pub container: Option<Arc<Container>>,
     /// Whether orphans were seen to become its children.
@@ -56,6 +58,7 @@ impl Process {
             task,
             image,
             cwd: Arc::default(),
+            chrooted: false,
             container: None,
             reaper: false,
             exited_ns: None,

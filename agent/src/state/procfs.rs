@@ -33,6 +33,8 @@ pub struct Found {
     pub image: Image,
     /// Working directory; empty when it could not be read.
     pub cwd: Vec<u8>,
+    /// Whether its root is not that of its mount namespace.
+    pub chrooted: bool,
     /// The `cgroup` file.
     pub cgroup: Vec<u8>,
 }
@@ -53,6 +55,11 @@ impl ProcFs {
     /// A `/proc` mounted at `root`.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// Where it is mounted.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// All processes there are.
@@ -96,7 +103,8 @@ impl ProcFs {
         }
         let cgroup = read(&dir.join("cgroup"), TEXT_MAX_BYTES).unwrap_or_default();
         let id = ProcessId { pid, start_ticks: stat.start_ticks };
-        Some(Found { id, task, image, cwd: link_path(&dir.join("cwd")), cgroup })
+        let chrooted = link_path(&dir.join("root")) != b"/";
+        Some(Found { id, task, image, cwd: link_path(&dir.join("cwd")), chrooted, cgroup })
     }
 
     /// One process, if it is still the one of that identity.
@@ -239,7 +247,7 @@ fn link_path(path: &Path) -> Vec<u8> {
 }
 
 /// The number in `pid:[4026531836]`; 0 when it cannot be read.
-fn namespace(path: &Path) -> u32 {
+pub(super) fn namespace(path: &Path) -> u32 {
     let target = fs::read_link(path).unwrap_or_default();
     let text = OsStr::to_str(target.as_os_str()).unwrap_or_default();
     text.split(['[', ']']).nth(1).and_then(|digits| digits.parse().ok()).unwrap_or(0)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     image::Image,
+    place::{self, Wanted},
     procfs::{Found, ProcFs},
     users::User,
 };
@@ -37,6 +38,13 @@ pub enum Told {
         /// The file.
         file: Vec<u8>,
     },
+    /// Where a path argument of the next record leads.
+    Place {
+        /// Whether it is the second one.
+        second: bool,
+        /// The real path.
+        path: Vec<u8>,
+    },
     /// A container runtime has a task of this name.
     Task {
         /// Namespace of the runtime.
@@ -60,14 +68,16 @@ pub(super) struct Processes {
 #[derive(Debug)]
 enum Source {
     Node(ProcFs),
-    Told { processes: Vec<Found>, cgroups: Vec<(u32, Vec<u8>)> },
+    Told { processes: Vec<Found>, cgroups: Vec<(u32, Vec<u8>)>, places: [Option<Vec<u8>>; 2] },
 }
 
 impl Processes {
     pub(super) fn new(outside: Outside, procfs: ProcFs) -> Self {
         let source = match outside {
             Outside::Node | Outside::Kept => Source::Node(procfs),
-            Outside::Told => Source::Told { processes: Vec::new(), cgroups: Vec::new() },
+            Outside::Told => {
+                Source::Told { processes: Vec::new(), cgroups: Vec::new(), places: [None, None] }
+            }
         };
         Self { source, kept: (outside == Outside::Kept).then(Vec::new) }
     }
@@ -114,6 +124,32 @@ impl Processes {
         Some(file)
     }
 
+    /// Where a path argument leads, seen from one of these processes.
+    pub(super) fn place(
+        &mut self,
+        second: bool,
+        wanted: &Wanted,
+        pids: impl IntoIterator<Item = u32>,
+    ) -> Option<Vec<u8>> {
+        let path = match &mut self.source {
+            Source::Node(procfs) => place::look(procfs.root(), pids, wanted),
+            Source::Told { places, .. } => places.get_mut(usize::from(second))?.take(),
+        }?;
+        if let Some(kept) = &mut self.kept {
+            kept.push(Told::Place { second, path: path.clone() });
+        }
+        Some(path)
+    }
+
+    /// Takes an answer for the next question; ignored by a source that asks itself.
+    pub(super) fn tell_place(&mut self, second: bool, path: Vec<u8>) {
+        if let Source::Told { places, .. } = &mut self.source
+            && let Some(slot) = places.get_mut(usize::from(second))
+        {
+            *slot = Some(path);
+        }
+    }
+
     /// Takes an answer for the next question; ignored by a source that asks itself.
     pub(super) fn tell_process(&mut self, found: Found) {
         if let Source::Told { processes, .. } = &mut self.source {
@@ -130,9 +166,10 @@ impl Processes {
 
     /// Forgets answers nobody asked for: they were about one moment.
     pub(super) fn forget(&mut self) {
-        if let Source::Told { processes, cgroups } = &mut self.source {
+        if let Source::Told { processes, cgroups, places } = &mut self.source {
             processes.clear();
             cgroups.clear();
+            *places = [None, None];
         }
     }
 
@@ -168,6 +205,7 @@ struct StoredProcess {
     writable: bool,
     #[serde(with = "serde_bytes")]
     cwd: Vec<u8>,
+    chrooted: bool,
     #[serde(with = "serde_bytes")]
     cgroup: Vec<u8>,
 }
@@ -189,6 +227,7 @@ impl Serialize for Found {
             file: image.file.map(StoredFile),
             writable: image.writable,
             cwd: self.cwd.clone(),
+            chrooted: self.chrooted,
             cgroup: self.cgroup.clone(),
         }
         .serialize(serializer)
@@ -206,6 +245,7 @@ impl<'de> Deserialize<'de> for Found {
             task: stored.task,
             image,
             cwd: stored.cwd,
+            chrooted: stored.chrooted,
             cgroup: stored.cgroup,
         })
     }

@@ -10,7 +10,7 @@ mod socket;
 
 use crate::{
     catalog::{
-        CREATES_FD, EventDef, FieldId, Param, ParamType, READS_FD, USES_FD, WAITS, WRITES_FD,
+        CREATES_FD, EventDef, FieldId, MODE_BITS, Param, ParamType, READS_FD, USES_FD, WAITS, WRITES_FD,
         event_ids as ev, ids,
     },
     typed::Arg,
@@ -20,22 +20,6 @@ use crate::{
     },
     value::Value,
 };
-
-/// Bits of a file mode, in the order they are shown.
-const MODE_BITS: [(&str, i64); 12] = [
-    ("S_IXOTH", 0o1),
-    ("S_IWOTH", 0o2),
-    ("S_IROTH", 0o4),
-    ("S_IXGRP", 0o10),
-    ("S_IWGRP", 0o20),
-    ("S_IRGRP", 0o40),
-    ("S_IXUSR", 0o100),
-    ("S_IWUSR", 0o200),
-    ("S_IRUSR", 0o400),
-    ("S_ISVTX", 0o1000),
-    ("S_ISGID", 0o2000),
-    ("S_ISUID", 0o4000),
-];
 
 /// Sets the fields that follow from the call and from the fields already there.
 pub(super) fn fill(event: &mut Event<'_>, call: &Call) {
@@ -157,8 +141,11 @@ fn is_path(param: &Param) -> bool {
 fn shown_number(event: &Event<'_>, param: &Param, number: i64) -> Vec<u8> {
     match param.ty {
         ParamType::Mode => {
-            let set: Vec<&str> =
-                MODE_BITS.iter().filter(|(_, bit)| number & bit != 0).map(|&(name, _)| name).collect();
+            let set: Vec<&str> = MODE_BITS
+                .iter()
+                .filter(|(_, bit)| number & i64::from(*bit) != 0)
+                .map(|&(name, _)| name)
+                .collect();
             if set.is_empty() { b"0".to_vec() } else { set.join("|").into_bytes() }
         }
         ParamType::Uint(_) if param.name == "mode" && number != 0 => format!("0{number:o}").into_bytes(),

@@ -6,13 +6,13 @@ use std::io::Write as _;
 
 use rampart_common::event::AttrTag;
 use rampart_rules::{
-    catalog::{Param, ParamType},
+    catalog::{MODE_BITS, Param, ParamType},
     value::{FieldArg, Value},
 };
 
 use super::{Facts, evt, fd, user::Whose};
 use crate::event::{
-    names::{self, BitNames, MODE_BITS, OPEN_FLAGS, RESOLVE_FLAGS, bits_into, open_flags, resolve_flags},
+    names::{self, BitNames, OPEN_FLAGS, RESOLVE_FLAGS, bits_into, open_flags, resolve_flags},
     syscall::{ExitPart, Source},
 };
 
@@ -119,7 +119,7 @@ fn parameter<'e>(facts: &Facts<'e>, param: &Param, source: Source) -> Option<Par
         Source::HowResolve => Some(bits(facts, resolve_flags(evt::how(facts, 2)?), RESOLVE_FLAGS)),
         Source::HowMode => plain(Raw::Octal(evt::creation_mode(facts))),
         Source::Mode(index) => match param.ty {
-            ParamType::Mode => Some(bits(facts, evt::argument(facts, index) as u32, MODE_BITS)),
+            ParamType::Mode => Some(bits(facts, evt::argument(facts, index) as u32, &MODE_BITS)),
             _ => plain(Raw::Octal(evt::creation_mode(facts))),
         },
         Source::Dev => plain(Raw::Uint(u64::from(facts.event.file()?.dev))),

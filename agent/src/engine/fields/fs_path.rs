@@ -14,30 +14,35 @@ pub(super) fn get<'e>(facts: &Facts<'e>, view: View, field: FieldId) -> Option<V
         return None;
     }
     let raw = |tag| facts.event.attr(tag).map(|attr| attr.bytes);
+    let shown = |tag| match view {
+        View::Real => facts.real_argument(tag).or_else(|| facts.path(tag)),
+        View::Lexical => facts.path(tag),
+    };
     let symlink = matches!(facts.row.event, ev::SYMLINK | ev::SYMLINKAT);
     // The calls whose source is the new name, the target what it points to.
     let link = symlink || matches!(facts.row.event, ev::LINK | ev::LINKAT);
-    let two = raw(AttrTag::UserPath2).is_some();
+    let (first, second) = (AttrTag::UserPath, AttrTag::UserPath2);
+    let (source, target) = if link { (second, first) } else { (first, second) };
+    let two = raw(second).is_some();
     let path = match field {
-        ids::FS_PATH_NAME if !two && view == View::Real && facts.row.family == Family::Open => {
-            facts.real_path()
-        }
-        ids::FS_PATH_NAME if !two => facts.path(AttrTag::UserPath),
-        ids::FS_PATH_NAMERAW if !two => raw(AttrTag::UserPath),
-        ids::FS_PATH_SOURCE if two => facts.path(if link { AttrTag::UserPath2 } else { AttrTag::UserPath }),
-        ids::FS_PATH_SOURCERAW if two => raw(if link { AttrTag::UserPath2 } else { AttrTag::UserPath }),
-        ids::FS_PATH_TARGET if two && symlink => symlink_target(facts),
-        ids::FS_PATH_TARGET if two => facts.path(if link { AttrTag::UserPath } else { AttrTag::UserPath2 }),
-        ids::FS_PATH_TARGETRAW if two => raw(if link { AttrTag::UserPath } else { AttrTag::UserPath2 }),
+        ids::FS_PATH_NAME if !two => shown(first),
+        ids::FS_PATH_NAMERAW if !two => raw(first),
+        ids::FS_PATH_REALNAME if !two => facts.real_argument(first),
+        ids::FS_PATH_SOURCE if two => shown(source),
+        ids::FS_PATH_SOURCERAW if two => raw(source),
+        ids::FS_PATH_REALSOURCE if two => facts.real_argument(source),
+        ids::FS_PATH_TARGET if two && symlink => symlink_target(facts, shown(source)?),
+        ids::FS_PATH_TARGET if two => shown(target),
+        ids::FS_PATH_TARGETRAW if two => raw(target),
+        ids::FS_PATH_REALTARGET if two => facts.real_argument(target),
         _ => None,
     };
     path.map(Value::Bytes)
 }
 
 /// A relative target is relative to the directory the link lies in.
-fn symlink_target<'e>(facts: &Facts<'e>) -> Option<&'e [u8]> {
+fn symlink_target<'e>(facts: &Facts<'e>, link: &[u8]) -> Option<&'e [u8]> {
     let target = facts.event.attr(AttrTag::UserPath)?.bytes;
-    let link = facts.path(AttrTag::UserPath2)?;
     let end = memchr::memrchr(b'/', link).map_or(0, |slash| slash + 1);
     let directory = link.get(..end)?;
     Some(facts.text(|out| lexical::join(directory, target, facts.context.path_limit, out)))

@@ -1,7 +1,8 @@
 //! Class `process`: the process of the event, its ancestors, session and group.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use nix::unistd::{SysconfVar, sysconf};
 use rampart_common::event::{FILE_LOWER_LAYER, FILE_MEMFD, FILE_UPPER_LAYER};
 use rampart_rules::{
     catalog::{FieldId, ids},
@@ -17,13 +18,7 @@ use crate::{
 /// Fields that need data the agent does not collect.
 pub(super) const UNFILLED: &[FieldId] = &[
     ids::PROC_FDOPENCOUNT,
-    ids::PROC_FDLIMIT,
     ids::PROC_FDUSAGE,
-    ids::PROC_VMSIZE,
-    ids::PROC_VMRSS,
-    ids::PROC_VMSWAP,
-    ids::THREAD_PFMAJOR,
-    ids::THREAD_PFMINOR,
     ids::THREAD_NAMETID,
     ids::THREAD_EXECTIME,
     ids::THREAD_TOTEXECTIME,
@@ -45,6 +40,12 @@ pub(super) const UNFILLED: &[FieldId] = &[
     ids::PROC_STDOUT_NAME,
     ids::PROC_STDERR_NAME,
 ];
+
+/// Kilobytes of a page on this machine; a recording belongs to one type of machine.
+static PAGE_KILOBYTES: LazyLock<u64> = LazyLock::new(|| {
+    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u64::try_from(bytes).ok());
+    bytes.map_or(4, |bytes| bytes / 1024)
+});
 
 /// Names by which an ancestor counts as a login shell.
 const SHELLS: [&[u8]; 8] = [b"bash", b"csh", b"dash", b"ksh", b"sh", b"tcsh", b"zsh", b"fish"];
@@ -95,6 +96,12 @@ pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> O
             FieldArg::Key(name) => bytes(image.env_value(name.as_bytes())),
             _ => Some(Value::Bytes(environment(facts, image))),
         },
+        ids::PROC_FDLIMIT => Some(Value::Int(i64::try_from(image.usage?.fd_limit).unwrap_or(i64::MAX))),
+        ids::PROC_VMSIZE => Some(Value::Uint(kilobytes(image.usage?.virtual_pages))),
+        ids::PROC_VMRSS => Some(Value::Uint(kilobytes(image.usage?.resident_pages))),
+        ids::PROC_VMSWAP => Some(Value::Uint(kilobytes(image.usage?.swapped_pages))),
+        ids::THREAD_PFMAJOR => Some(Value::Uint(image.usage?.major_faults)),
+        ids::THREAD_PFMINOR => Some(Value::Uint(image.usage?.minor_faults)),
         ids::PROC_CWD => bytes(working_directory(facts)),
         ids::PROC_PNAME => parent(facts, |at| Some(Value::Bytes(at.image.comm()))),
         ids::PROC_PEXE => parent(facts, |at| bytes(at.image.exe())),
@@ -258,4 +265,9 @@ fn span<'e>(ns: u64) -> Option<Value<'e>> {
 
 fn nth<'e>(mut items: impl Iterator<Item = &'e [u8]>, index: u64) -> Option<&'e [u8]> {
     items.nth(usize::try_from(index).ok()?)
+}
+
+/// Memory in pages as rules ask for it.
+pub(super) fn kilobytes(pages: u64) -> u64 {
+    pages.saturating_mul(*PAGE_KILOBYTES)
 }

@@ -13,7 +13,7 @@ use bumpalo::Bump;
 use jiff::tz::TimeZone;
 use rampart_common::event::{
     ATTR_DISCONNECTED, AttrTag, EXEC_WRITABLE, EventKind, ExecFacts, FILE_MEMFD, FILE_UPPER_LAYER, Family,
-    FileFacts, SocketFacts,
+    FileFacts, SocketFacts, UsageFacts,
 };
 use rampart_rules::{
     catalog::{self, FIELDS, FieldId},
@@ -64,7 +64,11 @@ impl Fixture {
     fn feed(&mut self, record: &RecordBuilder) {
         self.last = record.build();
         let event = decode::decode(&self.last).expect("a well-formed record");
-        self.state.observe(&event, SyscallTable::new().of(&event).map(|row| row.event));
+        let row = SyscallTable::new().of(&event);
+        self.state.observe(&event, row.map(|row| row.event));
+        if let Some(row) = row {
+            self.state.place(&event, row);
+        }
         self.position.number += 1;
         self.position.peer_changed =
             datagram_peer(&event).is_some_and(|(socket, peer)| self.state.peers.changed(&socket, peer));
@@ -155,6 +159,14 @@ fn exec(pid: u32, parent: u32, comm: &str, argv: &[&str]) -> RecordBuilder {
         .path(AttrTag::Cwd, "/srv/data")
         .file(&FileFacts { ino: 70, ctime_ns: 5, mtime_ns: 6, ..FileFacts::default() })
         .exec(&ExecFacts::default())
+        .usage(&UsageFacts {
+            major_faults: 1,
+            minor_faults: 2,
+            virtual_pages: 30,
+            resident_pages: 4,
+            swapped_pages: 0,
+            fd_limit: 1024,
+        })
         .at(300 * SECOND);
     record.header.task.sid = 10;
     record.header.task.pgid = 20;
@@ -263,8 +275,10 @@ fn everything() -> Vec<Fixture> {
     let file = FileFacts { ctime_ns: 5, mtime_ns: 6, ..regular() };
     let open = openat(3, "/tmp/a", libc::O_RDWR, 0).path(AttrTag::RealPath, "/tmp/a").file(&file);
     let link = RecordBuilder::syscall(libc::SYS_linkat, Family::Path, 0, &[0; 5])
-        .text(AttrTag::UserPath, "/a")
-        .text(AttrTag::UserPath2, "/b");
+        .text(AttrTag::UserPath, "a")
+        .path(AttrTag::BaseDir, "/srv")
+        .text(AttrTag::UserPath2, "b")
+        .path(AttrTag::BaseDir2, "/tmp");
     let send = RecordBuilder::syscall(libc::SYS_sendto, Family::Net, 5, &[6, 0, 5]).socket(&inet(
         libc::SOCK_DGRAM,
         ([10, 0, 0, 1], 33_333),

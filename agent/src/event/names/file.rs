@@ -44,22 +44,6 @@ pub static OPEN_FLAGS: &BitNames = &[
     ("O_F_CREATED", OPEN_CREATED),
 ];
 
-/// `S_*` permission bits as the `chmod` family shows them.
-pub static MODE_BITS: &BitNames = &[
-    ("S_IXOTH", 0o1),
-    ("S_IWOTH", 0o2),
-    ("S_IROTH", 0o4),
-    ("S_IXGRP", 0o10),
-    ("S_IWGRP", 0o20),
-    ("S_IRGRP", 0o40),
-    ("S_IXUSR", 0o100),
-    ("S_IWUSR", 0o200),
-    ("S_IRUSR", 0o400),
-    ("S_ISVTX", 0o1000),
-    ("S_ISGID", 0o2000),
-    ("S_ISUID", 0o4000),
-];
-
 /// Properties of an executable, in Falco's numbers.
 pub static EXEC_FLAGS: &BitNames =
     &[("EXE_WRITABLE", 1), ("EXE_UPPER_LAYER", 2), ("EXE_FROM_MEMFD", 4), ("EXE_LOWER_LAYER", 8)];

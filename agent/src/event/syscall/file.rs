@@ -125,7 +125,7 @@ pub(super) static ROWS: &[Row] = &[
     row(ev::FCHDIR, every!(SYS_fchdir), Family::Fd, SyscallPlan { fd: SLOT_CWD, ..NONE }, &[Ret, Arg(0)])
         .always(),
     row(ev::GETCWD, every!(SYS_getcwd), Family::Scalar, text(1), &[Ret, Text]),
-    row(ev::CHROOT, every!(SYS_chroot), Family::Path, PATH, &[Ret, Path]),
+    row(ev::CHROOT, every!(SYS_chroot), Family::Path, PATH, &[Ret, Path]).always(),
     row(
         ev::MOUNT,
         every!(SYS_mount),

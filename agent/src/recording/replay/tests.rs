@@ -1,4 +1,4 @@
-use std::{fs, path::Path, sync::LazyLock};
+use std::{fs, os::unix::fs::symlink, path::Path, sync::LazyLock};
 
 use proptest::prelude::*;
 use rampart_common::{
@@ -35,6 +35,11 @@ const RULES: &str = "\
   desc: d
   condition: evt.type = execve and proc.name = tool
   output: started %proc.cmdline below %proc.aname[2] in %proc.cwd
+  priority: NOTICE
+- rule: Secret removed
+  desc: d
+  condition: evt.type = unlink and fs.path.name endswith /vault/secret
+  output: removed %evt.arg.path
   priority: NOTICE
 ";
 
@@ -145,6 +150,22 @@ fn lived() -> (Vec<u8>, Vec<Alert>) {
     let mut live = Live::new(node.path());
     live.start();
     live.record(&read_secret(100, 0));
+    // A file behind a link to its folder.
+    let dir = node.path().canonicalize().expect("it exists");
+    fs::create_dir(dir.join("vault")).expect("a directory");
+    symlink("vault", dir.join("folder")).expect("a link");
+    symlink("/", proc.join("100/root")).expect("a link");
+    fs::create_dir(proc.join("100/ns")).expect("a directory");
+    symlink("mnt:[9]", proc.join("100/ns/mnt")).expect("a link");
+    symlink("/proc/self", proc.join("self")).expect("a link");
+    let mut unlink = RecordBuilder::syscall(libc::SYS_unlink, Family::Path, 0, &[])
+        .text(AttrTag::UserPath, dir.join("folder/secret").to_str().expect("text"))
+        .process(100, 100 * SECOND, "before")
+        .parent(1, SECOND)
+        .at(200 * SECOND)
+        .seq(1, 0);
+    unlink.header.task.mnt_ns = 9;
+    live.record(&unlink);
     // A process that no record announced, found in `/proc` at its first event.
     process(&proc, 101, 100, "late");
     live.record(&read_secret(101, 1));
@@ -203,7 +224,7 @@ fn a_replay_raises_the_alerts_of_the_live_run_byte_for_byte() {
     assert_eq!(alerts, lines(&live));
     assert_eq!(replayed(&recording, &BUNDLE).0, alerts, "and again");
     assert!(summary.fault.is_none());
-    assert_eq!((summary.records, summary.lost), (6, 7));
+    assert_eq!((summary.records, summary.lost), (7, 7));
     // What the state learned beside records shows, so it was not empty on both sides.
     let texts: Vec<&str> = live.iter().map(|alert| alert.message.as_str()).collect();
     let has = |text: &str| assert!(texts.iter().any(|it| it.contains(text)), "no `{text}` in {texts:#?}");
@@ -214,6 +235,7 @@ fn a_replay_raises_the_alerts_of_the_live_run_byte_for_byte() {
     has("started tool --all below");
     has("in /srv/data");
     has("in 605439acbd4f web at");
+    has("folder/secret");
     has("7 events of family open lost");
 }
 

@@ -58,6 +58,12 @@ pub(super) fn fact<'e>(facts: &Facts<'e>, fact: ProcessFact) -> Option<Parameter
             let init = facts.context.state.processes.namespace_init(task.pid_ns)?;
             plain(Raw::Uint(facts.context.clock.wall_ns(init.start_ns)))
         }
+        F::FdLimit => plain(Raw::Int(i64::try_from(facts.event.usage()?.fd_limit).unwrap_or(i64::MAX))),
+        F::MajorFaults => plain(Raw::Uint(facts.event.usage()?.major_faults)),
+        F::MinorFaults => plain(Raw::Uint(facts.event.usage()?.minor_faults)),
+        F::VmSize => plain(Raw::Uint(fields::process::kilobytes(facts.event.usage()?.virtual_pages))),
+        F::VmRss => plain(Raw::Uint(fields::process::kilobytes(facts.event.usage()?.resident_pages))),
+        F::VmSwap => plain(Raw::Uint(fields::process::kilobytes(facts.event.usage()?.swapped_pages))),
         F::Filename => match facts.event.kind {
             EventKind::Exec => plain(Raw::Bytes(facts.event.attr(AttrTag::ExecName)?.bytes)),
             _ => path(facts, AttrTag::UserPath),

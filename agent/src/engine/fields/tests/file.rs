@@ -43,6 +43,7 @@ fn an_open_shows_its_path_flags_and_result() {
         ("fd.dev.minor", "1"),
         ("fd.ip", "-"),
         ("fs.path.name", "/etc/shadow"),
+        ("fs.path.realname", "/etc/shadow"),
         ("fs.path.source", "-"),
     ]);
     let args = "fd=3(<f>/etc/shadow) dirfd=-100(AT_FDCWD) name=/etc/shadow flags=4097(O_RDONLY|O_CLOEXEC) mode=0 \
@@ -145,6 +146,8 @@ fn links_have_a_source_and_a_target() {
         ("evt.arg.newdir", "<d>/tmp"),
         ("evt.arg.flags", "AT_SYMLINK_FOLLOW"),
         ("fs.path.source", "/tmp/copy"),
+        ("fs.path.realsource", "/tmp/copy"),
+        ("fs.path.realname", "-"),
         ("fs.path.sourceraw", "copy"),
         ("fs.path.target", "/etc/shadow"),
         ("fs.path.name", "-"),

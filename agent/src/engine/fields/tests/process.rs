@@ -171,3 +171,27 @@ fn numeric_calls_are_named() {
         ("evt.arg.fd", "<f>/tmp/rootkit.ko"),
     ]);
 }
+
+#[test]
+fn an_exec_tells_what_the_process_uses() {
+    let fixture = Fixture::new(&family());
+    fixture.check(&[
+        ("evt.arg.fdlimit", "1024"),
+        ("evt.arg.pgft_maj", "1"),
+        ("evt.arg.pgft_min", "2"),
+        ("evt.arg.vm_swap", "0"),
+        ("proc.fdlimit", "1024"),
+        ("thread.pfmajor", "1"),
+        ("thread.pfminor", "2"),
+        ("proc.vmswap", "0"),
+    ]);
+    // Whatever the size of a page is here.
+    let (size, resident) = (fixture.get("proc.vmsize"), fixture.get("proc.vmrss"));
+    assert_eq!(
+        (fixture.get("evt.arg.vm_size"), fixture.get("evt.arg.vm_rss")),
+        (size.clone(), resident.clone())
+    );
+    let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).expect("a number");
+    assert_eq!(number(size) * 4, number(resident) * 30);
+    after_family(openat(3, "/x", 0, 0)).check(&[("proc.fdlimit", "1024")]);
+}
