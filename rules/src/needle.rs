@@ -151,8 +151,10 @@ impl Needles {
         let mut spellings: Vec<Vec<u8>> = vec![Vec::new()];
         for byte in part {
             let other = byte.to_ascii_lowercase() ^ 0x20;
-            let twice = byte.is_ascii_alphabetic().then(|| spellings.clone()).unwrap_or_default();
-            spellings.iter_mut().for_each(|text| text.push(byte.to_ascii_lowercase()));
+            let twice = if byte.is_ascii_alphabetic() { spellings.clone() } else { Vec::new() };
+            for text in &mut spellings {
+                text.push(byte.to_ascii_lowercase());
+            }
             spellings.extend(twice.into_iter().map(|mut text| {
                 text.push(other);
                 text
@@ -239,8 +241,20 @@ mod tests {
         "fd.name pmatch ()",
     ];
     const PATHS: [&str; 14] = [
-        "/", "/etc", "/etc/shadow", "/etc/passwd", "/etcx", "/root/.ssh", "/root/.ssh/id_rsa", "/ROOT/.SSH",
-        "/Etc/Shadow", "/a", "/x/etc/shadow/y", "/*", "/home/u/.ssh/known", "/etc/shadow/",
+        "/",
+        "/etc",
+        "/etc/shadow",
+        "/etc/passwd",
+        "/etcx",
+        "/root/.ssh",
+        "/root/.ssh/id_rsa",
+        "/ROOT/.SSH",
+        "/Etc/Shadow",
+        "/a",
+        "/x/etc/shadow/y",
+        "/*",
+        "/home/u/.ssh/known",
+        "/etc/shadow/",
     ];
 
     #[test]
