@@ -11,6 +11,7 @@
 mod automaton;
 mod bits;
 mod call;
+mod explain;
 mod image;
 mod interval;
 mod known;
@@ -21,6 +22,7 @@ mod sockets;
 
 pub use self::{
     automaton::Size,
+    explain::{Decision, EventReport},
     plan::{Plan, ProcessMasks},
 };
 

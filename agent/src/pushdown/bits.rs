@@ -12,7 +12,6 @@ use crate::event::syscall;
 #[derive(Debug)]
 pub(super) struct Bits {
     of: Vec<[Option<u8>; FAMILY_COUNT]>,
-    counts: [usize; FAMILY_COUNT],
 }
 
 impl Bits {
@@ -49,7 +48,7 @@ impl Bits {
                 bits
             })
             .collect();
-        Self { of, counts }
+        Self { of }
     }
 
     /// The bit of a rule; `None` when it is on no event of the family.
@@ -57,9 +56,11 @@ impl Bits {
         self.of.get(rule)?.get(family as usize).copied().flatten()
     }
 
-    /// Whether rules of a family share bits.
-    pub(super) fn shared(&self, family: Family) -> bool {
-        self.counts.get(family as usize).is_some_and(|count| *count > MASK_BITS)
+    /// How many other rules have the bit of a rule.
+    pub(super) fn sharing(&self, rule: usize, family: Family) -> usize {
+        let Some(bit) = self.bit(rule, family) else { return 0 };
+        let same = (0..self.of.len()).filter(|other| self.bit(*other, family) == Some(bit)).count();
+        same.saturating_sub(1)
     }
 
     /// The mask of those rules whose positions are given.

@@ -6,7 +6,8 @@
 
 use bumpalo::Bump;
 use rampart_common::event::{
-    AttrTag, EXTRA_OPEN_HOW, EventKind, FILE_CREATED, FILE_MEMFD, Family, FileFacts, RECORD_MAX,
+    AttrTag, EXTRA_MSGHDR, EXTRA_OPEN_HOW, EXTRA_SOCKADDR, EXTRA_SOCKADDR_OUT, EventKind, FILE_CREATED,
+    FILE_MEMFD, Family, FileFacts, RECORD_MAX,
 };
 use rampart_rules::{
     catalog::FieldId,
@@ -145,7 +146,7 @@ fn records(known: &Known<'_>) -> Vec<Vec<u8>> {
             .map(|flags| record.clone().file(&FileFacts { flags, ..FileFacts::default() }))
             .into(),
         (Family::Net | Family::Fd, Some(ends)) => ends
-            .worlds()
+            .worlds(matches!(row.plan.extra_kind, EXTRA_SOCKADDR | EXTRA_SOCKADDR_OUT | EXTRA_MSGHDR))
             .into_iter()
             .map(|(facts, argument)| {
                 let record = record.clone().socket(&facts);

@@ -111,6 +111,17 @@ impl Image {
         found
     }
 
+    /// Base and plain masks of a call.
+    #[cfg(test)]
+    pub(super) fn call_masks(&self, number: u32) -> ([Mask; 2], [Mask; 2]) {
+        let masks = |field: usize| {
+            let start = offset_of!(Tables, calls) + field + number as usize * size_of::<[Mask; 2]>();
+            let word = |at: usize| u64::from_ne_bytes(self.get(start + at * 8));
+            [0, 4].map(|first| [0, 1, 2, 3].map(|at| word(first + at)))
+        };
+        (masks(offset_of!(CallTable, base)), masks(offset_of!(CallTable, plain)))
+    }
+
     fn u16(&self, offset: usize) -> u16 {
         u16::from_ne_bytes(self.get(offset))
     }

@@ -3,7 +3,7 @@
 //! An explicit list: a field that is not named here is unknown.
 
 use rampart_common::{
-    event::{Family, SLOT_RETURN},
+    event::{EXTRA_OPEN_HOW, Family, SLOT_RETURN},
     pushdown::KEY_NUMBERS,
 };
 use rampart_rules::{
@@ -39,7 +39,18 @@ pub(super) struct Known<'p> {
 }
 
 impl Known<'_> {
-    /// The value of an argument, or of a word of `open_how`.
+    /// The value of an argument.
+    fn argument(&self, argument: u8) -> Option<u64> {
+        let plain = self.row.plan.extra_kind != EXTRA_OPEN_HOW;
+        plain.then(|| self.number(argument)).flatten()
+    }
+
+    /// The value of a word of `open_how`.
+    fn word(&self, word: u8) -> Option<u64> {
+        let structure = self.row.plan.extra_kind == EXTRA_OPEN_HOW;
+        structure.then(|| self.number(word)).flatten()
+    }
+
     fn number(&self, argument: u8) -> Option<u64> {
         self.numbers.iter().flatten().find(|(known, _)| *known == argument).map(|(_, value)| *value)
     }
@@ -99,19 +110,19 @@ impl Known<'_> {
 
     /// The open flags of the call, zero where it has none.
     fn open_flags(&self) -> Option<u32> {
-        let argument = match self.row.event {
-            ev::OPEN => 1,
-            ev::OPENAT | ev::OPEN_BY_HANDLE_AT => 2,
-            ev::OPENAT2 => 0,
+        let flags = match self.row.event {
+            ev::OPEN => self.argument(1),
+            ev::OPENAT | ev::OPEN_BY_HANDLE_AT => self.argument(2),
+            ev::OPENAT2 => self.word(0),
             _ => return Some(0),
         };
-        self.number(argument).map(|flags| open_flags(flags as u32))
+        flags.map(|flags| open_flags(flags as u32))
     }
 
     fn has_creation_mode(&self) -> bool {
         match self.row.event {
-            ev::CREAT => self.number(1).is_some(),
-            ev::OPENAT2 => self.number(1).is_some(),
+            ev::CREAT => self.argument(1).is_some(),
+            ev::OPENAT2 => self.word(0).is_some() && self.word(1).is_some(),
             // Calls that make no file have none, whatever the register holds.
             _ => self.open_flags().is_some_and(|flags| flags & (OPEN_CREAT | OPEN_TMPFILE) == 0),
         }
@@ -128,14 +139,14 @@ impl Known<'_> {
             // The event has no such parameter.
             return true;
         };
-        let known = |argument| self.number(argument).is_some();
+        let known = |argument| self.argument(argument).is_some();
         match source {
             Source::Missing | Source::CallName | Source::CallNumber => true,
             Source::Bits(argument, _) | Source::Named(argument, _) => known(argument),
             Source::Option(level, option) => known(level) && known(option),
             Source::OpenFlags(argument) => known(argument) && (row.family != Family::Open || self.has_file()),
-            Source::HowFlags => known(0) && self.has_file(),
-            Source::HowResolve => known(2),
+            Source::HowFlags => self.word(0).is_some() && self.has_file(),
+            Source::HowResolve => self.word(2).is_some(),
             Source::HowMode => self.has_creation_mode(),
             Source::Mode(argument) if param.ty == ParamType::Mode => known(argument),
             Source::Mode(_) => self.has_creation_mode(),
@@ -191,7 +202,7 @@ impl Known<'_> {
         if net && self.failed && self.row.plan.fd == SLOT_RETURN {
             return match field {
                 ids::FD_TYPE | ids::FD_TYPECHAR | ids::FD_SOCKFAMILY | ids::FD_L4PROTO => {
-                    self.row.event != ev::SOCKET || self.number(0).is_some()
+                    self.row.event != ev::SOCKET || self.argument(0).is_some()
                 }
                 other => is_of_tuple(other) || other == ids::FD_CONNECTED,
             };

@@ -148,6 +148,11 @@ impl Paths {
 }
 
 impl PathTest {
+    /// Whether it is about the path as given.
+    pub(super) fn is_verbatim(&self) -> bool {
+        self.text == Text::Verbatim
+    }
+
     /// What a comparison gives on an event whose field shows a path of which `found` is known.
     pub(super) fn truth(&self, found: Found) -> Truth {
         if self.text == Text::Verbatim && !found.verbatim {

@@ -50,7 +50,7 @@ pub struct Plan {
     pub(super) by_event: HashMap<EventId, Vec<(usize, Expression)>>,
     /// For each family the different remains of its rules over its event types.
     by_family: Vec<Vec<(usize, Expression)>>,
-    image: Image,
+    pub(super) image: Image,
     addresses: Vec<(u32, AddressKey, u32)>,
     blank: State,
     clock: Clock,
@@ -320,7 +320,7 @@ impl Plan {
     }
 
     /// A socket of which everything is known.
-    fn some_socket(&self) -> Ends<'_> {
+    pub(super) fn some_socket(&self) -> Ends<'_> {
         self.classes.ends(libc::AF_UNIX as u64, 0)
     }
 

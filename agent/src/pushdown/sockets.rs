@@ -212,9 +212,9 @@ impl Ends<'_> {
         .then_some(ends)
     }
 
-    /// Records of the sockets that this may be, each with the address argument it goes with: the remote end may have
-    /// come from either.
-    pub(super) fn worlds(&self) -> Vec<(SocketFacts, Option<Vec<u8>>)> {
+    /// Records of the sockets that this may be, each with the address argument it goes with: where the call has one, the
+    /// remote end may have come from either.
+    pub(super) fn worlds(&self, argument: bool) -> Vec<(SocketFacts, Option<Vec<u8>>)> {
         let facts = SocketFacts {
             family: self.family,
             kind: self.kind,
@@ -229,8 +229,7 @@ impl Ends<'_> {
         let with_local = SocketFacts { local: bytes(local.0, v6), local_port: local.1, ..facts };
         let connected =
             (SocketFacts { remote: bytes(remote.0, v6), remote_port: remote.1, ..with_local }, None);
-        let none = IpAddr::V6(remote.0).to_canonical().is_unspecified() && remote.1 == 0;
-        if none {
+        if !argument {
             return vec![connected];
         }
         vec![connected, (with_local, Some(sockaddr(remote)))]
