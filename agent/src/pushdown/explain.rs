@@ -8,6 +8,7 @@ use rampart_rules::{
     comparisons::{ComparisonId, Expression},
     condition::ast::{Modifier, Op},
     typed::{Arg, Const, FieldUse, Right, Source as Value, Test},
+    value::Truth,
 };
 
 use super::{
@@ -81,9 +82,12 @@ impl Decision {
         match self {
             Self::Result => "result",
             Self::Arguments => "arguments",
-            Self::Path | Self::PathPart | Self::PathAsGiven => "path",
+            Self::Path => "path",
+            Self::PathPart => "path, in part",
+            Self::PathAsGiven => "path as given",
             Self::Socket => "socket",
-            Self::Process | Self::ProcessForNow => "process",
+            Self::Process => "process",
+            Self::ProcessForNow => "process, for now",
             Self::Event | Self::Computed | Self::Pattern | Self::Changing => "agent",
         }
     }
@@ -92,9 +96,9 @@ impl Decision {
     pub fn note(self) -> &'static str {
         match self {
             Self::Result | Self::Arguments | Self::Path | Self::Socket | Self::Process => "",
-            Self::PathPart => "only as far as a part of the path rules it out",
-            Self::PathAsGiven => "when the path was given absolute and normal",
-            Self::ProcessForNow => "until a process tree or metadata changes",
+            Self::PathPart => "paths without what it needs are ruled out, the agent judges the others",
+            Self::PathAsGiven => "if the path was given absolute and without `.`, `..` or double slashes",
+            Self::ProcessForNow => "known anew after each change of a process tree or of metadata",
             Self::Event => "depends on this event alone",
             Self::Computed => "compares a computed value or two values",
             Self::Pattern => "no part of the text is necessary",
@@ -134,6 +138,9 @@ impl Plan {
         let mut cut = false;
         expression.for_each(&mut |id| {
             let Some(test) = self.comparisons.test(id) else { return };
+            if always_same(test, row) {
+                return;
+            }
             cut |= self.paths.test(id).is_some_and(|path| path.cut);
             let entry = (shown(test), self.decision(id, test, row));
             if !comparisons.contains(&entry) {
@@ -146,7 +153,7 @@ impl Plan {
             events: event.def().map(|def| def.name).into_iter().collect(),
             comparisons,
             rejectable: self.rejectable(expression, row),
-            always_sent: row.need == Need::State,
+            always_sent: self.never(row),
             sharing: self.bits.sharing(rule, row.family),
             cut,
         })
@@ -223,6 +230,15 @@ impl Plan {
     }
 }
 
+/// Whether it says nothing: it is the same on every event of a type (`evt.num = 0`, an empty list).
+fn always_same(test: &Test, row: &Row) -> bool {
+    if matches!(&test.right, Right::Values(_, values) if values.is_empty()) {
+        return true;
+    }
+    let of = |failed| Some(interval::truth(test, interval::of(test, row, failed)?));
+    of(false).is_some_and(|truth| truth != Truth::Unknown && of(true) == Some(truth))
+}
+
 fn is_of_process(field: FieldId) -> bool {
     use rampart_rules::catalog::Class;
     matches!(field.def().class, Class::Process | Class::User | Class::Group | Class::Container)
@@ -231,14 +247,19 @@ fn is_of_process(field: FieldId) -> bool {
 /// A comparison as a rule writes it, long lists cut.
 fn shown(test: &Test) -> String {
     let mut text = value(&test.left);
-    let _ = write!(text, " {}", test.op.as_str());
+    // A list of one was merged from one.
+    let one = matches!(&test.right, Right::Values(None, values) if values.len() == 1);
+    let op = if one && test.op == Op::In { Op::Eq } else { test.op };
+    let _ = write!(text, " {}", op.as_str());
     match &test.right {
         Right::None => {}
         Right::Source(source) => {
             let _ = write!(text, " val({})", value(source));
         }
         Right::Values(modifier, values) => {
+            let single = values.len() == 1;
             match modifier {
+                Some(_) if single => {}
                 Some(Modifier::AnyOf) => text.push_str(" anyof"),
                 Some(Modifier::OneOf) => text.push_str(" oneof"),
                 Some(Modifier::AllOf) => text.push_str(" allof"),
@@ -247,9 +268,7 @@ fn shown(test: &Test) -> String {
             let some: Vec<String> = values.iter().take(SHOWN).map(constant).collect();
             let rest = values.len().saturating_sub(SHOWN);
             let list = some.join(", ");
-            let plain = values.len() == 1
-                && modifier.is_none()
-                && !matches!(test.op, Op::In | Op::Intersects | Op::PMatch);
+            let plain = (one || single) && !matches!(op, Op::Intersects | Op::PMatch);
             let _ = match (plain, rest) {
                 (true, _) => write!(text, " {list}"),
                 (false, 0) => write!(text, " ({list})"),

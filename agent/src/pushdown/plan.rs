@@ -52,6 +52,10 @@ pub struct Plan {
     by_family: Vec<Vec<(usize, Expression)>>,
     pub(super) image: Image,
     addresses: Vec<(u32, AddressKey, u32)>,
+    /// A rule asks for the event's place in the stream.
+    needs_all: bool,
+    /// A rule asks whether a datagram goes to another peer than the one before.
+    needs_peers: bool,
     blank: State,
     clock: Clock,
 }
@@ -85,9 +89,14 @@ impl Plan {
             by_family: vec![Vec::new(); FAMILY_COUNT],
             image: Image::new(),
             addresses,
+            needs_all: false,
+            needs_peers: false,
             blank: State::new(state),
             clock: Clock::fixed(0, 0),
         };
+        plan.needs_all = plan.depends_on_all();
+        plan.needs_peers =
+            plan.policy.rules().iter().any(|rule| rule.uses(|field| field == ids::FD_NAME_CHANGED));
         plan.reduce();
         plan.draw();
         plan
@@ -261,8 +270,6 @@ impl Plan {
         for (port, class) in self.classes.ports() {
             image.port(port, class);
         }
-        let everything = self.depends_on_all();
-        let peers = self.policy.rules().iter().any(|rule| rule.uses(|field| field == ids::FD_NAME_CHANGED));
         for row in syscall::rows() {
             let Some(number) = row.number else { continue };
             let masks = |path: Option<Found>| {
@@ -273,10 +280,15 @@ impl Plan {
             let base = masks(None);
             let nothing = Found { signature: Signature::default(), verbatim: true };
             let plain = if paths::classified(row) { masks(Some(nothing)) } else { base };
-            let never = row.need == Need::State || everything || (peers && row.plan.extra_kind != 0);
-            image.call(number, &base, &plain, self.looks(row) | if never { LOOK_NEVER } else { 0 });
+            let never = if self.never(row) { LOOK_NEVER } else { 0 };
+            image.call(number, &base, &plain, self.looks(row) | never);
         }
         self.image = image;
+    }
+
+    /// Whether the agent itself needs the events of a row, so that none is rejected.
+    pub(super) fn never(&self, row: &Row) -> bool {
+        row.need == Need::State || self.needs_all || (self.needs_peers && row.plan.extra_kind != 0)
     }
 
     /// What can make a difference to the rules on a call.

@@ -7,7 +7,7 @@ use rampart_common::event::{
 };
 use rampart_rules::catalog::event_ids as ev;
 
-use super::process;
+use super::processes;
 use crate::event::{
     build::RecordBuilder,
     syscall::{self, Row},
@@ -145,7 +145,7 @@ impl Spec {
             record.header.kind = EventKind::Exec as u16;
             record.header.ret = 0;
         }
-        record = process::made_by(record, self.process, self.volatile);
+        record = processes::made_by(record, self.process, self.volatile);
         record = self.paths(record, row, ret);
         record = self.descriptor(record, row, ret);
         if row.plan.text != 0 {
