@@ -78,6 +78,9 @@ pub const CLASS_VERBATIM: u8 = 1 << 2;
 /// [`CallKey::class`]: the numbers are those of a socket (see [`CallKey::numbers`]).
 pub const CLASS_SOCKET: u8 = 1 << 3;
 
+/// Class of an address or a port that was not looked at: nothing is known of it. No table holds it.
+pub const UNKNOWN_CLASS: u16 = u16::MAX;
+
 /// Facts of a call that a mask is remembered for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -94,7 +97,10 @@ pub struct CallKey {
     ///
     /// With [`CLASS_SOCKET`]: the first is `family | kind << 16 | protocol << 32 | role << 48` of the socket after
     /// the call, the second `local address class | local port class << 16 | remote address class << 32 | remote port
-    /// class << 48`, the third the plan's first argument.
+    /// class << 48`, the third the plan's first argument. The remote end is the one that rules are about: for
+    /// `connect` the address argument if it is one of IP, else the socket's; for other calls the socket's if it has
+    /// one (address or port not zero), else that of the address argument or message header. Where that is not looked
+    /// at, its classes are [`UNKNOWN_CLASS`].
     pub numbers: [u64; KEY_NUMBERS],
     /// Which comparisons hold for the path, when `class` says so.
     pub signature: Signature,

@@ -3,7 +3,6 @@
 //! Owns: decoding of kernel records and the tables that name system calls. Must never do I/O or keep state.
 //! Called by the detection thread for every record.
 
-#[cfg(any(test, feature = "test-util"))]
 pub mod build;
 pub mod decode;
 pub mod lexical;

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod output;
 pub mod policy;
 pub mod privilege;
+pub mod pushdown;
 pub mod recording;
 pub mod state;
 pub mod telemetry;

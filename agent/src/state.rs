@@ -262,7 +262,7 @@ impl State {
         let relocate = moved && process.task.cgroup_id != 0;
         process.task = header.task;
         process.start_ns = header.task.start_ns;
-        let relink = parent.is_some() && process.parent != parent;
+        let relink = parent.is_some() && (process.parent != parent || process.parent_guessed);
         if relocate {
             let container = self.container_of(header);
             if let Some(process) = self.processes.get_mut(id, header.time_ns) {

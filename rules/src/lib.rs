@@ -13,6 +13,7 @@
 pub mod catalog;
 pub mod value;
 
+pub mod comparisons;
 pub mod condition;
 pub mod diagnostic;
 pub mod duration;
@@ -22,6 +23,7 @@ pub mod format;
 pub mod lint;
 pub mod load;
 pub mod mount;
+pub mod needle;
 pub mod output;
 pub mod pack;
 pub mod rule;

@@ -15,6 +15,7 @@ mod probe;
 mod pushdown;
 mod shadow;
 
+pub use self::pushdown::changes_while_running;
 use crate::{
     diagnostic::{Diagnostic, ItemRef, Severity},
     rule::{Matching, Rule},

@@ -8,7 +8,8 @@ mod matcher;
 mod memo;
 mod merge;
 
-pub(crate) use memo::{Memo, Shared};
+pub(crate) use memo::{Memo, Shared, key};
+pub(crate) use merge::parts as merged;
 
 use crate::{
     catalog::{self, EVENTS, EventId, FieldType, ids},
@@ -40,6 +41,10 @@ struct Check {
     slot: Option<u16>,
     kind: Kind,
 }
+
+/// A comparison on its own; its negation is the caller's.
+#[derive(Debug)]
+pub(crate) struct Prepared(Kind);
 
 #[derive(Debug)]
 enum Kind {
@@ -82,6 +87,18 @@ impl Program {
     }
 }
 
+impl Prepared {
+    /// Prepares a comparison.
+    pub(crate) fn new(test: &Test, strict: bool) -> Self {
+        Self(kind(test, strict))
+    }
+
+    /// Makes it on an event; without `event` the type is asked from the source.
+    pub(crate) fn holds<S: FieldSource>(&self, event: Option<EventId>, source: &S) -> Truth {
+        holds(&self.0, event, source)
+    }
+}
+
 fn compile(node: &Node, strict: bool, shared: &Shared) -> Code {
     let (parts, all) = match node {
         Node::Const(value) => return Code::Const(*value),
@@ -96,8 +113,15 @@ fn compile(node: &Node, strict: bool, shared: &Shared) -> Code {
 }
 
 fn compile_test(test: &Test, strict: bool, shared: &Shared) -> Code {
+    let kind = kind(test, strict);
+    // The event type is one bit test; remembering it would cost more.
+    let slot = if matches!(kind, Kind::Event(_)) { None } else { shared.slot(test) };
+    Code::Test(Box::new(Check { negated: test.negated, slot, kind }))
+}
+
+fn kind(test: &Test, strict: bool) -> Kind {
     let quantifier = Quantifier { every: test.op == Op::In, both: test.op == Op::Ne };
-    let kind = match (&test.left, &test.right) {
+    match (&test.left, &test.right) {
         (left, Right::None) => Kind::Exists(left.clone()),
         (left, Right::Source(right)) => {
             Kind::Values { left: left.clone(), op: test.op, right: right.clone(), quantifier }
@@ -110,10 +134,7 @@ fn compile_test(test: &Test, strict: bool, shared: &Shared) -> Code {
                 left => Kind::Constants { left: left.clone(), matcher, quantifier },
             }
         }
-    };
-    // The event type is one bit test; remembering it would cost more.
-    let slot = if matches!(kind, Kind::Event(_)) { None } else { shared.slot(test) };
-    Code::Test(Box::new(Check { negated: test.negated, slot, kind }))
+    }
 }
 
 /// The event types whose name satisfies a comparison.
@@ -188,7 +209,7 @@ fn run<S: FieldSource>(code: &Code, event: Option<EventId>, source: &S, memo: &m
             let truth = if let Some(truth) = check.slot.and_then(|slot| memo.get(slot)) {
                 truth
             } else {
-                let truth = test(&check.kind, event, source);
+                let truth = holds(&check.kind, event, source);
                 if let Some(slot) = check.slot {
                     memo.set(slot, truth);
                 }
@@ -199,7 +220,7 @@ fn run<S: FieldSource>(code: &Code, event: Option<EventId>, source: &S, memo: &m
     }
 }
 
-fn test<S: FieldSource>(kind: &Kind, event: Option<EventId>, source: &S) -> Truth {
+fn holds<S: FieldSource>(kind: &Kind, event: Option<EventId>, source: &S) -> Truth {
     match kind {
         Kind::Event(set) => match event {
             Some(event) => set.contains(event).into(),

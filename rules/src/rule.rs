@@ -96,6 +96,7 @@ pub struct RuleSet {
     /// Positions in `rules` for each event type, in definition order.
     by_event: Vec<Box<[u32]>>,
     matching: Matching,
+    strict: bool,
 }
 
 impl Rule {
@@ -126,7 +127,7 @@ impl RuleSet {
                 tried.map(|(_, index)| index).collect()
             })
             .collect();
-        Self { rules, programs, disabled, events, by_event, matching }
+        Self { rules, programs, disabled, events, by_event, matching, strict }
     }
 
     /// The enabled rules in definition order.
@@ -149,6 +150,11 @@ impl RuleSet {
         self.tried(event).iter().filter_map(|&index| self.rules.get(index as usize))
     }
 
+    /// Whether upstream's faults are reproduced.
+    pub fn strict(&self) -> bool {
+        self.strict
+    }
+
     /// How many rules may match one event.
     pub fn matching(&self) -> Matching {
         self.matching
@@ -169,10 +175,25 @@ impl RuleSet {
         &self,
         event: EventId,
         source: &S,
+        on_rule: impl FnMut(&Rule, Truth),
+    ) {
+        self.evaluate_among(event, source, |_| true, on_rule);
+    }
+
+    /// Like [`RuleSet::evaluate_partial`] for those rules only whose position in [`RuleSet::rules`] `among` accepts;
+    /// the others must be known to be false.
+    pub fn evaluate_among<S: FieldSource>(
+        &self,
+        event: EventId,
+        source: &S,
+        mut among: impl FnMut(usize) -> bool,
         mut on_rule: impl FnMut(&Rule, Truth),
     ) {
         let mut memo = Memo::default();
         for &index in self.tried(event) {
+            if !among(index as usize) {
+                continue;
+            }
             let (Some(rule), Some(program)) =
                 (self.rules.get(index as usize), self.programs.get(index as usize))
             else {

@@ -1,6 +1,8 @@
 //! `rampart explain`: the catalogue, one rule, or one code.
 
-use std::{fmt::Write as _, io};
+mod kernel;
+
+use std::{fmt::Write as _, io, sync::Arc};
 
 use clap::Args;
 use rampart_rules::{
@@ -10,7 +12,7 @@ use rampart_rules::{
 };
 
 use super::{Outcome, PolicyArgs, complain, complain_config, print};
-use crate::{config::keys::closest, engine::fields::fillable, event::syscall, policy};
+use crate::{config::keys::closest, engine::fields::fillable, event::syscall, policy, pushdown::Plan};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -181,7 +183,11 @@ fn rule(name: &str, policy: &PolicyArgs) -> io::Result<Outcome> {
         )));
     };
     let place = texts.locate(rule.span).map(|at| format!("{}:{}:{}", at.file, at.line, at.column));
-    print::data(&rule_text(rule, place.as_deref()))?;
+    let mut text = rule_text(rule, place.as_deref());
+    if let Some(position) = bundle.rules.rules().iter().position(|enabled| enabled.id == rule.id) {
+        text.push_str(&kernel::text(&Plan::new(Arc::clone(&bundle.rules), 1).report(position)));
+    }
+    print::data(&text)?;
     Ok(Outcome::Clean)
 }
 

@@ -149,6 +149,16 @@ impl<'e> Facts<'e> {
         self.event.process()
     }
 
+    /// Whether the event's process is in the table and its ancestors are known for certain.
+    pub fn lineage_known(&self) -> Option<bool> {
+        Some(self.context.state.processes.lineage_known(self.process?))
+    }
+
+    /// Whether the event's process runs in no container.
+    pub fn on_host(&self) -> bool {
+        self.process.is_some_and(|process| process.container.is_none())
+    }
+
     /// Time of the event, nanoseconds of the boot clock.
     pub fn time_ns(&self) -> u64 {
         self.event.header.time_ns

@@ -1,4 +1,5 @@
-//! Builds records the way the kernel side lays them out. For tests of this crate and of others (`test-util`).
+//! Builds records the way the kernel side lays them out: for tests, and for the planner of pushdown, which asks the
+//! field getters about events of which only a part is known.
 
 use rampart_common::{
     abi::ABI_VERSION,

@@ -9,6 +9,7 @@ mod file;
 mod generic;
 pub mod links;
 mod network;
+mod numbers;
 mod plan;
 mod process;
 mod system;
@@ -22,6 +23,7 @@ use rampart_rules::{
     event_set::EventSet,
 };
 
+pub use self::numbers::numbers;
 use super::{Event, EventKind, names::BitNames};
 
 /// Where a parameter's value comes from. The type it is shown with is the catalogue's.
@@ -214,7 +216,8 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 
 /// The calls that `wants` accepts, with what the kernel programs do for each.
 pub fn wanted(mut wants: impl FnMut(&Row) -> bool) -> Vec<(u32, SyscallPlan)> {
-    rows().filter(|row| wants(row)).filter_map(|row| Some((row.number?, row.plan))).collect()
+    let plan = |row: &Row| SyscallPlan { numbers: numbers(row), ..row.plan };
+    rows().filter(|row| wants(row)).filter_map(|row| Some((row.number?, plan(row)))).collect()
 }
 
 const fn row(

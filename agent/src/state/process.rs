@@ -28,6 +28,8 @@ pub struct Process {
     pub id: ProcessId,
     /// Real parent as last seen.
     pub parent: Option<ProcessId>,
+    /// Whether that is only where orphans are likely to go, until a record tells.
+    pub parent_guessed: bool,
     /// Start, nanoseconds of the boot clock.
     pub start_ns: u64,
     /// Facts of the thread last seen.
@@ -54,6 +56,7 @@ impl Process {
         Self {
             id,
             parent: None,
+            parent_guessed: false,
             start_ns: task.start_ns,
             task,
             image,
@@ -147,6 +150,22 @@ impl ProcessTable {
             .take(ANCESTORS_MAX)
     }
 
+    /// Whether the ancestors are what the kernel told, up to the first process, and all live.
+    pub fn lineage_known(&self, process: &Process) -> bool {
+        let mut at = process;
+        for _ in 0..ANCESTORS_MAX {
+            if at.parent_guessed {
+                return false;
+            }
+            let Some(parent) = at.parent else { return at.task.ppid == 0 };
+            match self.get(parent) {
+                Some(parent) if parent.exited_ns.is_none() => at = parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// All processes, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.entries.values()
@@ -185,6 +204,7 @@ impl ProcessTable {
     pub(super) fn link(&mut self, id: ProcessId, parent: Option<ProcessId>) {
         let parent = parent.filter(|parent| *parent != id);
         let Some(process) = self.entries.get_mut(&id) else { return };
+        process.parent_guessed = false;
         let before = std::mem::replace(&mut process.parent, parent);
         if before == parent {
             return;
@@ -265,6 +285,9 @@ impl ProcessTable {
     fn adopt(&mut self, child: ProcessId, reaper: Option<ProcessId>) {
         let known = reaper.and_then(|id| self.get(id)).map(|it| it.reaper);
         self.link(child, reaper);
+        if let Some(child) = self.entries.get_mut(&child) {
+            child.parent_guessed = true;
+        }
         if let Some((id, reaper)) = reaper.zip(known)
             && let Some(entry) = self.entries.get_mut(&id)
         {

@@ -1,13 +1,14 @@
 //! Rules of which the kernel can decide nothing but the event type, and the comparisons that are to blame.
 //!
-//! The kernel can look up one value at a time in a table: a path or its beginning or end, a number, an address, a
-//! port, the kind of a descriptor. What depends on the process alone is decided once per program start. Everything
-//! else needs userspace: parts in the middle of a text, patterns, computed values, two fields compared.
+//! The kernel searches a path for the strings that comparisons need, looks up numbers, addresses, ports and the kind of
+//! a descriptor, and knows what depends on the process alone once the agent has seen the process. Everything else needs
+//! userspace: regular expressions, computed values, two fields compared, texts that are made of several facts.
 
 use crate::{
     catalog::{Class, FieldId, ids},
     condition::ast::Op,
     diagnostic::{Diagnostic, code},
+    needle::Needles,
     rule::Rule,
     typed::{FieldUse, Node, Right, Source, Test},
 };
@@ -15,31 +16,55 @@ use crate::{
 /// Comparisons pointed at in one finding.
 const SHOWN: usize = 3;
 
-/// Fields of processes and containers that change while the process runs.
-const CHANGING: [FieldId; 22] = [
-    ids::PROC_DURATION,
-    ids::PROC_PPID_DURATION,
-    ids::PROC_FDOPENCOUNT,
-    ids::PROC_FDUSAGE,
-    ids::PROC_VMSIZE,
-    ids::PROC_VMRSS,
-    ids::PROC_VMSWAP,
-    ids::PROC_NTHREADS,
-    ids::PROC_NCHILDS,
-    ids::PROC_CWD,
-    ids::THREAD_PFMAJOR,
-    ids::THREAD_PFMINOR,
-    ids::THREAD_EXECTIME,
-    ids::THREAD_TOTEXECTIME,
-    ids::THREAD_CPU,
-    ids::THREAD_CPU_USER,
-    ids::THREAD_CPU_SYSTEM,
-    ids::THREAD_VMSIZE,
-    ids::THREAD_VMRSS,
-    ids::THREAD_VMSIZE_B,
-    ids::THREAD_VMRSS_B,
-    ids::CONTAINER_DURATION,
-];
+/// Whether a field of a process, a user or a container may change while the process runs the same program as the same
+/// user in the same control group. Others count as known once the agent has seen the process.
+pub fn changes_while_running(field: FieldId) -> bool {
+    field.def().name.starts_with("thread.")
+        || matches!(
+            field,
+            ids::PROC_CWD
+                | ids::PROC_TTY
+                | ids::PROC_SID
+                | ids::PROC_SNAME
+                | ids::PROC_SID_EXE
+                | ids::PROC_SID_EXEPATH
+                | ids::PROC_VPGID
+                | ids::PROC_VPGID_NAME
+                | ids::PROC_VPGID_EXE
+                | ids::PROC_VPGID_EXEPATH
+                | ids::PROC_PGID
+                | ids::PROC_PGID_NAME
+                | ids::PROC_PGID_EXE
+                | ids::PROC_PGID_EXEPATH
+                | ids::PROC_IS_SID_LEADER
+                | ids::PROC_IS_VPGID_LEADER
+                | ids::PROC_IS_PGID_LEADER
+                | ids::PROC_DURATION
+                | ids::PROC_PPID_DURATION
+                // Times of day move with the clock.
+                | ids::PROC_PID_TS
+                | ids::PROC_PPID_TS
+                | ids::PROC_EXE_INO_CTIME_DURATION_PROC_START
+                | ids::PROC_EXE_INO_CTIME_DURATION_PIDNS_START
+                | ids::PROC_PIDNS_INIT_START_TS
+                | ids::PROC_FDOPENCOUNT
+                | ids::PROC_FDLIMIT
+                | ids::PROC_FDUSAGE
+                | ids::PROC_VMSIZE
+                | ids::PROC_VMRSS
+                | ids::PROC_VMSWAP
+                | ids::PROC_NTHREADS
+                | ids::PROC_NCHILDS
+                | ids::PROC_STDIN_TYPE
+                | ids::PROC_STDOUT_TYPE
+                | ids::PROC_STDERR_TYPE
+                | ids::PROC_STDIN_NAME
+                | ids::PROC_STDOUT_NAME
+                | ids::PROC_STDERR_NAME
+                | ids::CONTAINER_START_TS
+                | ids::CONTAINER_DURATION
+        )
+}
 
 /// Looks at one rule.
 pub(super) fn check(rule: &Rule, found: &mut Vec<Diagnostic>) {
@@ -91,23 +116,47 @@ fn reason(test: &Test) -> Option<&'static str> {
         return Some("compares two values of the event");
     }
     let Source::Field(field) = &test.left else { return Some("compares a computed value") };
-    match test.op {
-        Op::Contains | Op::IContains | Op::BContains => {
-            return Some("looks for a part in the middle of a text");
-        }
-        Op::Glob | Op::IGlob | Op::Regex => return Some("is a pattern"),
-        Op::BStartsWith => return Some("looks into the data of the call"),
-        _ => {}
-    }
     match field.id {
         ids::EVT_ARG | ids::EVT_RAWARG | ids::EVT_RES | ids::EVT_RAWRES | ids::EVT_FAILED => None,
         ids::EVT_IS_OPEN_READ | ids::EVT_IS_OPEN_WRITE | ids::EVT_IS_OPEN_EXEC | ids::EVT_IS_OPEN_CREATE => {
             None
         }
+        ids::FD_NAME
+        | ids::FD_NAMERAW
+        | ids::FD_FILENAME
+        | ids::FD_DIRECTORY
+        | ids::FS_PATH_NAME
+        | ids::FS_PATH_NAMERAW => {
+            let told = test.op == Op::Exists || Needles::of(test).is_some();
+            (!told).then_some("no part of the path is necessary for it")
+        }
+        id if names_of_descriptor(id) => Some("is known to the agent only"),
         id if matches!(id.def().class, Class::Fd | Class::FsPath) => None,
         id if id.def().class == Class::Evt => Some("depends on the event as a whole"),
         _ => Some("changes while the process runs"),
     }
+}
+
+/// Facts of descriptors that the kernel has no table of.
+fn names_of_descriptor(field: FieldId) -> bool {
+    matches!(
+        field,
+        ids::FD_REALPATH
+            | ids::FD_CONTAINERNAME
+            | ids::FD_CONTAINERDIRECTORY
+            | ids::FD_CIP_NAME
+            | ids::FD_SIP_NAME
+            | ids::FD_LIP_NAME
+            | ids::FD_RIP_NAME
+            | ids::FD_NAME_CHANGED
+            | ids::FD_UID
+            | ids::FD_DEV
+            | ids::FD_DEV_MAJOR
+            | ids::FD_DEV_MINOR
+            | ids::FD_INO
+            | ids::FD_IS_UPPER_LAYER
+            | ids::FD_IS_LOWER_LAYER
+    )
 }
 
 /// Whether it depends on nothing but the process, so that it is decided when the process starts.
@@ -115,7 +164,7 @@ fn of_process(test: &Test) -> bool {
     let mut all = true;
     let mut look = |field: &FieldUse| {
         all &= matches!(field.id.def().class, Class::Process | Class::Group | Class::User | Class::Container)
-            && !CHANGING.contains(&field.id);
+            && !changes_while_running(field.id);
     };
     test.left.for_each_field(&mut look);
     if let Right::Source(source) = &test.right {

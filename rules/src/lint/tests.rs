@@ -213,17 +213,18 @@ fn what_the_kernel_cannot_decide_is_a_note() {
     };
     assert_eq!(blamed("evt.type=open"), Some(vec![]));
     assert_eq!(
-        blamed("evt.type=open and (fd.name contains a or tolower(fd.name)=b)"),
+        blamed("evt.type=open and (fd.name regex 'a.*' or tolower(fd.name)=b)"),
         Some(vec![
-            "looks for a part in the middle of a text".to_owned(),
+            "no part of the path is necessary for it".to_owned(),
             "compares a computed value".to_owned()
         ])
     );
     assert_eq!(
-        blamed("evt.type=open and (fd.name=a or fd.name glob b)"),
-        Some(vec!["is a pattern".to_owned()])
+        blamed("evt.type=open and (fd.name=a or fd.realpath contains b)"),
+        Some(vec!["is known to the agent only".to_owned()])
     );
-    assert_eq!(blamed("evt.type=open and fd.name startswith a and fd.name glob b"), None);
+    assert_eq!(blamed("evt.type=open and (fd.name contains a or fd.name glob b)"), None);
+    assert_eq!(blamed("evt.type=open and evt.arg.flags contains O_CREAT"), None);
     assert_eq!(blamed("evt.type=open and proc.cmdline regex 'a.*b'"), None, "once per process");
 }
 

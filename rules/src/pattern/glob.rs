@@ -1,5 +1,7 @@
 //! Shell patterns over whole texts; `*` and `?` also match slashes.
 
+use crate::needle::Needle;
+
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glob {
@@ -97,6 +99,31 @@ impl Glob {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The runs of plain bytes between wildcards, and whether the only wildcards are stars.
+    pub(crate) fn literals(&self) -> (Vec<Needle>, bool) {
+        let mut runs: Vec<Needle> = Vec::new();
+        let (mut only_stars, mut open) = (true, false);
+        for (at, part) in self.parts.iter().enumerate() {
+            match (part, runs.last_mut()) {
+                (Part::Byte(byte), Some(run)) if open => run.text.push(*byte),
+                (Part::Byte(byte), _) => {
+                    runs.push(Needle { text: vec![*byte], starts: at == 0, ends: false });
+                    open = true;
+                }
+                (other, _) => {
+                    only_stars &= *other == Part::Many;
+                    open = false;
+                }
+            }
+        }
+        match runs.last_mut() {
+            Some(run) if open => run.ends = true,
+            None if self.parts.is_empty() => runs.push(Needle { text: Vec::new(), starts: true, ends: true }),
+            _ => {}
+        }
+        (runs, only_stars)
     }
 
     /// Bytes of `text` that one part other than a star matches.

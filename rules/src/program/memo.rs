@@ -65,7 +65,7 @@ fn count(node: &Node, strict: bool, f: &mut impl FnMut(&Test)) {
 }
 
 /// Comparisons with the same key have the same result.
-fn key(test: &Test) -> String {
+pub(crate) fn key(test: &Test) -> String {
     format!("{:?} {:?} {:?}", test.left, test.op, test.right)
 }
 

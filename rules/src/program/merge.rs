@@ -11,7 +11,7 @@ use crate::{
 
 /// Merges what can be merged among the parts of an `or`, or, with `all`, of an `and`, where it is the negated
 /// comparisons that merge.
-pub(super) fn parts(nodes: &[Node], all: bool, strict: bool) -> Vec<Node> {
+pub(crate) fn parts(nodes: &[Node], all: bool, strict: bool) -> Vec<Node> {
     let mut merged: Vec<Node> = Vec::with_capacity(nodes.len());
     // Places in `merged` of comparisons that may take more constants.
     let mut open: Vec<usize> = Vec::new();

@@ -1,0 +1,126 @@
+//! What comparisons give when only the process is known.
+//!
+//! A field counts as known only if it cannot change while the process runs the same image (start, exec count), in the
+//! same control group, with the same user and group ids. Those about other processes, containers' metadata and names of
+//! users can change otherwise; they are known as long as the epoch stays.
+
+use rampart_rules::{
+    catalog::{Class, FieldId, ids},
+    value::{FieldArg, FieldSource, Value},
+};
+
+use crate::engine::fields::{EventFields, Facts, fillable};
+
+/// What a field of a process depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// On what the entry of the process is compared with.
+    Process,
+    /// On other processes, on metadata or on name files too.
+    Epoch,
+    /// On what may change at any time, or on the event.
+    Event,
+}
+
+/// The fields of an event that belong to its process.
+pub(super) struct ProcessFields<'e, 'f> {
+    fields: EventFields<'e, 'f>,
+    /// Whether the ancestors are what the kernel told.
+    lineage: bool,
+    /// Whether it runs in no container, so that there is no metadata to wait for.
+    on_host: bool,
+    /// Whether fields of [`Scope::Epoch`] are given.
+    with_epoch: bool,
+}
+
+impl<'e, 'f> ProcessFields<'e, 'f> {
+    /// The fields of the event's process; `None` when it is not in the table.
+    pub(super) fn new(facts: &'f Facts<'e>, fields: EventFields<'e, 'f>, with_epoch: bool) -> Option<Self> {
+        Some(Self { fields, lineage: facts.lineage_known()?, on_host: facts.on_host(), with_epoch })
+    }
+}
+
+impl FieldSource for ProcessFields<'_, '_> {
+    fn field<'a>(&'a self, field: FieldId, arg: FieldArg<'_>) -> Value<'a> {
+        let known = match scope(field, arg) {
+            Scope::Process => true,
+            Scope::Epoch if self.on_host && field.def().class == Class::Container => true,
+            Scope::Epoch => self.with_epoch && (self.lineage || !is_lineage(field)),
+            Scope::Event => false,
+        };
+        if known { self.fields.field(field, arg) } else { Value::Unknown }
+    }
+}
+
+/// What a field depends on.
+pub(super) fn scope(field: FieldId, arg: FieldArg<'_>) -> Scope {
+    let class = field.def().class;
+    let of_process = matches!(class, Class::Process | Class::User | Class::Group | Class::Container);
+    if of_process && !fillable(field) {
+        return Scope::Process;
+    }
+    match field {
+        ids::PROC_PID
+        | ids::PROC_VPID
+        | ids::PROC_NAME
+        | ids::PROC_EXE
+        | ids::PROC_EXEPATH
+        | ids::PROC_CMDLINE
+        | ids::PROC_ARGS
+        | ids::PROC_CMDNARGS
+        | ids::PROC_CMDLENARGS
+        | ids::PROC_EXELINE
+        | ids::PROC_ENV
+        | ids::PROC_IS_EXE_WRITABLE
+        | ids::PROC_IS_EXE_UPPER_LAYER
+        | ids::PROC_IS_EXE_LOWER_LAYER
+        | ids::PROC_IS_EXE_FROM_MEMFD
+        | ids::PROC_EXE_INO
+        | ids::PROC_EXE_INO_CTIME
+        | ids::PROC_EXE_INO_MTIME
+        | ids::USER_UID
+        | ids::USER_LOGINUID
+        | ids::GROUP_GID
+        | ids::CONTAINER_ID => Scope::Process,
+        // The process itself.
+        ids::PROC_ANAME
+        | ids::PROC_AEXE
+        | ids::PROC_AEXEPATH
+        | ids::PROC_ACMDLINE
+        | ids::PROC_AARGS
+        | ids::PROC_APID
+        | ids::PROC_AENV
+            if arg == FieldArg::Index(0) =>
+        {
+            Scope::Process
+        }
+        ids::CONTAINER_START_TS | ids::CONTAINER_DURATION => Scope::Event,
+        field if is_lineage(field) => Scope::Epoch,
+        _ if matches!(class, Class::Container | Class::User | Class::Group) => Scope::Epoch,
+        _ => Scope::Event,
+    }
+}
+
+/// Whether a field asks for ancestors.
+fn is_lineage(field: FieldId) -> bool {
+    matches!(
+        field,
+        ids::PROC_PNAME
+            | ids::PROC_PEXE
+            | ids::PROC_PEXEPATH
+            | ids::PROC_PCMDLINE
+            | ids::PROC_PPID
+            | ids::PROC_PVPID
+            | ids::PROC_ANAME
+            | ids::PROC_AEXE
+            | ids::PROC_AEXEPATH
+            | ids::PROC_ACMDLINE
+            | ids::PROC_AARGS
+            | ids::PROC_APID
+            | ids::PROC_AENV
+            | ids::PROC_LOGINSHELLID
+            | ids::PROC_IS_CONTAINER_HEALTHCHECK
+            | ids::PROC_IS_CONTAINER_LIVENESS_PROBE
+            | ids::PROC_IS_CONTAINER_READINESS_PROBE
+    )
+}

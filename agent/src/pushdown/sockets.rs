@@ -1,0 +1,334 @@
+//! Classes of addresses and ports: those of one class satisfy the same comparisons of the rules, so that any of them
+//! can stand for all.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv6Addr},
+};
+
+use rampart_common::{
+    event::SocketFacts,
+    pushdown::{ADDRESS_ENTRIES, ADDRESS_KEY_BITS, AddressKey, UNKNOWN_CLASS},
+};
+use rampart_rules::{
+    catalog::{FieldId, ids},
+    comparisons::{ComparisonId, Comparisons},
+    typed::{Const, Right, Source as Value, Test},
+    value::{FieldArg, FieldSource, Truth, Value as FieldValue},
+};
+
+/// First port that counts as a client's where nobody saw who connected.
+const EPHEMERAL_PORT: u16 = 32_768;
+/// Prefix bits of IPv4 in the common form.
+const MAPPED_BITS: u8 = 96;
+
+/// The classes of a rule set.
+#[derive(Debug)]
+pub(super) struct Classes {
+    ports: Vec<u16>,
+    /// A port of each class.
+    port_of: Vec<u16>,
+    networks: Vec<(u128, u8, u16)>,
+    /// An address of each class.
+    address_of: Vec<Ipv6Addr>,
+}
+
+/// The socket of a call, as far as its key tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends<'p> {
+    family: u16,
+    kind: u16,
+    protocol: u16,
+    role: u8,
+    classes: &'p Classes,
+    /// Class of address and port of both ends, local first.
+    ends: [(u16, u16); 2],
+}
+
+/// An end of a socket: address in its IPv6 form and port.
+type Endpoint = (Ipv6Addr, u16);
+
+impl Classes {
+    /// Finds what the rules tell apart.
+    pub(super) fn new(comparisons: &Comparisons) -> Self {
+        let plain = |of: fn(FieldId) -> bool| -> Vec<ComparisonId> {
+            comparisons
+                .ids()
+                .filter(|id| comparisons.test(*id).is_some_and(|test| is_plain(test, of)))
+                .collect()
+        };
+        let mut classes = Self {
+            ports: vec![0; 1 << 16],
+            port_of: Vec::new(),
+            networks: Vec::new(),
+            address_of: Vec::new(),
+        };
+        classes.find_ports(comparisons, &plain(is_port));
+        classes.find_networks(comparisons, &plain(is_address));
+        classes
+    }
+
+    fn find_ports(&mut self, comparisons: &Comparisons, tests: &[ComparisonId]) {
+        // Where one of the comparisons may change: at its constants and behind them.
+        let mut edges = vec![0u16, 1, EPHEMERAL_PORT];
+        for number in constants(comparisons, tests).filter_map(|value| match value {
+            Const::Int(number) => u16::try_from(*number).ok(),
+            _ => None,
+        }) {
+            edges.extend([Some(number), number.checked_add(1)].into_iter().flatten());
+        }
+        edges.sort_unstable();
+        edges.dedup();
+        let mut known: HashMap<Vec<Truth>, u16> = HashMap::new();
+        let ends = edges.iter().skip(1).map(|edge| u32::from(*edge)).chain([1 << 16]);
+        for (start, end) in edges.iter().zip(ends) {
+            let value = FieldValue::Uint(u64::from(*start));
+            let mut truths = evaluate(comparisons, tests, value);
+            truths.extend([Truth::from(*start == 0), Truth::from(*start >= EPHEMERAL_PORT)]);
+            let class = *known.entry(truths).or_insert_with(|| {
+                let next = u16::try_from(self.port_of.len()).unwrap_or(UNKNOWN_CLASS);
+                if next != UNKNOWN_CLASS {
+                    self.port_of.push(*start);
+                }
+                next
+            });
+            if let Some(all) = self.ports.get_mut(usize::from(*start)..end as usize) {
+                all.fill(class);
+            }
+        }
+    }
+
+    fn find_networks(&mut self, comparisons: &Comparisons, tests: &[ComparisonId]) {
+        let mapped = |address: IpAddr, length: u8| match address {
+            IpAddr::V4(v4) => (v4.to_ipv6_mapped().to_bits(), MAPPED_BITS.saturating_add(length).min(128)),
+            IpAddr::V6(v6) => (v6.to_bits(), length.min(128)),
+        };
+        let mut networks: BTreeMap<(u8, u128), u16> = BTreeMap::new();
+        // What the getters themselves tell apart: version, and the address that is none.
+        let none = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)];
+        let own = none.into_iter().flat_map(|address| [(address, 0), (address, 128)]);
+        let used = constants(comparisons, tests).filter_map(|value| match value {
+            Const::Ip(address) => Some((*address, 128)),
+            Const::Net(address, length) => Some((*address, *length)),
+            _ => None,
+        });
+        for (address, length) in own.chain(used) {
+            let (bits, length) = mapped(address, length);
+            networks.insert((length, bits & mask(length)), UNKNOWN_CLASS);
+        }
+        if networks.len() > ADDRESS_ENTRIES as usize / 2 {
+            // More than the table holds: no address is told apart from others.
+            self.networks = vec![(0, 0, UNKNOWN_CLASS)];
+            return;
+        }
+        let all: Vec<(u8, u128)> = networks.keys().copied().collect();
+        let mut known: HashMap<Vec<Truth>, u16> = HashMap::new();
+        for (length, base) in &all {
+            // Networks that others fill give no class of their own.
+            let Some(address) = inside(*base, *length, &all) else { continue };
+            let value = FieldValue::Ip(IpAddr::V6(address).to_canonical());
+            let mut truths = evaluate(comparisons, tests, value);
+            let canonical = IpAddr::V6(address).to_canonical();
+            truths.extend([Truth::from(canonical.is_unspecified()), Truth::from(canonical.is_ipv4())]);
+            // The shortest prefix is first, so class 0 is that of addresses in no network.
+            let class = *known.entry(truths).or_insert_with(|| {
+                self.address_of.push(address);
+                self.address_of.len() as u16 - 1
+            });
+            networks.insert((*length, *base), class);
+        }
+        self.networks = networks.into_iter().map(|((length, base), class)| (base, length, class)).collect();
+    }
+
+    /// The class of each port.
+    pub(super) fn ports(&self) -> impl Iterator<Item = (u16, u16)> {
+        (0..=u16::MAX).zip(self.ports.iter().copied())
+    }
+
+    /// Entries of the address table in the slot of a generation: prefix bits, key, class.
+    pub(super) fn addresses(&self, generation: u32) -> Vec<(u32, AddressKey, u32)> {
+        let slot = (generation & 1).to_be_bytes();
+        self.networks
+            .iter()
+            .map(|(base, length, class)| {
+                let key = AddressKey { slot, address: base.to_be_bytes() };
+                (ADDRESS_KEY_BITS + u32::from(*length), key, u32::from(*class))
+            })
+            .collect()
+    }
+
+    /// The socket that the first two numbers of a key tell of.
+    pub(super) fn ends(&self, socket: u64, classes: u64) -> Ends<'_> {
+        let part = |word: u64, at: u32| (word >> at) as u16;
+        Ends {
+            family: part(socket, 0),
+            kind: part(socket, 16),
+            protocol: part(socket, 32),
+            role: part(socket, 48) as u8,
+            classes: self,
+            ends: [(part(classes, 0), part(classes, 16)), (part(classes, 32), part(classes, 48))],
+        }
+    }
+
+    /// Some address and port of a class each.
+    fn endpoint(&self, (address, port): (u16, u16)) -> Option<Endpoint> {
+        let address = self.address_of.get(usize::from(address)).copied()?;
+        self.port_of.get(usize::from(port)).map(|port| (address, *port))
+    }
+
+    #[cfg(test)]
+    pub(super) fn address_class(&self, address: IpAddr) -> u16 {
+        let bits = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        let holding = self.networks.iter().filter(|(base, length, _)| bits & mask(*length) == *base);
+        holding.max_by_key(|(_, length, _)| *length).map_or(0, |(_, _, class)| *class)
+    }
+}
+
+impl Ends<'_> {
+    /// Whether both ends are known.
+    pub(super) fn known(&self) -> bool {
+        !self.is_ip() || self.endpoints().is_some()
+    }
+
+    /// Whether the kind of descriptor is: a socket of IPv6 that talks to IPv4 counts as one of that.
+    pub(super) fn kind_known(&self) -> bool {
+        i32::from(self.family) != libc::AF_INET6 || self.endpoints().is_some()
+    }
+
+    fn is_ip(&self) -> bool {
+        matches!(i32::from(self.family), libc::AF_INET | libc::AF_INET6)
+    }
+
+    fn endpoints(&self) -> Option<[Endpoint; 2]> {
+        let [local, remote] = self.ends;
+        let ends = [self.classes.endpoint(local)?, self.classes.endpoint(remote)?];
+        let v4 = i32::from(self.family) == libc::AF_INET;
+        (!v4 || ends
+            .iter()
+            .all(|(address, _)| address.to_ipv4_mapped().is_some() || address.is_unspecified()))
+        .then_some(ends)
+    }
+
+    /// Records of the sockets that this may be, each with the address argument it goes with: where the call has one, the
+    /// remote end may have come from either.
+    pub(super) fn worlds(&self, argument: bool) -> Vec<(SocketFacts, Option<Vec<u8>>)> {
+        let facts = SocketFacts {
+            family: self.family,
+            kind: self.kind,
+            protocol: self.protocol,
+            role: self.role.min(2),
+            ..SocketFacts::default()
+        };
+        let Some([local, remote]) = self.endpoints().filter(|_| self.is_ip()) else {
+            return vec![(facts, None)];
+        };
+        let v6 = i32::from(self.family) == libc::AF_INET6;
+        let with_local = SocketFacts { local: bytes(local.0, v6), local_port: local.1, ..facts };
+        let connected =
+            (SocketFacts { remote: bytes(remote.0, v6), remote_port: remote.1, ..with_local }, None);
+        if !argument {
+            return vec![connected];
+        }
+        vec![connected, (with_local, Some(sockaddr(remote)))]
+    }
+}
+
+/// An address as the kernel stores it.
+fn bytes(address: Ipv6Addr, v6: bool) -> [u8; 16] {
+    let mut out = [0; 16];
+    match address.to_ipv4_mapped().filter(|_| !v6) {
+        Some(v4) => out.iter_mut().zip(v4.octets()).for_each(|(to, from)| *to = from),
+        None => out = address.octets(),
+    }
+    out
+}
+
+/// `struct sockaddr_in` or `sockaddr_in6`.
+fn sockaddr((address, port): Endpoint) -> Vec<u8> {
+    let mut out = Vec::with_capacity(28);
+    match IpAddr::V6(address).to_canonical() {
+        IpAddr::V4(v4) => {
+            out.extend_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+            out.extend_from_slice(&port.to_be_bytes());
+            out.extend_from_slice(&v4.octets());
+            out.extend_from_slice(&[0; 8]);
+        }
+        IpAddr::V6(v6) => {
+            out.extend_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+            out.extend_from_slice(&port.to_be_bytes());
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&v6.octets());
+            out.extend_from_slice(&[0; 4]);
+        }
+    }
+    out
+}
+
+/// An address of a network that lies in none of the longer prefixes; `None` when they fill it.
+fn inside(base: u128, length: u8, all: &[(u8, u128)]) -> Option<Ipv6Addr> {
+    let within = |inner: u128| inner & mask(length) == base;
+    let longer: Vec<(u8, u128)> =
+        all.iter().copied().filter(|(other, inner)| *other > length && within(*inner)).collect();
+    if longer.is_empty() {
+        return Some(Ipv6Addr::from_bits(base));
+    }
+    let half = 1u128.checked_shl(127 - u32::from(length))?;
+    // The upper half first: the lower one holds the address that is none.
+    [base | half, base].into_iter().find_map(|start| {
+        let whole = longer.contains(&(length + 1, start));
+        if whole { None } else { inside(start, length + 1, &longer) }
+    })
+}
+
+fn mask(length: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0)
+}
+
+/// Whether a comparison is one of such a field with constants, so that classes decide it.
+pub(super) fn is_plain(test: &Test, of: fn(FieldId) -> bool) -> bool {
+    matches!(&test.left, Value::Field(field) if of(field.id)) && !matches!(test.right, Right::Source(_))
+}
+
+fn constants<'c>(comparisons: &'c Comparisons, tests: &'c [ComparisonId]) -> impl Iterator<Item = &'c Const> {
+    let values = |id: &ComparisonId| match comparisons.test(*id).map(|test| &test.right) {
+        Some(Right::Values(_, values)) => values.as_slice(),
+        _ => &[],
+    };
+    tests.iter().flat_map(values)
+}
+
+fn evaluate(comparisons: &Comparisons, tests: &[ComparisonId], value: FieldValue<'static>) -> Vec<Truth> {
+    tests.iter().map(|id| comparisons.evaluate(*id, None, &OneValue(value))).collect()
+}
+
+fn is_port(field: FieldId) -> bool {
+    matches!(field, ids::FD_PORT | ids::FD_CPORT | ids::FD_SPORT | ids::FD_LPORT | ids::FD_RPORT)
+}
+
+fn is_address(field: FieldId) -> bool {
+    matches!(
+        field,
+        ids::FD_IP
+            | ids::FD_NET
+            | ids::FD_CIP
+            | ids::FD_SIP
+            | ids::FD_LIP
+            | ids::FD_RIP
+            | ids::FD_CNET
+            | ids::FD_SNET
+            | ids::FD_LNET
+            | ids::FD_RNET
+    )
+}
+
+/// One value in every field.
+struct OneValue(FieldValue<'static>);
+
+impl FieldSource for OneValue {
+    fn field<'a>(&'a self, _: FieldId, _: FieldArg<'_>) -> FieldValue<'a> {
+        self.0
+    }
+}

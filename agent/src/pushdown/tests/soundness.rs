@@ -1,0 +1,230 @@
+//! What the kernel would reject matches no rule: random rules over random events.
+
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+
+use bumpalo::Bump;
+use jiff::tz::TimeZone;
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use rampart_common::pushdown::{self, CLASS_FAILED, CLASS_PATH, CLASS_VERBATIM, CallKey, Mask, NONE};
+use rampart_rules::{
+    load::{LoadOptions, Source, load},
+    rule::RuleSet,
+    value::Truth,
+};
+
+use super::{
+    condition,
+    event::{self, Spec},
+    kernel,
+    processes::{self, States},
+};
+use crate::{
+    engine::{
+        clock::Clock,
+        fields::{Context, EventFields, Facts, Position, Scratch, View},
+    },
+    event::decode,
+    pushdown::{Plan, ProcessMasks},
+    shared_facts,
+};
+
+/// Events that are tried together.
+const GROUPS: [&[&str]; 7] = [
+    &["open", "openat", "openat2", "creat", "open_by_handle_at"],
+    &["open", "openat", "openat2"],
+    &["unlink", "unlinkat", "mkdir", "rename", "renameat2", "chmod", "fchmodat", "symlink", "link", "mount"],
+    &["connect", "accept4", "sendto", "recvfrom", "sendmsg", "recvmsg", "bind", "listen"],
+    &["socket", "connect", "accept", "setsockopt", "shutdown", "sendto", "socketpair"],
+    &["dup", "dup3", "fcntl", "ioctl", "read", "write", "fchmod", "setns", "memfd_create"],
+    &["kill", "ptrace", "mmap", "prctl", "clone", "setuid", "unshare", "bpf", "close", "execve", "execveat"],
+];
+
+/// Counts of one run.
+#[derive(Debug, Default)]
+struct Tally {
+    pairs: u64,
+    rejected: u64,
+    process_rejected: u64,
+}
+
+pub(super) fn rule_set(conditions: &[String]) -> Arc<RuleSet> {
+    let mut text = String::new();
+    for (at, condition) in conditions.iter().enumerate() {
+        let condition = serde_json::to_string(condition).unwrap();
+        text.push_str(&format!(
+            "- {{rule: r{at}, desc: d, condition: {condition}, output: o, priority: INFO}}\n"
+        ));
+    }
+    let loaded = load(&[Source { name: "test".into(), text: text.into() }], &LoadOptions::default());
+    Arc::new(loaded.rules.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)))
+}
+
+/// Tries all rules on all events.
+fn check(
+    plan: &Plan,
+    specs: &[Spec],
+    events: &[&str],
+    states: &States,
+    tally: &mut Tally,
+) -> Result<(), TestCaseError> {
+    let mut wrong = None;
+    let clock = Clock::new(1_700_000_000_000_000_000, TimeZone::UTC);
+    let scratch = Scratch::default();
+    let mut memo: HashMap<CallKey, Mask> = HashMap::new();
+    let mut specialised: HashMap<u8, ProcessMasks> = HashMap::new();
+    for spec in specs {
+        let row = spec.row(events);
+        let bytes = spec.build(row).build();
+        let record = decode::decode(&bytes).unwrap();
+        let with = |state, f: &mut dyn FnMut(&Facts<'_>)| {
+            let arena = Bump::new();
+            let context = Context {
+                state,
+                clock: &clock,
+                hostname: "node",
+                arena: &arena,
+                scratch: &scratch,
+                path_limit: None,
+            };
+            f(&Facts::new(
+                &record,
+                row,
+                context,
+                Position { number: 5, previous_ns: 1, first_ns: 1, peer_changed: false },
+            ));
+        };
+        let masks = *specialised.entry(spec.process % 5).or_insert_with(|| {
+            let mut found = None;
+            with(&states.before, &mut |facts| found = Some(plan.process_masks(facts)));
+            found.unwrap()
+        });
+        let mut candidates = NONE;
+        for key in kernel::keys(plan, &record, row, spec.blind & spec.blind >> 1) {
+            let mask = *memo.entry(key).or_insert_with(|| {
+                let mask = plan.mask_of(&key);
+                enclosed(plan, &key, &mask);
+                mask
+            });
+            candidates = pushdown::either(&candidates, &mask);
+        }
+        let state = if spec.later { &states.after } else { &states.before };
+        with(state, &mut |facts| {
+            let views: &[View] = if facts.differing_paths().is_some() {
+                &[View::Lexical, View::Real]
+            } else {
+                &[View::Lexical]
+            };
+            for rule in plan.policy().rules_of(row.event) {
+                tally.pairs += 1;
+                let among = |mask: &Mask| plan.bits.contains(row.family, mask, rule.id.0 as usize);
+                let by_call = among(&candidates);
+                let of_process = masks.masks[row.family as usize];
+                let valid =
+                    !spec.later || !(masks.depends_on_epoch || processes::became_another(spec.process));
+                let by_process = !valid || among(&of_process);
+                tally.rejected += u64::from(!by_call);
+                tally.process_rejected += u64::from(!by_process);
+                if by_call && by_process {
+                    continue;
+                }
+                for view in views {
+                    let fields = EventFields::new(facts, *view);
+                    let truth = plan.policy().evaluate_rule(rule.id, &fields);
+                    if truth != Truth::False && wrong.is_none() {
+                        let by = if by_call { "its process" } else { "its call" };
+                        let name = row.event.def().unwrap().name;
+                        let rule = &rule.condition_text;
+                        wrong =
+                            Some(format!("rejected by {by}: `{rule}` in view {view:?} on {name}: {spec:?}"));
+                    }
+                }
+            }
+        });
+    }
+    wrong.map_or(Ok(()), |wrong| Err(TestCaseError::fail(wrong)))
+}
+
+/// What is known before a look-up lets through what the look-up does.
+fn enclosed(plan: &Plan, key: &CallKey, mask: &Mask) {
+    let (base, plain) = plan.image.call_masks(u32::from(key.syscall));
+    let failed = usize::from(key.class & CLASS_FAILED != 0);
+    let inside = |outer: &Mask| pushdown::both(mask, outer) == *mask;
+    assert!(inside(&base[failed]), "{key:?} is in its base mask");
+    if key.class & (CLASS_PATH | CLASS_VERBATIM) == CLASS_PATH | CLASS_VERBATIM && key.signature == [0; 2] {
+        assert!(inside(&plain[failed]), "{key:?} is in its plain mask");
+    }
+}
+
+/// `RAMPART_LONG` makes it that many times longer.
+fn times() -> u32 {
+    std::env::var("RAMPART_LONG").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
+/// Tries random events of a group on rules made by `rules`.
+fn run(
+    events: &'static [&'static str],
+    cases: u32,
+    (rules, count): (usize, usize),
+    fixed: Option<&Plan>,
+) -> Tally {
+    let states = processes::states();
+    let config = ProptestConfig {
+        cases: cases * times(),
+        failure_persistence: None,
+        max_shrink_iters: 150,
+        ..ProptestConfig::default()
+    };
+    let strategy = (vec(condition::condition(events), rules), vec(event::spec(), count));
+    let counted = RefCell::new(Tally::default());
+    let run = TestRunner::new(config).run(&strategy, |(conditions, specs)| {
+        let made = fixed.is_none().then(|| Plan::new(rule_set(&conditions), 1));
+        let plan = made.as_ref().or(fixed).unwrap();
+        check(plan, &specs, events, &states, &mut counted.borrow_mut())
+    });
+    if let Err(error) = run {
+        let text = error.to_string();
+        panic!("{}", text.get(..4000).unwrap_or(&text));
+    }
+    counted.into_inner()
+}
+
+#[test]
+fn rejected_events_match_no_rule() {
+    let mut total = Tally::default();
+    for events in GROUPS {
+        let tally = run(events, 36, (40, 330), None);
+        println!("{}: {tally:?}", events.join(" "));
+        total.pairs += tally.pairs;
+        total.rejected += tally.rejected;
+        total.process_rejected += tally.process_rejected;
+        assert!(tally.rejected > tally.pairs / 10, "{}: {tally:?}", events[0]);
+    }
+    println!("{total:?}");
+    assert!(total.pairs >= 1_000_000, "only {} pairs", total.pairs);
+    assert!(total.process_rejected > total.pairs / 50, "{total:?}");
+}
+
+/// More rules than bits, more comparisons of paths than bits.
+#[test]
+fn rules_that_share_bits_are_not_rejected_for_each_other() {
+    let tally = run(GROUPS[1], 3, (400, 120), None);
+    println!("{tally:?}");
+    assert!(tally.rejected > 0, "{tally:?}");
+}
+
+#[test]
+fn upstreams_rules_match_no_rejected_event() {
+    let Some(root) = shared_facts::root() else {
+        println!("skipped: no upstream rules beside the workspace");
+        return;
+    };
+    for file in ["falco_rules.yaml", "falco-incubating_rules.yaml"] {
+        let text = std::fs::read(root.join("falco/rules").join(file)).unwrap();
+        let loaded = load(&[Source { name: file.into(), text }], &LoadOptions::default());
+        let plan = Plan::new(Arc::new(loaded.rules.unwrap()), 1);
+        for events in GROUPS {
+            let tally = run(events, 6, (0, 300), Some(&plan));
+            println!("{file} {}: {tally:?}", events[0]);
+        }
+    }
+}
