@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::{Goal, program};
+use super::measured::{Goal, Report};
+use super::program;
 
 /// What is measured, and what it should reach. Growth is the largest resident memory over that of the first tenth.
 const GOALS: [(&str, Option<Goal>); 3] = [
@@ -12,7 +13,7 @@ const GOALS: [(&str, Option<Goal>); 3] = [
 ];
 
 /// Builds and runs the program.
-pub(super) fn run(json: bool) -> Result<bool> {
+pub(super) fn run(json: bool) -> Result<Report> {
     let bench = ["--package", "rampart-agent", "--features", "test-util", "--bench", "churn"];
-    program::run(&bench, &GOALS, json)
+    program::run("churn", &bench, &GOALS, json)
 }
