@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use nix::unistd::geteuid;
+use serde_json::json;
 
 use self::machine::Machine;
 use self::measured::Report;
@@ -42,7 +43,8 @@ use crate::{build, console, interrupt};
 pub(crate) struct Options {
     #[command(subcommand)]
     bench: Bench,
-    /// One JSON object per line on standard output; progress goes to standard error
+    /// One JSON object per number on standard output, then one with the facts of the machine; progress goes to standard
+    /// error
     #[arg(long, global = true)]
     json: bool,
     /// How often each variant is measured; benches whose numbers vary little take fewer rounds
@@ -115,20 +117,22 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         }
         Bench::Part(part) => {
             let agent = agent(options)?;
-            finish(options, &part.run(&agent, options)?, Some(&agent))
+            measure(options, Some(&agent), || part.run(&agent, options)).map(|report| report.holds)
         }
         Bench::Events => {
             let agent = agent(options)?;
-            let stage = Stage::new(&agent, options.rounds, options.json)?;
-            finish(options, &events::run(&stage)?, Some(&agent))
+            measure(options, Some(&agent), || events::run(&stage(&agent, options)?))
+                .map(|report| report.holds)
         }
         Bench::Replay => {
             let agent = agent(options)?;
-            let stage = Stage::new(&agent, options.rounds, options.json)?;
-            finish(options, &replay::run(&stage)?, Some(&agent))
+            measure(options, Some(&agent), || replay::run(&stage(&agent, options)?))
+                .map(|report| report.holds)
         }
-        Bench::Churn => finish(options, &churn::run(options.json)?, None),
-        Bench::Rules => finish(options, &rules::run(options.rounds, options.json)?, None),
+        Bench::Churn => measure(options, None, || churn::run(options.json)).map(|report| report.holds),
+        Bench::Rules => {
+            measure(options, None, || rules::run(options.rounds, options.json)).map(|report| report.holds)
+        }
     }
 }
 
@@ -138,11 +142,11 @@ fn pushdown(options: &Options, parts: &[Part]) -> Result<bool> {
     let (mut holds, mut missed) = (true, Vec::new());
     for part in parts {
         progress(options.json, &format!("\n{}", part.name()));
-        match part.run(&agent, options) {
+        match measure(options, Some(&agent), || part.run(&agent, options)) {
             Ok(report) => {
                 let rows = report.results.iter().filter(|row| row.ok() == Some(false));
                 missed.extend(rows.map(|row| row.id().to_owned()));
-                holds &= finish(options, &report, Some(&agent))?;
+                holds &= report.holds;
             }
             Err(error) if interrupt::pending() => return Err(error),
             Err(error) => {
@@ -156,17 +160,32 @@ fn pushdown(options: &Options, parts: &[Part]) -> Result<bool> {
     Ok(holds)
 }
 
-/// Prints the report and writes it where that is wanted.
-fn finish(options: &Options, report: &Report, agent: Option<&Path>) -> Result<bool> {
+/// Runs a bench, prints its report and writes it where that is wanted.
+fn measure(
+    options: &Options,
+    agent: Option<&Path>,
+    bench: impl FnOnce() -> Result<Report>,
+) -> Result<Report> {
+    let machine = Machine::ask(agent).line();
+    let report = bench()?;
+    let given = if options.binary.is_some() { " --binary FILE" } else { "" };
+    let command = format!("cargo xtask bench {} --rounds {}{given}", report.bench, options.rounds);
     report.print(options.json);
-    if options.results || matches!(options.bench, Bench::Pushdown { .. }) {
-        let given = if options.binary.is_some() { " --binary FILE" } else { "" };
-        let command = format!("cargo xtask bench {} --rounds {}{given}", report.bench, options.rounds);
-        if let Some(path) = results::write(report, &Machine::ask(agent), &command)? {
-            progress(options.json, &format!("  written to {}", path.display()));
-        }
+    if options.json {
+        let facts =
+            json!({"bench": report.bench, "command": command, "machine": machine, "notes": report.notes});
+        console::say(facts.to_string());
     }
-    Ok(report.holds)
+    progress(options.json, &format!("  {machine}"));
+    let wanted = options.results || matches!(options.bench, Bench::Pushdown { .. });
+    if wanted && let Some(path) = results::write(&report, &machine, &command)? {
+        progress(options.json, &format!("  written to {}", path.display()));
+    }
+    Ok(report)
+}
+
+fn stage(agent: &Path, options: &Options) -> Result<Stage> {
+    Stage::new(agent, options.rounds, options.json)
 }
 
 /// The agent to measure, for benches that load kernel programs.
@@ -192,7 +211,7 @@ impl Part {
     }
 
     fn run(self, agent: &Path, options: &Options) -> Result<Report> {
-        let stage = Stage::new(agent, options.rounds, options.json)?;
+        let stage = stage(agent, options)?;
         match self {
             Self::Opens => opens::run(&stage),
             Self::Calls => calls::run(&stage),

@@ -1,4 +1,4 @@
-//! `bench churn`: the agent's own bench program, with goals.
+//! `bench churn`: a program of the agent, with goals.
 
 use anyhow::Result;
 
@@ -14,6 +14,8 @@ const GOALS: [(&str, Option<Goal>); 3] = [
 
 /// Builds and runs the program.
 pub(super) fn run(json: bool) -> Result<Report> {
-    let bench = ["--package", "rampart-agent", "--features", "test-util", "--bench", "churn"];
-    program::run("churn", &bench, &GOALS, json)
+    // With the release profile, so that dependencies built for the agent are built once.
+    let mut args = vec!["run", "--quiet", "--release", "--package", "rampart-agent"];
+    args.extend(["--features", "test-util", "--example", "churn"]);
+    program::run("churn", &args, &GOALS, json)
 }

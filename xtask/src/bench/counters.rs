@@ -36,6 +36,8 @@ pub(super) struct Counters {
     pub(super) undecodable: i64,
     /// Sequence numbers that did not arrive.
     pub(super) gaps: i64,
+    /// Sampled events that the kernel half would have rejected and a rule matched.
+    pub(super) disagreements: i64,
     /// Reloads that were put in force.
     pub(super) reloads: i64,
     /// Reloads that were refused.
@@ -93,6 +95,7 @@ impl Counters {
                 "rampart_events_evaluated_total" => counters.evaluated = value,
                 "rampart_record_decode_errors_total" => counters.undecodable = value,
                 "rampart_record_gaps" => counters.gaps = value,
+                "rampart_pushdown_disagreements_total" => counters.disagreements = value,
                 "rampart_policy_reloads_total" if labels.contains("failure") => {
                     counters.failed_reloads = value;
                 }

@@ -16,6 +16,8 @@ use super::watch::{Watched, watched};
 use crate::agent::Agent;
 use crate::workload::Loop;
 
+/// Less than this is no overload.
+const OFFERED: f64 = 200_000.0;
 const LENGTH: Duration = Duration::from_secs(4);
 /// Events per second of the even load, on all cores together.
 const EVEN_RATE: usize = 200_000;
@@ -125,7 +127,7 @@ fn rows(storm: Storm, all: &[(Storm, Variant, Runs)]) -> Vec<Measured> {
     };
     let none = Goal::AtMost(0.0);
     vec![
-        row("offered_per_s", "events/s", &|one| one.seen / seconds),
+        row("offered_per_s", "events/s", &|one| one.seen / seconds).goal(Goal::AtLeast(OFFERED)),
         row("rejected_percent", "% of events", &Watched::rejected_percent),
         row("lost_percent", "% of events", &Watched::lost_percent),
         row("unattributed", "events", &|one| one.unattributed).goal(none),

@@ -8,7 +8,7 @@ use super::measured::{Goal, Measured, Report, Summary};
 use super::progress;
 use crate::workspace;
 
-/// Runs `cargo bench` with these arguments; fails when the program does not give every number of `goals`. Lines that
+/// Runs cargo with these arguments; fails when the program does not give every number of `goals`. Lines that
 /// start with `#` are progress.
 pub(super) fn run(
     bench: &'static str,
@@ -17,7 +17,7 @@ pub(super) fn run(
     json: bool,
 ) -> Result<Report> {
     let mut command = workspace::cargo();
-    command.args(["bench", "--quiet"]).args(args).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.args(args).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().context("cannot run the bench program")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {

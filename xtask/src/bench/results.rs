@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::machine::Machine;
 use super::measured::Report;
 use crate::workspace;
 
@@ -16,13 +15,13 @@ const HEAD: &str = "# Results of the benches\n\nWritten by the commands under ea
     alone.\n";
 
 /// Replaces the report's section, or adds it. A bench that was skipped leaves the file as it is.
-pub(super) fn write(report: &Report, machine: &Machine, command: &str) -> Result<Option<PathBuf>> {
+pub(super) fn write(report: &Report, machine: &str, command: &str) -> Result<Option<PathBuf>> {
     if report.results.is_empty() {
         return Ok(None);
     }
     let path = workspace::root().join("bench/RESULTS.md");
     let old = fs::read_to_string(&path).unwrap_or_default();
-    let new = replaced(&old, report.bench, &section(report, &machine.line(), command));
+    let new = replaced(&old, report.bench, &section(report, machine, command));
     fs::create_dir_all(workspace::root().join("bench")).context("cannot create `bench`")?;
     fs::write(&path, new).with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(Some(path))

@@ -17,6 +17,7 @@ const GOALS: [(&str, Option<Goal>); 5] = [
 /// Builds and runs the program; fails when it does not give every number.
 pub(super) fn run(rounds: usize, json: bool) -> Result<Report> {
     let rounds = rounds.to_string();
-    let bench = ["--package", "rampart-rules", "--bench", "evaluate", "--", "--rounds", &rounds];
+    let bench =
+        ["bench", "--quiet", "--package", "rampart-rules", "--bench", "evaluate", "--", "--rounds", &rounds];
     program::run("rules", &bench, &GOALS, json)
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::counters::Counters;
 use super::usage;
@@ -41,7 +41,8 @@ impl Watched {
     }
 }
 
-/// Does something and says what the agent noticed of it, once all of it is counted; nothing without an agent.
+/// Does something and says what the agent noticed of it, once all of it is counted; nothing without an agent. An agent
+/// that finds itself rejecting what a rule matches is an error: its numbers mean nothing.
 pub(super) fn watched<T>(agent: Option<&Agent>, work: impl FnOnce() -> Result<T>) -> Result<(T, Watched)> {
     let Some(agent) = agent else { return Ok((work()?, Watched::default())) };
     let before = fresh(agent)?;
@@ -54,7 +55,11 @@ pub(super) fn watched<T>(agent: Option<&Agent>, work: impl FnOnce() -> Result<T>
 
 fn fresh(agent: &Agent) -> Result<Counters> {
     thread::sleep(BEAT);
-    Counters::settled(agent)
+    let counters = Counters::settled(agent)?;
+    if counters.disagreements > 0 {
+        bail!("{} events that a rule matches would have been rejected in the kernel", counters.disagreements);
+    }
+    Ok(counters)
 }
 
 fn between(before: &Counters, after: &Counters, cpu_s: f64) -> Watched {
