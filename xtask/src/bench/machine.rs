@@ -37,6 +37,7 @@ impl Machine {
             Some(format!("{} cores", cores())),
             memory(&read("/proc/meminfo")),
             nice(&read("/proc/self/stat")).map(|nice| format!("nice {nice}")),
+            group_nice(&read("/proc/self/autogroup")).map(|nice| format!("nice {nice} of the session")),
             others.map(|percent| format!("other programs used {percent:.0} % of the cores before")),
         ];
         Self { facts: facts.drain(..).flatten().collect() }
@@ -74,6 +75,11 @@ fn nice(stat: &str) -> Option<i32> {
     after_name.split_whitespace().nth(16)?.parse().ok().filter(|nice| *nice != 0)
 }
 
+/// The priority of our session among all sessions, if it is not the usual one.
+fn group_nice(text: &str) -> Option<i32> {
+    text.trim().rsplit_once(" nice ")?.1.parse().ok().filter(|nice| *nice != 0)
+}
+
 /// How much of all cores is used, while this program does nothing.
 fn busy_percent() -> Option<f64> {
     let read = || times(&fs::read_to_string("/proc/stat").unwrap_or_default());
@@ -107,6 +113,8 @@ mod tests {
         let stat =
             |nice| format!("7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 21 4 0 0 20 {nice} 1 0 5 1000 200");
         assert_eq!((nice(&stat(-15)), nice(&stat(0))), (Some(-15), None));
+        let group = |nice| format!("/autogroup-344 nice {nice}\n");
+        assert_eq!((group_nice(&group(-15)), group_nice(&group(0))), (Some(-15), None));
         assert_eq!((cpu(""), memory("")), (None, None));
     }
 }

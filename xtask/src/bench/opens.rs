@@ -109,7 +109,8 @@ fn results(cases: &[Case], alone: Summary) -> Vec<Measured> {
         let [first, .., last] = SIZES;
         let (few, many) =
             (of(first, variant, |case| &case.added_ns)?, of(last, variant, |case| &case.added_ns)?);
-        Some(Summary::one(median(many) / median(few)))
+        // A difference below a nanosecond is none that a ratio could be of.
+        Some(Summary::one(median(many) / median(few).max(1.0)))
     };
     results.extend(flat(Variant::Pushed).map(|ratio| {
         Measured::new("opens.added_250_to_10", "ratio", ratio).unpushed(flat(Variant::Unpushed)).goal(FLAT)
