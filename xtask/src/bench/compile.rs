@@ -8,13 +8,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
 
 use super::measured::{Goal, Report};
-use super::ruleset;
 use super::stage::{Stage, cores};
 use super::watch::{Watched, watched};
+use super::{ruleset, usage};
 use crate::{process, toolchain};
 
 /// Sources, and the headers that each of them includes: a kernel's source includes hundreds.
@@ -60,6 +58,8 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
         "{SOURCES} sources, {HEADERS} headers each, found in {FOLDERS} folders; make -j{}",
         cores()
     ));
+    let last = legs.pushed.last().map(|on| format!("last build: {}", on.watched.by_family()));
+    report.notes.extend(last);
     report.notes.extend(stage.about_variants().map(ToOwned::to_owned));
     Ok(report)
 }
@@ -76,16 +76,9 @@ fn build(folder: &Path) -> Result<(f64, f64)> {
         Ok(())
     };
     make("clean")?;
-    let (cpu, started) = (children_s()?, Instant::now());
+    let (cpu, started) = (usage::children_s()?, Instant::now());
     make("all")?;
-    Ok((started.elapsed().as_secs_f64(), children_s()? - cpu))
-}
-
-/// CPU seconds of all children that ended.
-fn children_s() -> Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot read the children's CPU time")?;
-    let time = usage.user_time() + usage.system_time();
-    Ok(Duration::from_micros(time.num_microseconds().cast_unsigned()).as_secs_f64())
+    Ok((started.elapsed().as_secs_f64(), usage::children_s()? - cpu))
 }
 
 fn generate(folder: &Path) -> Result<()> {

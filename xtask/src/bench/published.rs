@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::measured::Report;
-use super::ruleset;
 use super::stage::Stage;
 use super::watch::{Watched, watched};
+use super::{ruleset, usage};
 use crate::{process, workspace};
 
 /// One run of a workload is a second or two.
@@ -29,6 +29,7 @@ struct Workload {
 /// One run.
 struct Run {
     wall_s: f64,
+    cpu_s: f64,
     watched: Watched,
 }
 
@@ -46,8 +47,8 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     let (rules, which) = ruleset::stable();
     let legs = stage.interleave(&rules, |agent| {
         let one = |workload: &Workload| {
-            let (wall_s, watched) = watched(agent, || workload.run())?;
-            Ok(Run { wall_s, watched })
+            let ((wall_s, cpu_s), watched) = watched(agent, || workload.run())?;
+            Ok(Run { wall_s, cpu_s, watched })
         };
         workloads.iter().map(one).collect::<Result<Vec<Run>>>()
     })?;
@@ -55,9 +56,14 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     for (index, Workload { name, .. }) in workloads.iter().enumerate() {
         let of = move |runs: &Vec<Run>, pick: fn(&Run) -> f64| runs.get(index).map_or(0.0, pick);
         let wall = move |runs: &Vec<Run>| of(runs, |run| run.wall_s);
+        let cpu = move |runs: &Vec<Run>| of(runs, |run| run.cpu_s);
+        let percent = |on: f64, off: f64| (on / off.max(f64::MIN_POSITIVE) - 1.0) * 100.0;
         results.extend([
-            legs.against(format!("workloads.{name}.slowdown_percent"), "%", |on, off| {
-                (wall(on) / wall(off).max(f64::MIN_POSITIVE) - 1.0) * 100.0
+            legs.against(format!("workloads.{name}.wall_added_percent"), "%", |on, off| {
+                percent(wall(on), wall(off))
+            }),
+            legs.against(format!("workloads.{name}.cpu_added_percent"), "%", |on, off| {
+                percent(cpu(on), cpu(off))
             }),
             legs.watched(format!("workloads.{name}.agent_cpu_s"), "s", |on| of(on, |run| run.watched.cpu_s)),
             legs.watched(format!("workloads.{name}.rejected_percent"), "% of events", |on| {
@@ -70,7 +76,7 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     }
     let mut report = Report::new("workloads", results)
         .note(format!("rules: {which}"))
-        .note(format!("the published workloads with one {PART}th of their operations; wall time"));
+        .note(format!("the published workloads with one {PART}th of their operations"));
     for one in &left {
         report = report.note(format!("SKIP: {}: there is no `{}`", one.name, one.program));
     }
@@ -115,18 +121,19 @@ fn part(word: &str) -> String {
 }
 
 impl Workload {
-    /// Wall seconds, of the operations alone where the workload says so.
-    fn run(&self) -> Result<f64> {
+    /// Wall seconds, of the operations alone where the workload says so, and CPU seconds.
+    fn run(&self) -> Result<(f64, f64)> {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
-        let started = Instant::now();
+        let (cpu, started) = (usage::children_s()?, Instant::now());
         let finished = process::bounded(&mut command, LIMIT)?;
         let wall = started.elapsed().as_secs_f64();
         if !finished.success() {
             bail!("`{}` failed: {}", process::describe(&command), finished.tail());
         }
         let said = finished.stdout.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(said.and_then(|said| said.get("wall_s")?.as_f64()).unwrap_or(wall))
+        let said = said.and_then(|said| said.get("wall_s")?.as_f64());
+        Ok((said.unwrap_or(wall), usage::children_s()? - cpu))
     }
 }
 

@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use super::measured::Report;
 use crate::workspace;
 
-const HEAD: &str = "# Results of the benches\n\nWritten by the commands under each table; a rerun replaces its \
-    section. Medians with extremes, variants interleaved in one run: compare numbers of one section, not of two \
-    machines or days. `pushdown off` is the same agent with `pushdown.enabled: false`, `no agent` the same load \
-    alone.\n";
+const HEAD: &str = "# Results of the benches\n
+Written by the commands under each table; a rerun replaces its section. Medians with extremes, variants interleaved in
+one run: compare numbers of one section, not of two machines or days. `pushdown off` is the same agent with
+`pushdown.enabled: false`, `no agent` the same load alone.\n";
 
 /// Replaces the report's section, or adds it. A bench that was skipped leaves the file as it is.
 pub(super) fn write(report: &Report, machine: &str, command: &str) -> Result<Option<PathBuf>> {

@@ -5,6 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 /// Clock ticks per second in `/proc`, the same on every architecture Linux shows them on.
 const TICKS_PER_SECOND: u64 = 100;
@@ -39,6 +41,13 @@ pub(super) fn run_time(pid: u32) -> Result<Duration> {
         sum += Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0));
     }
     Ok(sum)
+}
+
+/// CPU seconds of all children of this process that ended and were waited for, and of theirs.
+pub(super) fn children_s() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot read the children's CPU time")?;
+    let time = usage.user_time() + usage.system_time();
+    Ok(Duration::from_micros(time.num_microseconds().cast_unsigned()).as_secs_f64())
 }
 
 /// Memory in bytes that the kernel holds for BPF maps and programs of which a process has descriptors.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::counters::Counters;
+use super::counters::{Counters, Family};
 use super::usage;
 use crate::agent::Agent;
 
@@ -13,7 +13,7 @@ use crate::agent::Agent;
 const BEAT: Duration = Duration::from_millis(1200);
 
 /// The growth of the agent's counters and of its CPU time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Watched {
     /// System calls and process events that the kernel half looked at.
     pub(super) seen: f64,
@@ -27,12 +27,22 @@ pub(super) struct Watched {
     pub(super) unexplained: f64,
     /// CPU seconds of the agent's threads.
     pub(super) cpu_s: f64,
+    /// Seen and rejected events of each family that had any.
+    families: Vec<(String, f64, f64)>,
 }
 
 impl Watched {
     /// Rejected in the kernel, in percent of all that was seen.
     pub(super) fn rejected_percent(&self) -> f64 {
         self.filtered / self.seen.max(1.0) * 100.0
+    }
+
+    /// What was seen and rejected, family by family, in words.
+    pub(super) fn by_family(&self) -> String {
+        let one = |(name, seen, filtered): &(String, f64, f64)| {
+            format!("{name} {seen} seen, {:.1} % rejected", filtered / seen * 100.0)
+        };
+        self.families.iter().map(one).collect::<Vec<String>>().join("; ")
     }
 
     /// Lost, in percent of all that was seen.
@@ -64,6 +74,11 @@ fn fresh(agent: &Agent) -> Result<Counters> {
 
 fn between(before: &Counters, after: &Counters, cpu_s: f64) -> Watched {
     let grown = |pick: fn(&Counters) -> i64| real(pick(after) - pick(before));
+    let family = |(name, now): (&String, &Family)| {
+        let then = before.families.get(name).copied().unwrap_or_default();
+        let seen = now.seen - then.seen;
+        (seen > 0).then(|| (name.clone(), real(seen), real(now.filtered - then.filtered)))
+    };
     let lost = |all: &Counters| all.total(|family| family.ring_full);
     Watched {
         seen: grown(|all| all.total(|family| family.seen)),
@@ -72,6 +87,7 @@ fn between(before: &Counters, after: &Counters, cpu_s: f64) -> Watched {
         unattributed: real((after.gaps - before.gaps) - (lost(after) - lost(before))).max(0.0),
         unexplained: real(after.unexplained() + after.undecodable),
         cpu_s,
+        families: after.families.iter().filter_map(family).collect(),
     }
 }
 
@@ -84,7 +100,6 @@ pub(super) fn real(count: i64) -> f64 {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::counters::Family;
     use super::*;
 
     fn counters(seen: i64, filtered: i64, ring_full: i64, gaps: i64) -> Counters {
@@ -100,6 +115,7 @@ mod tests {
         assert!((watched.rejected_percent() - 75.0).abs() < 1e-9);
         assert!((watched.lost_percent() - 5.0).abs() < 1e-9);
         assert_eq!((watched.unattributed, watched.unexplained), (0.0, 0.0));
+        assert_eq!(watched.by_family(), "open 200 seen, 75.0 % rejected");
     }
 
     #[test]
