@@ -44,8 +44,6 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     let folder = stage.folder.path().canonicalize().context("there is no scratch folder")?;
     let (mut rules, which) = ruleset::stable();
     rules.push(ruleset::marks(&folder)?);
-    File::create(folder.join("busy"))?;
-    File::create(folder.join("marker-"))?;
     let rounds = stage.rounds.min(MAX_ROUNDS);
     let mut runs = Vec::new();
     for round in 0..rounds {

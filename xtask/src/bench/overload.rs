@@ -50,7 +50,6 @@ struct Runs {
 pub(super) fn run(stage: &Stage) -> Result<Report> {
     let (mut rules, which) = ruleset::stable();
     rules.push(ruleset::marks(stage.folder.path())?);
-    std::fs::write(stage.folder.path().join("busy"), "")?;
     let rounds = stage.rounds.min(MAX_ROUNDS);
     let mut all: Vec<(Storm, Variant, Runs)> = Vec::new();
     for variant in stage.watching() {
@@ -84,7 +83,7 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
 
 impl Runs {
     fn add(&mut self, stage: &Stage, agent: &Agent, storm: Storm) -> Result<()> {
-        let file = if storm.wanted { stage.folder.path().join("busy") } else { stage.file() };
+        let file = if storm.wanted { stage.busy() } else { stage.file() };
         let rate = u32::try_from(storm.rate / cores())?;
         let started = Instant::now();
         let (peak, watched) = watched(Some(agent), || {

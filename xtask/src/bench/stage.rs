@@ -79,6 +79,7 @@ impl Stage {
         fs::create_dir_all(folder.path().join("a/b/c/d"))?;
         let mut stage = Self { folder, binary: binary.to_owned(), rounds, json, switch: false };
         fs::write(stage.file(), "nothing a rule asks about\n")?;
+        fs::write(stage.busy(), "")?;
         stage.switch = stage.knows_switch()?;
         Ok(stage)
     }
@@ -86,6 +87,11 @@ impl Stage {
     /// A file that no rule is interested in, five levels below its file system's scratch folder.
     pub(super) fn file(&self) -> PathBuf {
         self.folder.path().join("a/b/c/d/file")
+    }
+
+    /// A file that a rule of [`super::ruleset::marks`] is interested in, as far as the kernel can tell.
+    pub(super) fn busy(&self) -> PathBuf {
+        self.folder.path().join("busy")
     }
 
     /// One line of progress.
