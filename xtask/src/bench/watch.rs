@@ -12,6 +12,9 @@ use crate::agent::Agent;
 /// The agent publishes its counters once a second.
 const BEAT: Duration = Duration::from_millis(1200);
 
+/// A full ring is worked off within; longer, and the agent's own rest would be counted too.
+const DRAIN: Duration = Duration::from_millis(150);
+
 /// The growth of the agent's counters and of its CPU time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watched {
@@ -58,8 +61,9 @@ pub(super) fn watched<T>(agent: Option<&Agent>, work: impl FnOnce() -> Result<T>
     let before = fresh(agent)?;
     let cpu = usage::run_time(agent.pid())?;
     let done = work()?;
-    let after = fresh(agent)?;
+    thread::sleep(DRAIN);
     let cpu_s = usage::run_time(agent.pid())?.saturating_sub(cpu).as_secs_f64();
+    let after = fresh(agent)?;
     Ok((done, between(&before, &after, cpu_s)))
 }
 
