@@ -3,41 +3,75 @@
 //! Variants are interleaved and repeated, and the median is shown with the extremes: a number without its spread
 //! says nothing on a shared machine.
 
+mod calls;
 mod churn;
+mod compile;
 mod counters;
 mod events;
+mod latency;
+mod machine;
+mod measured;
+mod memory;
+mod nginx;
+mod opens;
+mod overload;
 mod program;
+mod published;
+mod reload;
 mod replay;
+mod results;
 mod rules;
+mod ruleset;
+mod stage;
 mod usage;
+mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use nix::unistd::geteuid;
 use serde_json::json;
 
-use crate::{build, console};
+use self::machine::Machine;
+use self::measured::Report;
+use self::stage::Stage;
+use crate::{build, console, interrupt};
 
 /// Which bench, and how.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     #[command(subcommand)]
     bench: Bench,
-    /// One JSON object per line on standard output; progress goes to standard error
+    /// One JSON object per number on standard output, then one with the facts of the machine; progress goes to standard
+    /// error
     #[arg(long, global = true)]
     json: bool,
-    /// How often each variant is measured
+    /// How often each variant is measured; benches whose numbers vary little take fewer rounds
     #[arg(long, global = true, default_value_t = 7)]
     rounds: usize,
     /// Use this agent instead of building one
     #[arg(long, global = true, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Write the table with the facts of this machine to `bench/RESULTS.md`, in place of the bench's last one
+    #[arg(long, global = true)]
+    results: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// What deciding in the kernel gives: all of the benches below that need an agent with and without it
+    ///
+    /// Runs `opens`, `calls`, `compile`, `nginx`, `overload`, `latency`, `memory`, `reload` and `workloads` one after the
+    /// other, each against no agent and against an agent with `pushdown.enabled: false`, and writes each table to
+    /// `bench/RESULTS.md` when it is done. Takes about half an hour with the default of rounds.
+    Pushdown {
+        /// Only these, split by commas
+        #[arg(long, value_delimiter = ',', value_name = "BENCH")]
+        only: Vec<Part>,
+    },
+    #[command(flatten)]
+    Part(Part),
     /// What the agent adds to system calls, opens and execs, what it uses itself, and that it accounts for all
     Events,
     /// What memory the process table takes over ten million processes; needs no privileges
@@ -48,24 +82,27 @@ enum Bench {
     Rules,
 }
 
-/// What a value is compared with.
-#[derive(Clone, Copy, Debug)]
-enum Goal {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-/// One number with its baseline and goal.
-#[derive(Clone, Debug)]
-struct Measured {
-    id: &'static str,
-    value: f64,
-    unit: &'static str,
-    /// The same without the agent, where that means anything.
-    baseline: Option<f64>,
-    /// Smallest and largest of the repeated measurements, where there were several.
-    spread: Option<(f64, f64)>,
-    goal: Option<Goal>,
+/// A bench of its own and a part of `bench pushdown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand, ValueEnum)]
+enum Part {
+    /// What a file that no rule wants costs its opener, with 10, 50, 100 and 250 rules
+    Opens,
+    /// What is added to a call that no rule asks about, an open, a connection and an exec
+    Calls,
+    /// How much slower a build that opens many files gets, and how much of it is rejected in the kernel
+    Compile,
+    /// Requests per second of nginx, connections kept alive and one for each request
+    Nginx,
+    /// More events than anybody can take: what is lost, and that all of it is counted
+    Overload,
+    /// From an event to its alert, with 50,000 other events a second
+    Latency,
+    /// Memory at rest and in the kernel's maps, with upstream's rules and with 250
+    Memory,
+    /// How long a reload takes
+    Reload,
+    /// The published workloads of `../shared/workloads`, where they are
+    Workloads,
 }
 
 /// Runs the bench; says whether everything that must hold does. A missed goal is shown, not a failure.
@@ -73,12 +110,82 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if options.rounds == 0 {
         bail!("at least one round is needed");
     }
-    match options.bench {
-        Bench::Churn => churn::run(options.json),
-        Bench::Events => events::run(&agent(options)?, options.rounds, options.json),
-        Bench::Replay => replay::run(&agent(options)?, options.rounds, options.json),
-        Bench::Rules => rules::run(options.rounds, options.json),
+    match &options.bench {
+        Bench::Pushdown { only } => {
+            let parts = if only.is_empty() { Part::value_variants() } else { only.as_slice() };
+            pushdown(options, parts)
+        }
+        Bench::Part(part) => {
+            let agent = agent(options)?;
+            measure(options, Some(&agent), || part.run(&agent, options)).map(|report| report.holds)
+        }
+        Bench::Events => {
+            let agent = agent(options)?;
+            measure(options, Some(&agent), || events::run(&stage(&agent, options)?))
+                .map(|report| report.holds)
+        }
+        Bench::Replay => {
+            let agent = agent(options)?;
+            measure(options, Some(&agent), || replay::run(&stage(&agent, options)?))
+                .map(|report| report.holds)
+        }
+        Bench::Churn => measure(options, None, || churn::run(options.json)).map(|report| report.holds),
+        Bench::Rules => {
+            measure(options, None, || rules::run(options.rounds, options.json)).map(|report| report.holds)
+        }
     }
+}
+
+/// All parts; a part that fails does not keep the others from running.
+fn pushdown(options: &Options, parts: &[Part]) -> Result<bool> {
+    let agent = agent(options)?;
+    let (mut holds, mut missed) = (true, Vec::new());
+    for part in parts {
+        progress(options.json, &format!("\n{}", part.name()));
+        match measure(options, Some(&agent), || part.run(&agent, options)) {
+            Ok(report) => {
+                let rows = report.results.iter().filter(|row| row.ok() == Some(false));
+                missed.extend(rows.map(|row| row.id().to_owned()));
+                holds &= report.holds;
+            }
+            Err(error) if interrupt::pending() => return Err(error),
+            Err(error) => {
+                console::error(&error.context(format!("`bench {}` failed", part.name())));
+                holds = false;
+            }
+        }
+    }
+    let verdict = if missed.is_empty() { "none".to_owned() } else { missed.join(", ") };
+    progress(options.json, &format!("\ngoals missed: {verdict}"));
+    Ok(holds)
+}
+
+/// Runs a bench, prints its report and writes it where that is wanted.
+fn measure(
+    options: &Options,
+    agent: Option<&Path>,
+    bench: impl FnOnce() -> Result<Report>,
+) -> Result<Report> {
+    let machine = Machine::ask(agent).line();
+    let report = bench()?;
+    let given = if options.binary.is_some() { " --binary FILE" } else { "" };
+    let command = format!("cargo xtask bench {} --rounds {}{given}", report.bench, options.rounds);
+    report.print(options.json);
+    if options.json {
+        let facts =
+            json!({"bench": report.bench, "command": command, "machine": machine, "notes": report.notes});
+        console::say(facts.to_string());
+    }
+    progress(options.json, &format!("  {machine}"));
+    let wanted = options.results || matches!(options.bench, Bench::Pushdown { .. });
+    if wanted && let Some(path) = results::write(&report, &machine, &command)? {
+        progress(options.json, &format!("  written to {}", path.display()));
+    }
+    Ok(report)
+}
+
+fn stage(agent: &Path, options: &Options) -> Result<Stage> {
+    Stage::new(agent, options.rounds, options.json)
 }
 
 /// The agent to measure, for benches that load kernel programs.
@@ -97,124 +204,24 @@ fn progress(json: bool, line: &str) {
     if json { console::complain(line) } else { console::say(line) }
 }
 
-impl Goal {
-    fn holds(self, value: f64) -> bool {
+impl Part {
+    /// Its name on the command line.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    fn run(self, agent: &Path, options: &Options) -> Result<Report> {
+        let stage = stage(agent, options)?;
         match self {
-            Self::AtMost(limit) => value <= limit,
-            Self::AtLeast(limit) => value >= limit,
+            Self::Opens => opens::run(&stage),
+            Self::Calls => calls::run(&stage),
+            Self::Compile => compile::run(&stage),
+            Self::Nginx => nginx::run(&stage),
+            Self::Overload => overload::run(&stage),
+            Self::Latency => latency::run(&stage),
+            Self::Memory => memory::run(&stage),
+            Self::Reload => reload::run(&stage),
+            Self::Workloads => published::run(&stage),
         }
-    }
-
-    fn limit(self) -> f64 {
-        let (Self::AtMost(limit) | Self::AtLeast(limit)) = self;
-        limit
-    }
-
-    fn text(self) -> String {
-        match self {
-            Self::AtMost(limit) => format!("≤ {limit}"),
-            Self::AtLeast(limit) => format!("≥ {limit}"),
-        }
-    }
-}
-
-impl Measured {
-    fn ok(&self) -> Option<bool> {
-        self.goal.map(|goal| goal.holds(self.value))
-    }
-
-    fn json(&self) -> String {
-        json!({
-            "id": self.id,
-            "value": rounded(self.value),
-            "unit": self.unit,
-            "baseline": self.baseline.map(rounded),
-            "goal": self.goal.map(Goal::limit),
-            "ok": self.ok(),
-            "min": self.spread.map(|(min, _)| rounded(min)),
-            "max": self.spread.map(|(_, max)| rounded(max)),
-        })
-        .to_string()
-    }
-
-    fn row(&self) -> Vec<String> {
-        let number = |value: f64| rounded(value).to_string();
-        let optional = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        let verdict = self.ok().map(|ok| if ok { "ok" } else { "missed" }.to_owned());
-        vec![
-            self.id.to_owned(),
-            number(self.value),
-            self.unit.to_owned(),
-            optional(self.spread.map(|(min, max)| format!("{} … {}", number(min), number(max)))),
-            optional(self.baseline.map(number)),
-            optional(self.goal.map(Goal::text)),
-            optional(verdict),
-        ]
-    }
-}
-
-/// Prints all numbers in the wanted form.
-fn print(results: &[Measured], json: bool) {
-    if json {
-        for result in results {
-            console::say(result.json());
-        }
-    } else {
-        let rows: Vec<Vec<String>> = results.iter().map(Measured::row).collect();
-        console::table(&["id", "median", "unit", "min … max", "baseline", "goal", ""], &rows);
-    }
-}
-
-/// Three significant decimals are more than any of these numbers deserves.
-fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
-}
-
-/// Middle of the values; the mean of the middle two when their number is even, 0 when there are none.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.saturating_sub(1)), at(middle)) }
-}
-
-/// Smallest and largest value.
-fn spread(values: &[f64]) -> Option<(f64, f64)> {
-    let min = values.iter().copied().min_by(f64::total_cmp)?;
-    let max = values.iter().copied().max_by(f64::total_cmp)?;
-    Some((min, max))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_not_moved_by_one_outlier() {
-        assert!((median(&[3.0, 1.0, 1000.0]) - 3.0).abs() < f64::EPSILON);
-        assert!((median(&[1.0, 2.0, 3.0, 1000.0]) - 2.5).abs() < f64::EPSILON);
-        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some((1.0, 3.0)));
-        assert_eq!(spread(&[]), None);
-    }
-
-    #[test]
-    fn a_result_says_whether_it_reaches_its_goal() {
-        let mut result = Measured {
-            id: "a.b",
-            value: 24.5,
-            unit: "ns",
-            baseline: Some(60.0),
-            spread: Some((20.0, 30.0)),
-            goal: Some(Goal::AtMost(25.0)),
-        };
-        let value: serde_json::Value = serde_json::from_str(&result.json()).unwrap();
-        assert_eq!(value["id"], "a.b");
-        assert_eq!(value["goal"], 25.0);
-        assert_eq!(value["ok"], true);
-        result.goal = Some(Goal::AtLeast(25.0));
-        assert_eq!(result.ok(), Some(false));
-        result.goal = None;
-        assert_eq!(result.ok(), None);
     }
 }

@@ -50,7 +50,9 @@ enum Task {
     Demo(demo::Options),
     /// Measure what the agent costs, against this machine without it
     ///
-    /// Needs root. Variants are interleaved; medians are shown with their extremes.
+    /// Needs root. Variants are interleaved; medians are shown with their extremes. On a machine that others use too, give
+    /// agent and loads alike precedence: `setsid -w sh -c 'echo -15 >/proc/self/autogroup; exec nice -n -15 cargo xtask
+    /// bench …'`.
     Bench(bench::Options),
     /// Run a fuzz target, building it first
     Fuzz(fuzz::Options),

@@ -55,7 +55,7 @@ pub(crate) fn setup() -> Result<()> {
     console::say("[2/3] linter of the eBPF toolchain: the kernel half is linted with its own compiler");
     linter(&record, &packages)?;
     console::say("[3/3] programs that the tests and the demo run");
-    let missing = tools::missing();
+    let missing = tools::missing(&tools::TOOLS);
     if !missing.is_empty() {
         tools::install(&missing, &packages)?;
     }
@@ -72,6 +72,12 @@ pub(crate) fn ensure() -> Result<Record> {
     }
     setup()?;
     Record::read().context("the set-up left no record of the eBPF toolchain")
+}
+
+/// Installs what the benches run, where it is missing.
+pub(crate) fn bench_programs() -> Result<()> {
+    let missing = tools::missing(&tools::BENCH);
+    if missing.is_empty() { Ok(()) } else { tools::install_quietly(&missing, &Packages::new()) }
 }
 
 /// Prints the table without changing anything; says whether everything needed is there.
@@ -200,13 +206,20 @@ fn rows(record: Option<&Record>) -> Vec<Row> {
         Some((_, Err(reason))) => rows.push(row("eBPF compiler", Err(reason))),
         None => rows.push(row("eBPF compiler", Err(anyhow::anyhow!("no working pair is recorded")))),
     }
-    let missing = tools::missing();
+    let missing = tools::missing(&tools::TOOLS);
     rows.push(if missing.is_empty() {
         row("programs", Ok(tools::TOOLS.map(|tool| tool.program).join(" ")))
     } else {
         let names: Vec<String> =
             missing.iter().map(|tool| format!("{} ({})", tool.program, tool.purpose)).collect();
         row("programs", Err(anyhow::anyhow!("{}", names.join(", "))))
+    });
+    let missing = tools::missing(&tools::BENCH);
+    rows.push(if missing.is_empty() {
+        row("bench programs", Ok(tools::BENCH.map(|tool| tool.program).join(" ")))
+    } else {
+        let names: Vec<&str> = missing.iter().map(|tool| tool.program).collect();
+        absent("bench programs", &format!("no {}: installed by the bench that runs it", names.join(", ")))
     });
     rows.push(if geteuid().is_root() {
         row("privileges", Ok("root".to_owned()))

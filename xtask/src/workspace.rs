@@ -59,6 +59,11 @@ pub(crate) fn upstream_facts() -> Option<PathBuf> {
     shared("falco/conformance.yaml")
 }
 
+/// The list of published workloads, when the reference data lies beside the workspace.
+pub(crate) fn published_workloads() -> Option<PathBuf> {
+    shared("workloads/workloads.json")
+}
+
 fn shared(file: &str) -> Option<PathBuf> {
     let shared = env::var_os("RAMPART_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
     shared.join(file).canonicalize().ok()

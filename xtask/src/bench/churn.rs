@@ -1,8 +1,9 @@
-//! `bench churn`: the agent's own bench program, with goals.
+//! `bench churn`: a program of the agent, with goals.
 
 use anyhow::Result;
 
-use super::{Goal, program};
+use super::measured::{Goal, Report};
+use super::program;
 
 /// What is measured, and what it should reach. Growth is the largest resident memory over that of the first tenth.
 const GOALS: [(&str, Option<Goal>); 3] = [
@@ -12,7 +13,9 @@ const GOALS: [(&str, Option<Goal>); 3] = [
 ];
 
 /// Builds and runs the program.
-pub(super) fn run(json: bool) -> Result<bool> {
-    let bench = ["--package", "rampart-agent", "--features", "test-util", "--bench", "churn"];
-    program::run(&bench, &GOALS, json)
+pub(super) fn run(json: bool) -> Result<Report> {
+    // With the release profile, so that dependencies built for the agent are built once.
+    let mut args = vec!["run", "--quiet", "--release", "--package", "rampart-agent"];
+    args.extend(["--features", "test-util", "--example", "churn"]);
+    program::run("churn", &args, &GOALS, json)
 }

@@ -34,6 +34,14 @@ pub(super) struct Counters {
     pub(super) evaluated: i64,
     /// Records that could not be decoded.
     pub(super) undecodable: i64,
+    /// Sequence numbers that did not arrive.
+    pub(super) gaps: i64,
+    /// Sampled events that the kernel half would have rejected and a rule matched.
+    pub(super) disagreements: i64,
+    /// Reloads that were put in force.
+    pub(super) reloads: i64,
+    /// Reloads that were refused.
+    pub(super) failed_reloads: i64,
 }
 
 impl Family {
@@ -86,6 +94,12 @@ impl Counters {
                 "rampart_records_total" => counters.records = value,
                 "rampart_events_evaluated_total" => counters.evaluated = value,
                 "rampart_record_decode_errors_total" => counters.undecodable = value,
+                "rampart_record_gaps" => counters.gaps = value,
+                "rampart_pushdown_disagreements_total" => counters.disagreements = value,
+                "rampart_policy_reloads_total" if labels.contains("failure") => {
+                    counters.failed_reloads = value;
+                }
+                "rampart_policy_reloads_total" => counters.reloads = value,
                 _ => {}
             }
             let family = labels.split("family=\"").nth(1).and_then(|rest| rest.split('"').next());
@@ -113,12 +127,14 @@ mod tests {
         rampart_events_filtered_total{family=\"open\"} 3\nrampart_events_emitted_total{family=\"open\"} 5\n\
         rampart_events_ring_full_total{family=\"open\"} 1\nrampart_events_error_total{family=\"open\"} 1\n\
         rampart_events_seen_total{family=\"net\"} 2\nrampart_events_unexplained{family=\"net\"} 2\n\
-        rampart_records_total 7e0\nrampart_events_evaluated_total 6\n";
+        rampart_policy_reloads_total{outcome=\"success\"} 4\nrampart_policy_reloads_total{outcome=\"failure\"} 1\n\
+        rampart_record_gaps 9\nrampart_records_total 7e0\nrampart_events_evaluated_total 6\n";
 
     #[test]
     fn families_are_told_apart_and_summed() {
         let counters = Counters::parse(PAGE);
-        assert_eq!((counters.records, counters.evaluated), (7, 6));
+        assert_eq!((counters.records, counters.evaluated, counters.gaps), (7, 6, 9));
+        assert_eq!((counters.reloads, counters.failed_reloads), (4, 1));
         assert_eq!(counters.families["open"].missing(), 0);
         assert_eq!(counters.unexplained(), 2);
         assert_eq!(counters.total(|family| family.seen), 12);

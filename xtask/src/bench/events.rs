@@ -1,18 +1,19 @@
 //! `bench events`: the cost of being watched, the agent's own needs, its throughput, and its accounting.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::counters::{Counters, Family};
-use super::{Goal, Measured, median, print, progress, spread, usage};
+use super::measured::{Goal, Measured, Report, Summary};
+use super::stage::{Load, Stage, Variant, cores, pause, quiet_core, ran};
+use super::watch::real;
+use super::{ruleset, usage};
 use crate::agent::Agent;
 use crate::workload::Loop;
-use crate::{console, interrupt, process, workspace};
 
 /// Length of one measurement of one kind.
 const WINDOW: Duration = Duration::from_millis(400);
@@ -20,8 +21,6 @@ const WINDOW: Duration = Duration::from_millis(400);
 const STORM: Duration = Duration::from_secs(4);
 /// How long the agent is left alone to see what it uses then.
 const IDLE: Duration = Duration::from_secs(3);
-/// Before a measurement, so that starting or stopping the agent is not part of it.
-const PAUSE: Duration = Duration::from_millis(300);
 /// Kinds of operations, with the id of what the agent adds, its unit, how many of it make one nanosecond, and goal.
 const KINDS: [(Loop, &str, &str, f64, Option<Goal>); 3] = [
     (Loop::Getppid, "syscall.uninteresting.added_ns", "ns", 1.0, Some(Goal::AtMost(25.0))),
@@ -32,113 +31,58 @@ const KINDS: [(Loop, &str, &str, f64, Option<Goal>); 3] = [
 /// Nanoseconds per operation of each kind, one entry per round.
 type Rounds = [Vec<f64>; KINDS.len()];
 
-/// Where the bench keeps its files.
-pub(super) struct Stage {
-    pub(super) folder: tempfile::TempDir,
-    pub(super) rules: Vec<PathBuf>,
-}
-
-/// Runs the whole bench; false when the accounting has a hole.
-pub(super) fn run(binary: &Path, rounds: usize, json: bool) -> Result<bool> {
-    let stage = Stage::new()?;
-    progress(json, &format!("{rounds} rounds, agent off and on in turn; rules from:"));
-    for file in &stage.rules {
-        progress(json, &format!("  {}", file.display()));
+/// Runs the whole bench; its report does not hold when the accounting has a hole.
+pub(super) fn run(stage: &Stage) -> Result<Report> {
+    let mut rules = ruleset::shipped();
+    stage.say(&format!("{} rounds, agent off and on in turn; rules from:", stage.rounds));
+    for file in &rules {
+        stage.say(&format!("  {}", file.display()));
     }
     let (mut off, mut on): (Rounds, Rounds) = Default::default();
     let mut idle_mib = Vec::new();
-    for round in 0..rounds {
-        measure(&stage, &mut off)?;
-        let agent = stage.start(binary)?;
+    for round in 0..stage.rounds {
+        measure(stage, &mut off)?;
+        let agent = stage.start(&rules, Variant::Pushed)?;
         idle_mib.push(usage::resident_mib(agent.pid())?);
-        measure(&stage, &mut on)?;
+        measure(stage, &mut on)?;
         agent.stop()?;
-        progress(json, &format!("  round {} of {rounds} done", round + 1));
+        stage.say(&format!("  round {} of {} done", round + 1, stage.rounds));
     }
     let mut results = added(&off, &on);
 
-    progress(json, "the agent alone, then under a storm of opens on every core");
-    let agent = stage.start(binary)?;
+    stage.say("the agent alone, then under a storm of opens on every core");
+    // Events that the kernel half rejects would say nothing about userspace.
+    rules.push(ruleset::marks(stage.folder.path())?);
+    let agent = stage.start(&rules, Variant::Pushed)?;
     results.push(idle(&agent)?);
-    results.push(Measured {
-        id: "agent.rss_idle_mb",
-        value: median(&idle_mib),
-        unit: "MiB",
-        baseline: None,
-        spread: spread(&idle_mib),
-        goal: Some(Goal::AtMost(40.0)),
-    });
-    let counters = storm(&stage, &agent, &mut results)?;
+    results.push(Measured::new("agent.rss_idle_mb", "MiB", Summary::of(&idle_mib)).goal(Goal::AtMost(40.0)));
+    let counters = storm(stage, &agent, &mut results)?;
     agent.stop()?;
 
-    print(&results, json);
-    accounting(&counters, json);
-    let holds = counters.unexplained() == 0 && counters.undecodable == 0;
-    if !holds {
-        console::complain(format!(
+    let mut report = Report::new("events", results);
+    report.notes = accounting(&counters);
+    report.holds = counters.unexplained() == 0 && counters.undecodable == 0;
+    if !report.holds {
+        report.notes.push(format!(
             "the accounting has a hole: {} events unexplained, {} records undecodable",
             counters.unexplained(),
             counters.undecodable
         ));
     }
-    Ok(holds)
-}
-
-impl Stage {
-    pub(super) fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("rampart-bench-")
-            .tempdir()
-            .context("cannot make a scratch folder")?;
-        fs::create_dir_all(folder.path().join("a/b/c/d"))?;
-        let mut rules = vec![workspace::root().join("rules/packs/base.yaml")];
-        rules.extend(workspace::upstream_rules());
-        let stage = Self { folder, rules };
-        fs::write(stage.file(), "nothing a rule asks about\n")?;
-        Ok(stage)
-    }
-
-    /// A file that no rule is interested in, five levels below its file system's scratch folder.
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("a/b/c/d/file")
-    }
-
-    fn start(&self, binary: &Path) -> Result<Agent> {
-        Agent::start(binary, self.folder.path(), &self.rules)
-    }
-
-    /// Starts one loop on a core of its own.
-    pub(super) fn workload(&self, kind: Loop, cpu: usize, length: Duration) -> Result<Child> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut command = Command::new(program);
-        command.args(["workload", "loop", kind.name(), "--cpu", &cpu.to_string()]);
-        command.args(["--millis", &length.as_millis().to_string(), "--file"]).arg(self.file());
-        command.stdout(Stdio::piped());
-        command.spawn().with_context(|| format!("cannot run `{}`", process::describe(&command)))
-    }
+    Ok(report)
 }
 
 /// One measurement of each kind, on the last core: the first one serves most interrupts.
 fn measure(stage: &Stage, rounds: &mut Rounds) -> Result<()> {
-    thread::sleep(PAUSE);
+    pause()?;
     for ((kind, ..), values) in KINDS.iter().zip(rounds) {
-        if interrupt::pending() {
-            bail!("interrupted");
-        }
-        let child = stage.workload(*kind, cores().saturating_sub(1), WINDOW)?;
-        values.push(nanoseconds(child)?);
+        values.push(load(*kind, quiet_core(), WINDOW, &stage.file()).run()?.each_ns);
     }
     Ok(())
 }
 
-/// What a finished loop says: nanoseconds per operation.
-fn nanoseconds(child: Child) -> Result<f64> {
-    let output = child.wait_with_output().context("cannot wait for a workload")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        bail!("a workload ended with {}", output.status);
-    }
-    text.trim().parse().with_context(|| format!("a workload said `{}` instead of a number", text.trim()))
+fn load(kind: Loop, cpu: usize, length: Duration, file: &Path) -> Load<'_> {
+    Load { kind, cpu, length, warm: Duration::ZERO, rate: 0, file }
 }
 
 /// Differences of each pair of neighbouring measurements: what drifts over the run cancels out.
@@ -146,13 +90,11 @@ fn added(off: &Rounds, on: &Rounds) -> Vec<Measured> {
     let mut results = Vec::new();
     for (((_, id, unit, scale, goal), off), on) in KINDS.iter().zip(off).zip(on) {
         let differences: Vec<f64> = on.iter().zip(off).map(|(on, off)| (on - off) * scale).collect();
-        results.push(Measured {
-            id,
-            value: median(&differences),
-            unit,
-            baseline: Some(median(off) * scale),
-            spread: spread(&differences),
-            goal: *goal,
+        let baseline: Vec<f64> = off.iter().map(|off| off * scale).collect();
+        let measured = Measured::new(*id, unit, Summary::of(&differences)).baseline(Summary::of(&baseline));
+        results.push(match goal {
+            Some(goal) => measured.goal(*goal),
+            None => measured,
         });
     }
     results
@@ -163,78 +105,55 @@ fn idle(agent: &Agent) -> Result<Measured> {
     let (before, started) = (usage::cpu_time(agent.pid())?, Instant::now());
     thread::sleep(IDLE);
     let used = usage::cpu_time(agent.pid())?.saturating_sub(before);
-    Ok(Measured {
-        id: "agent.cpu_idle_percent",
-        value: used.as_secs_f64() / started.elapsed().as_secs_f64() * 100.0,
-        unit: "% of a core",
-        baseline: None,
-        spread: None,
-        goal: None,
-    })
+    let percent = used.as_secs_f64() / started.elapsed().as_secs_f64() * 100.0;
+    Ok(Measured::once("agent.cpu_idle_percent", "% of a core", percent))
 }
 
-/// As many opens as all cores can make, and what the agent's counters say about them.
+/// As many opens that userspace must judge as all cores can make, and what the agent's counters say about them.
 fn storm(stage: &Stage, agent: &Agent, results: &mut Vec<Measured>) -> Result<Counters> {
     let before = Counters::read(agent)?;
     let (cpu_before, started) = (usage::cpu_time(agent.pid())?, Instant::now());
+    let file = stage.busy();
     let children: Vec<Child> =
-        (0..cores()).map(|cpu| stage.workload(Loop::Open, cpu, STORM)).collect::<Result<_>>()?;
+        (0..cores()).map(|cpu| load(Loop::Open, cpu, STORM, &file).spawn()).collect::<Result<_>>()?;
     let mut peak_mib = 0.0_f64;
     while started.elapsed() < STORM {
         peak_mib = peak_mib.max(usage::resident_mib(agent.pid())?);
         thread::sleep(Duration::from_millis(100));
     }
     for child in children {
-        nanoseconds(child)?;
+        ran(child)?;
     }
     let wall = started.elapsed().as_secs_f64();
     let after = Counters::settled(agent)?;
     let cpu = usage::cpu_time(agent.pid())?.saturating_sub(cpu_before).as_secs_f64();
     let grown = |pick: fn(&Counters) -> i64| real(pick(&after) - pick(&before));
-    let plain = |id, value, unit, goal| Measured { id, value, unit, baseline: None, spread: None, goal };
+    let offered = grown(|all| all.total(|family| family.seen)) / wall;
+    let evaluated = grown(|all| all.evaluated);
     results.extend([
-        plain("agent.rss_storm_mb", peak_mib, "MiB", Some(Goal::AtMost(80.0))),
-        plain("agent.cpu_storm_percent", cpu / wall * 100.0, "% of a core", None),
-        plain(
-            "overload.offered_per_s",
-            grown(|all| all.total(|family| family.seen)) / wall,
-            "events/s",
-            None,
-        ),
-        plain("userspace.decoded_per_s", grown(|all| all.records) / wall, "events/s", None),
-        plain("userspace.evaluated_per_s", grown(|all| all.evaluated) / wall, "events/s", None),
-        plain(
-            "userspace.evaluations_per_s",
-            grown(|all| all.evaluated) / cpu.max(0.01),
-            "events/s per core",
-            Some(Goal::AtLeast(500_000.0)),
-        ),
-        plain("overload.lost_counted", grown(|all| all.total(|family| family.ring_full)), "events", None),
-        plain("overload.unexplained_loss", real(after.unexplained()), "events", Some(Goal::AtMost(0.0))),
+        Measured::once("agent.rss_storm_mb", "MiB", peak_mib).goal(Goal::AtMost(80.0)),
+        Measured::once("agent.cpu_storm_percent", "% of a core", cpu / wall * 100.0),
+        Measured::once("overload.offered_per_s", "events/s", offered),
+        Measured::once("userspace.decoded_per_s", "events/s", grown(|all| all.records) / wall),
+        Measured::once("userspace.evaluated_per_s", "events/s", evaluated / wall),
+        Measured::once("userspace.evaluations_per_s", "events/s per core", evaluated / cpu.max(0.01))
+            .goal(Goal::AtLeast(500_000.0)),
+        Measured::once("overload.lost_counted", "events", grown(|all| all.total(|family| family.ring_full))),
+        Measured::once("overload.unexplained_loss", "events", real(after.unexplained()))
+            .goal(Goal::AtMost(0.0)),
     ]);
     Ok(after)
 }
 
 /// The equation, family by family.
-fn accounting(counters: &Counters, json: bool) {
-    progress(json, "\nseen = filtered + emitted + ring_full + error, since the agent of the storm started:");
-    for (name, family) in &counters.families {
+fn accounting(counters: &Counters) -> Vec<String> {
+    let mut lines = vec![
+        "seen = filtered + emitted + ring_full + error, since the agent of the storm started:".to_owned(),
+    ];
+    lines.extend(counters.families.iter().map(|(name, family)| {
         let Family { seen, filtered, emitted, ring_full, error, .. } = family;
         let missing = family.missing();
-        progress(
-            json,
-            &format!(
-                "  {name:<8} {seen} = {filtered} + {emitted} + {ring_full} + {error}, {missing} unexplained"
-            ),
-        );
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of one run stay far below 2^52")]
-fn real(count: i64) -> f64 {
-    count as f64
-}
-
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, Into::into)
+        format!("{name}: {seen} = {filtered} + {emitted} + {ring_full} + {error}, {missing} unexplained")
+    }));
+    lines
 }

@@ -4,14 +4,20 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Goal, Measured, print, progress};
+use super::measured::{Goal, Measured, Report, Summary};
+use super::progress;
 use crate::workspace;
 
-/// Runs `cargo bench` with these arguments; fails when the program does not give every number of `goals`. Lines that
+/// Runs cargo with these arguments; fails when the program does not give every number of `goals`. Lines that
 /// start with `#` are progress.
-pub(super) fn run(args: &[&str], goals: &[(&'static str, Option<Goal>)], json: bool) -> Result<bool> {
+pub(super) fn run(
+    bench: &'static str,
+    args: &[&str],
+    goals: &[(&'static str, Option<Goal>)],
+    json: bool,
+) -> Result<Report> {
     let mut command = workspace::cargo();
-    command.args(["bench", "--quiet"]).args(args).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.args(args).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().context("cannot run the bench program")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
@@ -25,8 +31,7 @@ pub(super) fn run(args: &[&str], goals: &[(&'static str, Option<Goal>)], json: b
         let found = text.lines().find_map(|line| measured(line, id, *goal));
         results.push(found.with_context(|| format!("the bench program gave no `{id}`"))?);
     }
-    print(&results, json);
-    Ok(true)
+    Ok(Report::new(bench, results))
 }
 
 /// Reads `ID MEDIAN UNIT MIN MAX`, split by tabs.
@@ -36,8 +41,12 @@ fn measured(line: &str, id: &'static str, goal: Option<Goal>) -> Option<Measured
     let value = parts.next()?.parse().ok()?;
     let unit = parts.next()?;
     let unit = UNITS.into_iter().find(|known| *known == unit)?;
-    let spread = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    Some(Measured { id, value, unit, baseline: None, spread: Some(spread), goal })
+    let (min, max) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let measured = Measured::new(id, unit, Summary { median: value, min, max });
+    Some(match goal {
+        Some(goal) => measured.goal(goal),
+        None => measured,
+    })
 }
 
 #[cfg(test)]
@@ -49,7 +58,7 @@ mod tests {
         let goal = Some(Goal::AtMost(30.0));
         let found =
             measured("rules.load_upstream_ms\t31.5\tms\t12\t40", "rules.load_upstream_ms", goal).unwrap();
-        assert_eq!((found.ok(), found.spread), (Some(false), Some((12.0, 40.0))));
+        assert_eq!((found.ok(), found.row()[3].as_str()), (Some(false), "12 … 40"));
         assert!(measured("rules.load_upstream_ms_x\t1\tms\t1\t1", "rules.load_upstream_ms", goal).is_none());
         assert!(measured("rules.load_upstream_ms\tfast\tms\t1\t1", "rules.load_upstream_ms", goal).is_none());
     }

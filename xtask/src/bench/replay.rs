@@ -14,8 +14,9 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::events::Stage;
-use super::{Measured, median, print, progress, spread};
+use super::measured::{Measured, Report, Summary};
+use super::ruleset;
+use super::stage::{Load, Stage, ran};
 use crate::workload::Loop;
 use crate::{interrupt, process};
 
@@ -36,58 +37,44 @@ struct Replayed {
     alerts: u64,
 }
 
-/// Runs the bench; false when two replays differ.
-pub(super) fn run(binary: &Path, rounds: usize, json: bool) -> Result<bool> {
-    let stage = Stage::new()?;
+/// Runs the bench; its report does not hold when two replays differ.
+pub(super) fn run(stage: &Stage) -> Result<Report> {
     let recording = stage.folder.path().join("storm.rec");
-    progress(json, "recording a storm of opens and execs");
-    record(binary, &stage, &recording)?;
+    stage.say("recording a storm of opens and execs");
+    record(stage, &recording)?;
     let bytes = fs::metadata(&recording).context("there is no recording")?.len();
     let mut all = Vec::new();
     let mut output: Option<Vec<u8>> = None;
     let mut same = true;
-    for round in 0..rounds {
+    for round in 0..stage.rounds {
         if interrupt::pending() {
             bail!("interrupted");
         }
-        let (replayed, alerts) = replay(binary, &stage, &recording)?;
+        let (replayed, alerts) = replay(stage, &recording)?;
         same &= output.as_ref().is_none_or(|first| *first == alerts);
         output.get_or_insert(alerts);
         all.push(replayed);
-        progress(json, &format!("  round {} of {rounds} done", round + 1));
+        stage.say(&format!("  round {} of {} done", round + 1, stage.rounds));
     }
     let first = all.first().copied().context("there was no round")?;
-    progress(
-        json,
-        &format!(
-            "{} events, {bytes} bytes, {} alerts, the same in every round: {same}",
-            first.events, first.alerts
-        ),
-    );
     let rates: Vec<f64> = all.iter().map(|one| one.per_second).collect();
-    let single = |id, value, unit| Measured { id, value, unit, baseline: None, spread: None, goal: None };
     #[expect(clippy::cast_precision_loss, reason = "a file's size is far below 2^53")]
     let per_event = bytes as f64 / first.events.max(1.0);
-    let results = [
-        Measured {
-            id: "replay.events_per_s",
-            value: median(&rates),
-            unit: "events/s",
-            baseline: None,
-            spread: spread(&rates),
-            goal: None,
-        },
-        single("replay.events", first.events, "events"),
-        single("replay.bytes_per_event", per_event, "bytes"),
+    let results = vec![
+        Measured::new("replay.events_per_s", "events/s", Summary::of(&rates)),
+        Measured::once("replay.events", "events", first.events),
+        Measured::once("replay.bytes_per_event", "bytes", per_event),
     ];
-    print(&results, json);
-    Ok(same)
+    let mut report = Report::new("replay", results)
+        .note(format!("{} alerts, the same in every round: {same}", first.alerts));
+    report.holds = same;
+    Ok(report)
 }
 
 /// Records while one core opens files and another starts programs.
-fn record(binary: &Path, stage: &Stage, recording: &Path) -> Result<()> {
+fn record(stage: &Stage, recording: &Path) -> Result<()> {
     let log = stage.folder.path().join("record.log");
-    let mut command = with_rules(binary, "record", stage);
+    let mut command = with_rules(stage, "record");
     command.arg("-o").arg(recording).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(fs::File::create(&log).with_context(|| format!("cannot write `{}`", log.display()))?);
     let mut recorder =
@@ -104,9 +91,10 @@ fn record(binary: &Path, stage: &Stage, recording: &Path) -> Result<()> {
             }
             thread::sleep(LOOK);
         }
-        let loops = [stage.workload(Loop::Open, 0, STORM)?, stage.workload(Loop::Exec, 0, STORM)?];
-        for child in loops {
-            child.wait_with_output().context("cannot wait for a workload")?;
+        let file = stage.file();
+        let load = |kind| Load { kind, cpu: 0, length: STORM, warm: Duration::ZERO, rate: 0, file: &file };
+        for child in [load(Loop::Open).spawn()?, load(Loop::Exec).spawn()?] {
+            ran(child)?;
         }
         Ok(())
     })();
@@ -122,8 +110,8 @@ fn record(binary: &Path, stage: &Stage, recording: &Path) -> Result<()> {
 }
 
 /// Replays once: its account and its alerts.
-fn replay(binary: &Path, stage: &Stage, recording: &Path) -> Result<(Replayed, Vec<u8>)> {
-    let mut command = with_rules(binary, "replay", stage);
+fn replay(stage: &Stage, recording: &Path) -> Result<(Replayed, Vec<u8>)> {
+    let mut command = with_rules(stage, "replay");
     command.arg(recording).args(["-o", "json"]).stdin(Stdio::null());
     let output = command.output().with_context(|| format!("cannot run `{}`", process::describe(&command)))?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -135,10 +123,10 @@ fn replay(binary: &Path, stage: &Stage, recording: &Path) -> Result<(Replayed, V
     Ok((replayed, output.stdout))
 }
 
-fn with_rules(binary: &Path, verb: &str, stage: &Stage) -> Command {
-    let mut command = Command::new(binary);
+fn with_rules(stage: &Stage, verb: &str) -> Command {
+    let mut command = Command::new(&stage.binary);
     command.arg(verb);
-    for file in &stage.rules {
+    for file in ruleset::shipped() {
         command.arg("-r").arg(file);
     }
     command

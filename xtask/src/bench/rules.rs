@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::{Goal, program};
+use super::measured::{Goal, Report};
+use super::program;
 
 /// What is measured, and what it should reach.
 const GOALS: [(&str, Option<Goal>); 5] = [
@@ -14,8 +15,9 @@ const GOALS: [(&str, Option<Goal>); 5] = [
 ];
 
 /// Builds and runs the program; fails when it does not give every number.
-pub(super) fn run(rounds: usize, json: bool) -> Result<bool> {
+pub(super) fn run(rounds: usize, json: bool) -> Result<Report> {
     let rounds = rounds.to_string();
-    let bench = ["--package", "rampart-rules", "--bench", "evaluate", "--", "--rounds", &rounds];
-    program::run(&bench, &GOALS, json)
+    let bench =
+        ["bench", "--quiet", "--package", "rampart-rules", "--bench", "evaluate", "--", "--rounds", &rounds];
+    program::run("rules", &bench, &GOALS, json)
 }

@@ -1,12 +1,24 @@
 //! Distribution packages: what is there, and installing what is not with apt.
 
 use std::cell::Cell;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::{console, process, workspace};
+
+/// What packages ask before they start a service; 101 is no.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Keeps packages from starting services while it lives.
+struct Stopped {
+    /// Whether the answer is ours to take away: one that was there stays in force.
+    ours: bool,
+}
 
 /// The machine's package manager, as far as this user may use it.
 pub(super) struct Packages {
@@ -40,6 +52,35 @@ impl Packages {
         }
         console::say(format!("    apt-get install {list} ({reason})"));
         process::run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+    }
+
+    /// Installs packages without letting them start services.
+    pub(super) fn install_stopped(&self, packages: &[&str], reason: &str) -> Result<()> {
+        // Without root there is nothing to keep from starting: installing says what is wrong.
+        let _stopped = if geteuid().is_root() { Some(Stopped::begin()?) } else { None };
+        self.install(packages, reason)
+    }
+}
+
+impl Stopped {
+    fn begin() -> Result<Self> {
+        let ours = !Path::new(POLICY).exists();
+        let stopped = Self { ours };
+        if ours {
+            fs::write(POLICY, "#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write `{POLICY}`"))?;
+            fs::set_permissions(POLICY, Permissions::from_mode(0o755))
+                .with_context(|| format!("cannot change `{POLICY}`"))?;
+        }
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if self.ours {
+            // One that somebody else took away already is as good.
+            let _ = fs::remove_file(POLICY);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Programs that the tests and the demo run besides the product itself.
+//! Programs that the tests, the demo and the benches run besides the product itself.
 
 use anyhow::Result;
 
@@ -28,13 +28,26 @@ pub(super) const TOOLS: [Tool; 8] = [
     Tool { program: "unshare", package: "util-linux", purpose: "namespaces of the demo's steps" },
 ];
 
+/// What only `cargo xtask bench` runs: installed when a bench asks for it.
+pub(super) const BENCH: [Tool; 3] = [
+    Tool { program: "make", package: "make", purpose: "the build that `bench compile` measures" },
+    Tool { program: "nginx", package: "nginx", purpose: "the web server of `bench nginx`" },
+    Tool { program: "wrk", package: "wrk", purpose: "the client of `bench nginx`" },
+];
+
 /// Which of them are missing.
-pub(super) fn missing() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| workspace::program(tool.program).is_none()).collect()
+pub(super) fn missing(tools: &'static [Tool]) -> Vec<&'static Tool> {
+    tools.iter().filter(|tool| workspace::program(tool.program).is_none()).collect()
 }
 
 /// Installs them.
 pub(super) fn install(missing: &[&'static Tool], packages: &Packages) -> Result<()> {
     let names: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     packages.install(&names, "run by the tests and the demo")
+}
+
+/// Installs what a bench runs; a service among it is not started.
+pub(super) fn install_quietly(missing: &[&'static Tool], packages: &Packages) -> Result<()> {
+    let names: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    packages.install_stopped(&names, "run by the benches")
 }

@@ -1,0 +1,145 @@
+//! `bench opens`: what a file that no rule wants costs its opener, with few and with many rules loaded.
+//!
+//! Each measurement with an agent has one without it before and after; the difference is to the mean of the two.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::measured::{Goal, Measured, Report, Summary, median};
+use super::ruleset::{self, RuleSet};
+use super::stage::{Load, Ran, Stage, Variant, pause, quiet_core};
+use super::watch::{Watched, watched};
+use crate::workload::Loop;
+
+/// Numbers of rules; the first and the last make the ratio.
+const SIZES: [usize; 4] = [10, 50, 100, 250];
+/// Length of one measurement, and of the time before in which the opener becomes known.
+const WINDOW: Duration = Duration::from_millis(400);
+const WARM: Duration = Duration::from_millis(250);
+const ADDED: Goal = Goal::AtMost(250.0);
+const FLAT: Goal = Goal::AtMost(1.3);
+
+/// Rounds of one set in one variant.
+struct Case {
+    set: RuleSet,
+    variant: Variant,
+    added_ns: Vec<f64>,
+    rejected_percent: Vec<f64>,
+    agent_ns: Vec<f64>,
+}
+
+/// Measures every set in every variant.
+pub(super) fn run(stage: &Stage) -> Result<Report> {
+    let mut cases = Vec::new();
+    for size in SIZES {
+        for variant in stage.watching() {
+            cases.push(Case::new(ruleset::of_size(stage.folder.path(), size)?, *variant));
+        }
+    }
+    let mut alone = Vec::new();
+    for round in 0..stage.rounds {
+        let mut before = open(stage)?.each_ns;
+        for case in &mut cases {
+            let agent = stage.start(&case.set.files, case.variant)?;
+            pause()?;
+            let (ran, seen) = watched(Some(&agent), || open(stage))?;
+            agent.stop()?;
+            pause()?;
+            let after = open(stage)?.each_ns;
+            case.take(ran, &seen, f64::midpoint(before, after));
+            alone.push(before);
+            before = after;
+        }
+        // Each round begins with another set, so that none always comes first.
+        cases.rotate_left(1);
+        stage.say(&format!("  round {} of {} done", round + 1, stage.rounds));
+    }
+    cases.sort_by_key(|case| case.set.count);
+    let mut report = Report::new("opens", results(&cases, Summary::of(&alone)));
+    let upstream = cases.iter().map(|case| case.set.upstream).max().unwrap_or(0);
+    report = report.note(if upstream > 0 {
+        format!("rules: up to half of each set, {upstream} at the most, are upstream's stable rules, the rest is made")
+    } else {
+        "rules: all made; upstream's rules are not at `../shared`".to_owned()
+    });
+    report.notes.extend(stage.about_variants().map(ToOwned::to_owned));
+    Ok(report.note(
+        "one operation is open and close of an existing file by its absolute path, by a process that runs for a while",
+    ))
+}
+
+fn open(stage: &Stage) -> Result<Ran> {
+    let file = stage.file();
+    Load { kind: Loop::Open, cpu: quiet_core(), length: WINDOW, warm: WARM, rate: 0, file: &file }.run()
+}
+
+impl Case {
+    fn new(set: RuleSet, variant: Variant) -> Self {
+        Self { set, variant, added_ns: Vec::new(), rejected_percent: Vec::new(), agent_ns: Vec::new() }
+    }
+
+    fn take(&mut self, ran: Ran, seen: &Watched, alone_ns: f64) {
+        self.added_ns.push(ran.each_ns - alone_ns);
+        self.rejected_percent.push(seen.rejected_percent());
+        // The counters and the agent's time also have the warming.
+        let share = WINDOW.as_secs_f64() / (WINDOW + WARM).as_secs_f64();
+        self.agent_ns.push(seen.cpu_s * 1e9 * share / ran.count.max(1.0));
+    }
+}
+
+/// One row per size, then how flat the line is.
+fn results(cases: &[Case], alone: Summary) -> Vec<Measured> {
+    let of = |size, variant, pick: fn(&Case) -> &Vec<f64>| {
+        cases.iter().find(|case| case.set.count == size && case.variant == variant).map(pick)
+    };
+    let rows = |id: &str, unit, pick: fn(&Case) -> &Vec<f64>| -> Vec<Measured> {
+        let row = |size: usize| {
+            let pushed = of(size, Variant::Pushed, pick)?;
+            let unpushed = of(size, Variant::Unpushed, pick).map(|values| Summary::of(values));
+            Some(Measured::new(format!("{id}.{size}_rules"), unit, Summary::of(pushed)).unpushed(unpushed))
+        };
+        SIZES.into_iter().filter_map(row).collect()
+    };
+    let mut results: Vec<Measured> = rows("opens.added_ns", "ns", |case| &case.added_ns)
+        .into_iter()
+        .map(|row| row.baseline(alone).goal(ADDED))
+        .collect();
+    let flat = |variant| {
+        let [first, .., last] = SIZES;
+        let (few, many) =
+            (of(first, variant, |case| &case.added_ns)?, of(last, variant, |case| &case.added_ns)?);
+        // A difference below a nanosecond is none that a ratio could be of.
+        Some(Summary::one(median(many) / median(few).max(1.0)))
+    };
+    results.extend(flat(Variant::Pushed).map(|ratio| {
+        Measured::new("opens.added_250_to_10", "ratio", ratio).unpushed(flat(Variant::Unpushed)).goal(FLAT)
+    }));
+    results.extend(rows("opens.rejected_percent", "% of events", |case| &case.rejected_percent));
+    results.extend(rows("opens.agent_ns", "ns of the agent's CPU", |case| &case.agent_ns));
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_of_the_largest_to_the_smallest_set() {
+        let case = |count, variant, added: f64| Case {
+            added_ns: vec![added, added + 2.0, added + 1.0],
+            ..Case::new(RuleSet { files: Vec::new(), count, upstream: 0 }, variant)
+        };
+        let cases = [
+            case(10, Variant::Pushed, 99.0),
+            case(250, Variant::Pushed, 119.0),
+            case(10, Variant::Unpushed, 399.0),
+            case(250, Variant::Unpushed, 799.0),
+        ];
+        let results = results(&cases, Summary::one(500.0));
+        let row = |id: &str| results.iter().find(|one| one.id() == id).unwrap();
+        assert_eq!(row("opens.added_250_to_10").row()[1..5], ["1.2", "ratio", "-", "2"]);
+        assert_eq!(row("opens.added_ns.10_rules").row()[1], "100");
+        assert_eq!(row("opens.added_ns.10_rules").ok(), Some(true));
+    }
+}
