@@ -106,6 +106,66 @@ pub struct CallKey {
     pub signature: Signature,
 }
 
+/// Words of [`CallKey`] as its map takes it.
+#[cfg(feature = "user")]
+pub const KEY_WORDS: usize = size_of::<CallKey>() / 8;
+/// Words of [`ProcessEntry`] as its map takes it.
+#[cfg(feature = "user")]
+pub const ENTRY_WORDS: usize = size_of::<ProcessEntry>() / 8;
+/// Words of [`Tables`] as their map takes them.
+#[cfg(feature = "user")]
+pub const TABLE_WORDS: usize = size_of::<Tables>() / 8;
+
+#[cfg(feature = "user")]
+impl CallKey {
+    /// The key as its map takes it.
+    pub const fn to_words(self) -> [u64; KEY_WORDS] {
+        let Self { generation, syscall, class, pad, numbers: [n0, n1, n2], signature: [s0, s1] } = self;
+        let ([g0, g1, g2, g3], [c0, c1]) = (generation.to_ne_bytes(), syscall.to_ne_bytes());
+        [u64::from_ne_bytes([g0, g1, g2, g3, c0, c1, class, pad]), n0, n1, n2, s0, s1]
+    }
+
+    /// The key of an attribute's payload, whose size is right.
+    pub const fn from_words(words: [u64; KEY_WORDS]) -> Self {
+        let [first, n0, n1, n2, s0, s1] = words;
+        let [g0, g1, g2, g3, c0, c1, class, pad] = first.to_ne_bytes();
+        Self {
+            generation: u32::from_ne_bytes([g0, g1, g2, g3]),
+            syscall: u16::from_ne_bytes([c0, c1]),
+            class,
+            pad,
+            numbers: [n0, n1, n2],
+            signature: [s0, s1],
+        }
+    }
+}
+
+#[cfg(feature = "user")]
+impl ProcessEntry {
+    /// The entry as its map takes it.
+    pub fn to_words(&self) -> [u64; ENTRY_WORDS] {
+        let two = |low: u32, high: u32| {
+            let ([a, b, c, d], [e, f, g, h]) = (low.to_ne_bytes(), high.to_ne_bytes());
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+        };
+        let facts = [
+            self.start_ns,
+            self.exec_id,
+            self.cgroup_id,
+            self.epoch,
+            two(self.uid, self.euid),
+            two(self.gid, self.egid),
+            two(self.loginuid, self.generation),
+        ];
+        let mut words = [0; ENTRY_WORDS];
+        let all = facts.into_iter().chain(self.masks.into_iter().flatten());
+        for (word, value) in words.iter_mut().zip(all) {
+            *word = value;
+        }
+        words
+    }
+}
+
 /// What masks of a process depend on besides its image, and the masks. Key of the map: process id.
 ///
 /// The kernel uses the masks only while every fact is what it was when they were computed. So nobody has to be in time

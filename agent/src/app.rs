@@ -4,6 +4,7 @@ mod detection;
 mod enrich;
 mod load;
 mod ports;
+mod pushing;
 pub mod record;
 mod settle;
 mod supervisor;
@@ -26,6 +27,7 @@ use self::{
     enrich::Enrich,
     load::{Loaded, load},
     ports::{Records, Wake},
+    pushing::Pushing,
     supervisor::{ADMIN, DETECTION, Supervisor, publish},
     tasks::Tasks,
 };
@@ -41,6 +43,7 @@ use crate::{
         Refusal,
         lock::{LockError, NodeLock},
     },
+    pushdown::Plan,
     state::{self, cgroup::CtrTasks},
     telemetry::{
         ready::Latch,
@@ -223,6 +226,11 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     if let Err(fault) = with_hooks().see_names(detection::needs_names(&[&bundle.rules])) {
         tracing::warn!("Host names of addresses are not seen: {}", in_full(&fault));
     }
+    let mut pushing = Pushing::new(config.pushdown);
+    if config.pushdown.enabled {
+        let plan = Box::new(Plan::new(Arc::clone(&bundle.rules), 1));
+        pushing.put(&hooks, &mut detector, Some(plan))?;
+    }
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let (commands, received) = mpsc::sync_channel(COMMANDS);
@@ -232,6 +240,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         records,
         hooks: Arc::clone(&hooks),
         detector,
+        pushing,
         commands: received,
         fanout: fanout.clone(),
         status: Arc::clone(&status),

@@ -40,6 +40,8 @@ pub struct Config {
     pub admin: Admin,
     /// The kernel half.
     pub kernel: Kernel,
+    /// What the kernel rejects.
+    pub pushdown: Pushdown,
     /// What is remembered of processes.
     pub state: State,
     /// What is asked about containers.
@@ -121,6 +123,15 @@ pub struct Admin {
     pub enabled: bool,
     /// Its address.
     pub listen: SocketAddr,
+}
+
+/// Section `pushdown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushdown {
+    /// Whether the kernel rejects events that no rule can match.
+    pub enabled: bool,
+    /// One in so many of them is sent all the same and judged, to check; 0 = none.
+    pub shadow_every: u32,
 }
 
 /// Section `kernel`.
@@ -260,6 +271,7 @@ impl Config {
             ("output", self.output == other.output),
             ("admin", self.admin == other.admin),
             ("kernel", self.kernel == other.kernel),
+            ("pushdown", self.pushdown == other.pushdown),
             ("state", self.state == other.state),
             ("containers", self.containers == other.containers),
             ("kubernetes", self.kubernetes == other.kubernetes),

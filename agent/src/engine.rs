@@ -9,6 +9,7 @@ pub mod clock;
 pub mod fields;
 pub mod held;
 mod late;
+pub mod push;
 pub mod stats;
 mod told;
 
@@ -19,7 +20,8 @@ use rampart_common::event::Family;
 use rampart_rules::{
     catalog::{FieldId, ids},
     event_set::EventSet,
-    rule::{Priority, RuleId, RuleSet},
+    rule::{Priority, Rule, RuleId, RuleSet},
+    value::Truth,
 };
 use serde_json::Value as Json;
 
@@ -28,6 +30,7 @@ use self::{
     clock::{Clock, boot_now_ns, system_offset_ns},
     fields::{Context, EventFields, Facts, Position, Scratch, View, datagram_peer},
     held::Held,
+    push::{Lessons, Push},
     stats::{Stats, Tally},
 };
 use crate::{
@@ -36,6 +39,7 @@ use crate::{
         build::{self, Style},
     },
     event::{EventKind, decode, lexical, syscall::SyscallTable},
+    pushdown::Plan,
     state::{self, State, cgroup::CtrTasks},
 };
 
@@ -120,6 +124,7 @@ pub struct Detector {
     scratch: Scratch,
     matched: Vec<RuleId>,
     held: Held,
+    push: Push,
 }
 
 impl Detector {
@@ -162,6 +167,7 @@ impl Detector {
             scratch: Scratch::default(),
             matched: Vec::new(),
             held: Held::new(options.metadata_wait_ns.unwrap_or(0)),
+            push: Push::default(),
         }
     }
 
@@ -189,7 +195,9 @@ impl Detector {
             return;
         };
         self.tally.event(row.event);
-        self.state.observe(&event, Some(row.event));
+        if self.state.observe(&event, Some(row.event)) {
+            self.push.changed();
+        }
         if self.placed.contains(row.event) {
             self.state.place(&event, row);
         } else {
@@ -219,21 +227,37 @@ impl Detector {
             } else {
                 &[View::Lexical]
             };
+            self.push.learn(&event, &facts);
             if let Some(waiting) = held::waiting(&facts, row.event, views, &self.policy, &self.style) {
                 self.hold(waiting, sink);
             } else {
                 self.matched.clear();
+                let candidates = self.push.candidates(&event.header);
                 for view in views {
                     let fields = EventFields::new(&facts, *view);
                     self.tally.evaluated += 1;
-                    self.policy.evaluate(row.event, &fields, |rule| {
+                    let mut on_match = |rule: &Rule| {
                         if self.matched.contains(&rule.id) {
                             return;
                         }
                         self.matched.push(rule.id);
                         self.tally.matched(rule);
                         sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
-                    });
+                    };
+                    match &candidates {
+                        Some((plan, mask)) => {
+                            plan.evaluate(row.event, row.family, mask, &fields, |rule, truth| {
+                                if truth == Truth::True {
+                                    on_match(rule);
+                                }
+                            });
+                        }
+                        None => self.policy.evaluate(row.event, &fields, on_match),
+                    }
+                }
+                if self.push.sampled(&event.header, !self.matched.is_empty()) {
+                    let alert = self.disagreement(now_ns);
+                    sink(alert);
                 }
             }
         }
@@ -291,8 +315,24 @@ impl Detector {
         self.accounting.set_base(cpu, seq);
     }
 
-    /// Replaces the rules; the state stays.
+    /// What the kernel is to remember since the last call.
+    pub fn lessons(&mut self) -> Option<Lessons> {
+        self.push.lessons()
+    }
+
+    /// Pushdown's plan in force, to be put in force under another number by [`Detector::set_plan`].
+    pub fn take_plan(&mut self) -> Option<Box<Plan>> {
+        self.push.take()
+    }
+
+    /// Says by which plan the kernel judges from now on; `None` when it does not.
+    pub fn set_plan(&mut self, plan: Option<Box<Plan>>) {
+        self.push.set(plan);
+    }
+
+    /// Replaces the rules; the state stays. The kernel judges by none of them until [`Detector::set_plan`].
     pub fn swap(&mut self, policy: Arc<RuleSet>, digest: Option<Arc<str>>) {
+        self.push.set(None);
         self.tally.rules_changed(&self.policy);
         self.placed = self.always_placed.union(&placed_for(&policy, self.realpath_matching));
         self.policy = policy;
@@ -311,7 +351,28 @@ impl Detector {
 
     /// Counters since the start.
     pub fn stats(&self) -> Stats {
-        Stats { waits: self.held.waits(), ..self.tally.stats(&self.policy, &self.state, &self.accounting) }
+        Stats {
+            waits: self.held.waits(),
+            push: self.push.counts(),
+            ..self.tally.stats(&self.policy, &self.state, &self.accounting)
+        }
+    }
+
+    /// A rule matched an event that the kernel would have rejected.
+    fn disagreement(&mut self, now_ns: u64) -> Alert {
+        let rules = self.policy.rules();
+        let names: Vec<&str> = self
+            .matched
+            .iter()
+            .filter_map(|id| rules.iter().find(|rule| rule.id == *id))
+            .map(|rule| rule.name.as_str())
+            .collect();
+        let message = format!("the kernel would have rejected an event that matches {}", names.join(", "));
+        let fields = BTreeMap::from([("rules".to_owned(), Json::from(names))]);
+        let notice =
+            build::Internal { what: "pushdown disagreement", priority: Priority::Critical, message, fields };
+        let wall_ns = self.clock.wall_ns(now_ns);
+        build::internal(notice, wall_ns, &self.clock, &self.style, &mut self.ids)
     }
 
     fn loss(&mut self, family: &str, cause: &str, count: u64, now_ns: u64, elapsed_ns: u64) -> Alert {

@@ -10,6 +10,7 @@ mod layout;
 mod names;
 mod ring;
 mod sys;
+mod tables;
 
 use std::{fs, io, path::PathBuf};
 
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 pub use names::NamesFault;
 pub use ring::{Incoming, RingReader, Waker};
+pub use tables::Learned;
 
 use btf::{Btf, BtfError};
 
@@ -123,6 +125,8 @@ pub struct Kernel {
     wanted: Vec<SyscallPlan>,
     /// DNS answers, while a rule asks for them.
     names: Option<CgroupSkbLinkId>,
+    /// What was written into pushdown's tables.
+    written: tables::Written,
 }
 
 impl Kernel {
@@ -139,7 +143,8 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
         let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
-        let mut kernel = Self { ebpf: loaded, config: *config, wanted, names: None };
+        let mut kernel =
+            Self { ebpf: loaded, config: *config, wanted, names: None, written: tables::Written::default() };
         kernel.load_programs()?;
         kernel.fill_compat()?;
         kernel.fill_control()?;

@@ -145,11 +145,12 @@ impl State {
         }
     }
 
-    /// Brings the state to what it is right after the event. `event_type` is the event's row in the catalogue.
-    pub fn observe(&mut self, event: &Event<'_>, event_type: Option<EventId>) {
+    /// Brings the state to what it is right after the event. `event_type` is the event's row in the catalogue. Says whether
+    /// names of users or groups changed.
+    pub fn observe(&mut self, event: &Event<'_>, event_type: Option<EventId>) -> bool {
         let now_ns = event.header.time_ns;
         self.processes.expire(now_ns);
-        self.refresh_names(now_ns);
+        let names = self.refresh_names(now_ns);
         match event.kind {
             EventKind::Fork => self.fork(event),
             EventKind::Exec => {
@@ -176,6 +177,7 @@ impl State {
         if let Some(container) = self.processes.get(event.process()).and_then(|it| it.container.as_ref()) {
             self.containers.touch(container, event.process(), now_ns);
         }
+        names
     }
 
     fn fork(&mut self, event: &Event<'_>) {
@@ -356,7 +358,8 @@ impl State {
         self.cgroups.resolve(header.task.cgroup_id, cgroup_paths(&file))
     }
 
-    fn refresh_names(&mut self, now_ns: u64) {
+    /// Reads users and groups again; whether they changed.
+    fn refresh_names(&mut self, now_ns: u64) -> bool {
         let changed = self.names.refresh(now_ns);
         if changed.users {
             self.outside.keep(|| Told::Users(self.names.users()));
@@ -364,6 +367,7 @@ impl State {
         if changed.groups {
             self.outside.keep(|| Told::Groups(self.names.groups()));
         }
+        changed.users || changed.groups
     }
 
     /// What was learned beside records since the last call; empty unless [`Outside::Kept`].

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::{
     enrich::Enrich,
     ports::{Hooks, Records},
+    pushing::Pushing,
     settle::Settle,
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     kernel::{Incoming, KernelError},
     output::{Fanout, Message},
     policy::Bundle,
+    pushdown::Plan,
     telemetry::{
         ready::Latch,
         status::{self, RuleMatches, Status},
@@ -43,8 +45,8 @@ pub(super) const LAST_ROUNDS: u32 = 64;
 
 /// What the thread is told.
 pub(super) enum Command {
-    /// Replace the rules; answered when it is done.
-    Swap(Box<Bundle>, oneshot::Sender<()>),
+    /// Replace the rules, and what the kernel judges by; answered when it is done.
+    Swap(Box<Bundle>, Option<Box<Plan>>, oneshot::Sender<()>),
     /// Take what is in the ring and end.
     Stop,
 }
@@ -61,6 +63,8 @@ pub(super) struct Detection<R> {
     pub(super) hooks: SharedHooks,
     /// The detector.
     pub(super) detector: Detector,
+    /// What the kernel judges by.
+    pub(super) pushing: Pushing,
     /// Where it learns about containers.
     pub(super) enrich: Enrich,
     /// Commands; bounded, the sender waits.
@@ -81,23 +85,28 @@ struct Sink {
 impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
     pub(super) fn run(self) -> Result<(), KernelError> {
-        let Self { mut records, hooks, mut detector, mut enrich, commands, fanout, status } = self;
+        let Self { mut records, hooks, mut detector, mut pushing, mut enrich, commands, fanout, status } =
+            self;
         let mut sink = Sink { fanout, alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
         let mut next_beat = Instant::now();
         loop {
             let now = Instant::now();
             if now >= next_beat {
-                beat(&hooks, &mut detector, &mut sink, &mut settle, &status)?;
+                beat(&hooks, &mut detector, &pushing, &mut sink, &mut settle, &status)?;
                 next_beat = now + BEAT;
             }
             enrich.exchange(&mut detector, &mut |alert| sink.take(alert));
             records.wait(until(next_beat, &detector))?;
             drain(&mut records, &mut detector, &mut sink)?;
             enrich.exchange(&mut detector, &mut |alert| sink.take(alert));
+            pushing.carry(&hooks, &mut detector)?;
             match commands.try_recv() {
-                Ok(Command::Swap(bundle, done)) => {
+                Ok(Command::Swap(bundle, plan, done)) => {
+                    // The programs judge by the new rules from here on. What they judged by the old ones and is in the
+                    // ring still is tried on all of the new.
                     detector.swap(bundle.rules, Some(bundle.digest));
+                    pushing.put(&hooks, &mut detector, plan)?;
                     // Nobody waiting for the answer changes nothing.
                     let _ = done.send(());
                 }
@@ -111,7 +120,7 @@ impl<R: Records> Detection<R> {
             }
         }
         detector.on_end(boot_now_ns(), &mut |alert| sink.take(alert));
-        beat(&hooks, &mut detector, &mut sink, &mut settle, &status)
+        beat(&hooks, &mut detector, &pushing, &mut sink, &mut settle, &status)
     }
 }
 
@@ -133,6 +142,7 @@ fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -
 fn beat(
     hooks: &SharedHooks,
     detector: &mut Detector,
+    pushing: &Pushing,
     sink: &mut Sink,
     settle: &mut Settle,
     status: &Status,
@@ -158,6 +168,8 @@ fn beat(
         gaps: counts.gaps,
         containers: counts.containers,
         waits: counts.waits,
+        judged: counts.push,
+        pushdown: pushing.counts(),
     });
     status.latches.release(Latch::Detection);
     Ok(())

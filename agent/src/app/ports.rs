@@ -7,7 +7,11 @@ use rampart_common::{
     event::{Family, SyscallPlan},
 };
 
-use crate::kernel::{Incoming, Kernel, KernelError, NamesFault, RingReader, Waker};
+use crate::{
+    engine::push::Lessons,
+    kernel::{Incoming, Kernel, KernelError, Learned, NamesFault, RingReader, Waker},
+    pushdown::Plan,
+};
 
 /// Control of the kernel programs.
 pub(super) trait Hooks: Send {
@@ -19,6 +23,18 @@ pub(super) trait Hooks: Send {
 
     /// Lets events flow.
     fn attach(&mut self) -> Result<(), KernelError>;
+
+    /// Has the kernel judge by a plan, whose number is the successor of the last one's.
+    fn publish(&mut self, plan: &Plan, shadow_every: u32) -> Result<(), KernelError>;
+
+    /// Has the kernel reject nothing.
+    fn stop_pushdown(&mut self) -> Result<(), KernelError>;
+
+    /// Has the kernel remember masks.
+    fn learn(&mut self, lessons: &Lessons) -> Result<Learned, KernelError>;
+
+    /// Tells the kernel that metadata changed, now by the boot clock.
+    fn touch_epoch(&mut self, now_ns: u64) -> Result<(), KernelError>;
 
     /// Counters of each family, summed over all CPUs.
     fn counters(&self) -> Result<Vec<(Family, FamilyCounters)>, KernelError>;
@@ -50,6 +66,22 @@ impl Hooks for Kernel {
 
     fn attach(&mut self) -> Result<(), KernelError> {
         Self::attach(self)
+    }
+
+    fn publish(&mut self, plan: &Plan, shadow_every: u32) -> Result<(), KernelError> {
+        Self::publish(self, plan.generation(), plan.image(), plan.addresses(), shadow_every)
+    }
+
+    fn stop_pushdown(&mut self) -> Result<(), KernelError> {
+        Self::set_policy(self, 0, 0)
+    }
+
+    fn learn(&mut self, lessons: &Lessons) -> Result<Learned, KernelError> {
+        Self::learn(self, &lessons.calls, &lessons.processes)
+    }
+
+    fn touch_epoch(&mut self, now_ns: u64) -> Result<(), KernelError> {
+        Self::touch_epoch(self, now_ns)
     }
 
     fn counters(&self) -> Result<Vec<(Family, FamilyCounters)>, KernelError> {

@@ -29,6 +29,7 @@ use crate::{
         Bundle,
         reload::{Reload, Reloader},
     },
+    pushdown::Plan,
     telemetry::status::{Fault, Status},
 };
 
@@ -133,8 +134,9 @@ impl Supervisor {
 
     async fn swap(&self, bundle: &Bundle) -> Result<(), AppError> {
         let (done, answer) = oneshot::channel();
+        let plan = self.reloader.pushdown().then(|| Box::new(Plan::new(Arc::clone(&bundle.rules), 1)));
         // Full policy: refuse. One reload at a time is sent, so a full queue means a thread that does not answer.
-        match self.commands.try_send(Command::Swap(Box::new(bundle.clone()), done)) {
+        match self.commands.try_send(Command::Swap(Box::new(bundle.clone()), plan, done)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(AppError::Busy),
         }

@@ -19,10 +19,13 @@ use super::{
 };
 use crate::{
     config::Format,
+    engine::push::Lessons,
     event::build::RecordBuilder,
+    kernel::Learned,
     kernel::{Incoming, NamesFault},
     output::Output,
     policy,
+    pushdown::Plan,
 };
 
 /// A kernel half made of memory.
@@ -43,6 +46,7 @@ struct MachineState {
     ring_fails: bool,
     counters: Vec<(Family, FamilyCounters)>,
     detached: bool,
+    generation: u32,
 }
 
 #[derive(Clone, Default)]
@@ -75,6 +79,24 @@ impl Hooks for FakeHooks {
 
     fn attach(&mut self) -> Result<(), KernelError> {
         self.0.state().attached = true;
+        Ok(())
+    }
+
+    fn publish(&mut self, plan: &Plan, _: u32) -> Result<(), KernelError> {
+        self.0.state().generation = plan.generation();
+        Ok(())
+    }
+
+    fn stop_pushdown(&mut self) -> Result<(), KernelError> {
+        self.0.state().generation = 0;
+        Ok(())
+    }
+
+    fn learn(&mut self, _: &Lessons) -> Result<Learned, KernelError> {
+        Ok(Learned::default())
+    }
+
+    fn touch_epoch(&mut self, _: u64) -> Result<(), KernelError> {
         Ok(())
     }
 

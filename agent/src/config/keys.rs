@@ -85,6 +85,13 @@ pub static KEYS: &[Key] = &[
     key("admin.enabled", Kind::Bool, "true", "serve health and metrics over HTTP"),
     key("admin.listen", Kind::Socket, "127.0.0.1:8765", "address of the HTTP server"),
     key("kernel.ring_bytes", Kind::Number, "8388608", "event ring buffer, a power of two"),
+    key("pushdown.enabled", Kind::Bool, "true", "reject events in the kernel that no rule can match"),
+    key(
+        "pushdown.shadow_every",
+        Kind::Number,
+        "4096",
+        "one in so many rejected events is judged all the same, to check; rounded up to a power of two, 0 for none",
+    ),
     key("state.max_processes", Kind::Number, "65536", "processes remembered before the oldest are forgotten"),
     key("containers.enabled", Kind::Bool, "true", "ask container runtimes about containers"),
     key("containers.wait_ms", Kind::Number, "100", "longest time an alert waits for what they answer"),

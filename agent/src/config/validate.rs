@@ -6,8 +6,8 @@ use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use super::{
-    Admin, Config, Containers, FileOutput, Format, Kernel, Kubernetes, Log, Node, Output, Rules, State,
-    StdoutOutput, WatchMode,
+    Admin, Config, Containers, FileOutput, Format, Kernel, Kubernetes, Log, Node, Output, Pushdown, Rules,
+    State, StdoutOutput, WatchMode,
     fault::{Fault, Place},
     keys,
     raw::{Raw, describe},
@@ -23,6 +23,7 @@ const QUEUE: std::ops::RangeInclusive<u64> = 1..=1_048_576;
 /// Milliseconds an alert may wait for the metadata of its container.
 const WAIT_MS: std::ops::RangeInclusive<u64> = 0..=100;
 /// Seconds of grace at the end.
+const SHADOW: std::ops::RangeInclusive<u64> = 0..=1 << 30;
 const GRACE_SECS: std::ops::RangeInclusive<u64> = 1..=300;
 
 /// Checks everything; gives the configuration only when there is no fault.
@@ -65,6 +66,10 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             listen: check.socket("admin.listen", SocketAddr::from(([127, 0, 0, 1], 8765))),
         },
         kernel: Kernel { ring_bytes: check.ring_bytes() },
+        pushdown: Pushdown {
+            enabled: check.bool("pushdown.enabled", true),
+            shadow_every: check.number("pushdown.shadow_every", &SHADOW, 4096) as u32,
+        },
         state: State { max_processes: check.number("state.max_processes", &PROCESSES, 65536) as u32 },
         containers: check.containers(),
         kubernetes: check.kubernetes(&hostname),

@@ -81,6 +81,7 @@ impl Detector {
     /// the boot clock.
     pub fn on_news(&mut self, news: News, now_ns: u64, sink: &mut dyn FnMut(Alert)) {
         self.state.containers.take(news, now_ns);
+        self.push.changed();
         self.on_time(now_ns, sink);
     }
 

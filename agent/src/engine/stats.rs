@@ -8,7 +8,7 @@ use rampart_rules::{
 };
 use rustc_hash::FxHashMap;
 
-use super::{accounting::Accounting, held::Waits};
+use super::{accounting::Accounting, held::Waits, push};
 use crate::{
     event::DecodeError,
     state::{Lookups, State, container::table::Sizes, process::Evictions},
@@ -47,6 +47,8 @@ pub struct Stats {
     pub containers: Sizes,
     /// Events that waited for metadata.
     pub waits: Waits,
+    /// Pushdown.
+    pub push: push::Counts,
 }
 
 /// The running counters.
@@ -112,6 +114,7 @@ impl Tally {
             lookups: state.lookups(),
             containers: state.containers.sizes(),
             waits: Waits::default(),
+            push: push::Counts::default(),
         }
     }
 

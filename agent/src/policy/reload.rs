@@ -48,6 +48,11 @@ impl Reloader {
         Self { sources, config, watch }
     }
 
+    /// Whether the kernel is to reject what no rule can match.
+    pub fn pushdown(&self) -> bool {
+        self.config.pushdown.enabled
+    }
+
     /// Looks at the files once; true when a finished change waits to be loaded.
     pub fn changed(&mut self) -> bool {
         self.config.rules.watch && self.watch.look(stamps(&self.sources, &self.config.rules.files))

@@ -70,7 +70,7 @@ pub struct ProcessMasks {
 }
 
 impl Plan {
-    /// Plans a rule set. `generation` is never 0.
+    /// Plans a rule set. `generation` is never 0; see [`Plan::number`].
     pub fn new(policy: Arc<RuleSet>, generation: u32) -> Self {
         let comparisons = Comparisons::new(&policy);
         let paths = Paths::new(&comparisons, policy.strict());
@@ -105,6 +105,12 @@ impl Plan {
     /// The rule set's number.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Gives the rule set another number, under which nothing is remembered of it yet.
+    pub fn number(&mut self, generation: u32) {
+        self.generation = generation;
+        self.addresses = self.classes.addresses(generation);
     }
 
     /// The rules.

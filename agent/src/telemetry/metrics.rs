@@ -16,6 +16,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     page.agent(status, now);
     page.policy(status);
     page.detection(status);
+    page.pushdown(status);
     page.containers(status);
     page.outputs(status);
     let mut families = page.families();
@@ -147,6 +148,19 @@ impl Page {
         self.add(Name::ScapEvents, &[], seen);
         self.add(Name::ScapDrops, &[], lost);
         self.add(Name::ScapDropsBuffer, &[("drop", "total"), ("dir", "exit")], ring_full);
+    }
+
+    fn pushdown(&mut self, status: &Status) {
+        let detection = status.detection();
+        let (judged, pushdown) = (detection.judged, detection.pushdown);
+        self.add(Name::PushdownGeneration, &[], pushdown.generation);
+        self.add(Name::PushdownMasks, &[("of", "call")], judged.calls);
+        self.add(Name::PushdownMasks, &[("of", "process")], judged.processes);
+        self.add(Name::PushdownFull, &[("of", "call")], pushdown.full_calls);
+        self.add(Name::PushdownFull, &[("of", "process")], pushdown.full_processes);
+        self.add(Name::PushdownFreshStarts, &[], pushdown.fresh_starts);
+        self.add(Name::PushdownSamples, &[], judged.samples);
+        self.add(Name::PushdownDisagreements, &[], judged.disagreements);
     }
 
     fn containers(&mut self, status: &Status) {

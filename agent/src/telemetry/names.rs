@@ -101,13 +101,25 @@ pub enum Name {
     EventWaits,
     /// Containers, under Falco's name.
     FalcoContainers,
+    /// Number of the plan in force.
+    PushdownGeneration,
+    /// Masks computed for the kernel.
+    PushdownMasks,
+    /// Masks without room.
+    PushdownFull,
+    /// Fresh starts for lack of room.
+    PushdownFreshStarts,
+    /// Rejected events judged as samples.
+    PushdownSamples,
+    /// Samples that a rule matched.
+    PushdownDisagreements,
     /// Whether the agent is ready.
     Ready,
 }
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 54] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -155,6 +167,12 @@ impl Name {
         Self::EventsWaiting,
         Self::EventWaits,
         Self::FalcoContainers,
+        Self::PushdownGeneration,
+        Self::PushdownMasks,
+        Self::PushdownFull,
+        Self::PushdownFreshStarts,
+        Self::PushdownSamples,
+        Self::PushdownDisagreements,
         Self::Ready,
     ];
 
@@ -289,6 +307,36 @@ impl Name {
             Self::FalcoContainers => {
                 ("falcosecurity_plugins_container_n_containers_total", GAUGE, "Containers remembered")
             }
+            Self::PushdownGeneration => (
+                "rampart_pushdown_generation",
+                GAUGE,
+                "Number of the plan by which the kernel rejects events; 0 when it rejects none",
+            ),
+            Self::PushdownMasks => (
+                "rampart_pushdown_masks_total",
+                COUNTER,
+                "Masks computed because the kernel did not know them, of calls and of processes",
+            ),
+            Self::PushdownFull => (
+                "rampart_pushdown_masks_dropped_total",
+                COUNTER,
+                "Masks that found no room in the kernel, of calls and of processes",
+            ),
+            Self::PushdownFreshStarts => (
+                "rampart_pushdown_fresh_starts_total",
+                COUNTER,
+                "Times all masks of calls were forgotten because there was no more room",
+            ),
+            Self::PushdownSamples => (
+                "rampart_pushdown_samples_total",
+                COUNTER,
+                "Events judged in userspace although the kernel would have rejected them",
+            ),
+            Self::PushdownDisagreements => (
+                "rampart_pushdown_disagreements_total",
+                COUNTER,
+                "Such events that a rule matched; 0 unless pushdown is wrong",
+            ),
             Self::Ready => ("rampart_ready", GAUGE, "1 once the agent detects"),
         }
     }

@@ -14,7 +14,7 @@ use rampart_common::{counter::FamilyCounters, event::Family};
 use super::ready::Latches;
 use crate::{
     container::lookup::Tallies,
-    engine::held::Waits,
+    engine::{held::Waits, push::Counts},
     output::{self, Tally},
     state::container::table::Sizes,
 };
@@ -72,6 +72,25 @@ pub struct Detection {
     pub containers: Sizes,
     /// Events that waited for metadata.
     pub waits: Waits,
+    /// What the detector did for pushdown.
+    pub judged: Counts,
+    /// What the kernel remembers.
+    pub pushdown: Pushdown,
+}
+
+/// What the kernel was told to remember, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushdown {
+    /// Number of the plan in force; 0 when the kernel rejects nothing.
+    pub generation: u64,
+    /// Masks written.
+    pub written: u64,
+    /// Masks of calls left out for lack of room.
+    pub full_calls: u64,
+    /// Masks of processes left out for lack of room.
+    pub full_processes: u64,
+    /// Times that all masks of calls were forgotten for lack of room.
+    pub fresh_starts: u64,
 }
 
 /// Matches of one rule.

@@ -1,0 +1,176 @@
+//! The detector's side of pushdown: which rules an event is tried on, and what the kernel is to remember.
+//!
+//! Records say which rules may match; masks that the kernel did not know are computed here and handed out in batches.
+//! A process that the kernel keeps asking about (because its threads differ, or because there is no room) is answered
+//! now and then only.
+
+use rampart_common::{
+    event::{AttrTag, RECORD_SHADOW, RECORD_UNSPECIALISED, RecordHeader},
+    pushdown::{CallKey, KEY_WORDS, Mask, ProcessEntry},
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::fields::Facts;
+use crate::{
+    event::{Event, ProcessId},
+    pushdown::Plan,
+};
+
+/// Time between two answers about one process, nanoseconds.
+const AGAIN_NS: u64 = 50_000_000;
+/// Processes whose last answer is remembered; then all are forgotten.
+const ASKED_MAX: usize = 8192;
+/// Masks handed out at once; what comes on top is asked for again.
+const BATCH_MAX: usize = 1024;
+
+/// What the kernel is to remember.
+#[derive(Debug, Default)]
+pub struct Lessons {
+    /// Masks of calls.
+    pub calls: Vec<(CallKey, Mask)>,
+    /// Masks of processes by their id.
+    pub processes: Vec<(u32, ProcessEntry)>,
+    /// Something changed that masks of processes may depend on.
+    pub changed: bool,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Masks of calls computed.
+    pub calls: u64,
+    /// Masks of processes computed.
+    pub processes: u64,
+    /// Events that the kernel would have rejected and sent as samples.
+    pub samples: u64,
+    /// Samples that a rule matched: never, unless pushdown is wrong.
+    pub disagreements: u64,
+}
+
+/// Pushdown as the detector sees it.
+#[derive(Debug, Default)]
+pub(super) struct Push {
+    plan: Option<Box<Plan>>,
+    lessons: Lessons,
+    keys: FxHashSet<CallKey>,
+    asked: FxHashMap<ProcessId, u64>,
+    counts: Counts,
+}
+
+impl Push {
+    /// Puts a plan in force, or none.
+    pub(super) fn set(&mut self, plan: Option<Box<Plan>>) {
+        self.plan = plan;
+        self.lessons = Lessons { changed: self.lessons.changed, ..Lessons::default() };
+        self.keys.clear();
+        self.asked.clear();
+    }
+
+    /// The plan in force.
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_deref()
+    }
+
+    /// Takes the plan in force, to put it in force anew.
+    pub(super) fn take(&mut self) -> Option<Box<Plan>> {
+        self.plan.take()
+    }
+
+    /// The rules to try, when the kernel has judged the event by the plan in force. A sample is tried on all rules.
+    pub(super) fn candidates(&self, header: &RecordHeader) -> Option<(&Plan, Mask)> {
+        let plan = self.plan()?;
+        let judged = header.generation == plan.generation() && header.flags & RECORD_SHADOW == 0;
+        judged.then_some((plan, header.candidates))
+    }
+
+    /// Notes whether a sample proves pushdown wrong.
+    pub(super) fn sampled(&mut self, header: &RecordHeader, matched: bool) -> bool {
+        if header.flags & RECORD_SHADOW == 0 {
+            return false;
+        }
+        self.counts.samples += 1;
+        // By another rule set than the present one nothing is proved.
+        let current = self.plan().is_some_and(|plan| plan.generation() == header.generation);
+        let wrong = matched && current;
+        self.counts.disagreements += u64::from(wrong);
+        wrong
+    }
+
+    /// Computes what the kernel did not know at this event.
+    pub(super) fn learn(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
+        let Some(plan) = self.plan.as_deref() else { return };
+        if event.header.generation != plan.generation() {
+            return;
+        }
+        if let Some(key) = event.attr(AttrTag::CallKey).and_then(|attr| key(attr.bytes))
+            && self.lessons.calls.len() < BATCH_MAX
+            && self.keys.insert(key)
+        {
+            self.counts.calls += 1;
+            self.lessons.calls.push((key, plan.mask_of(&key)));
+        }
+        if event.header.flags & RECORD_UNSPECIALISED == 0 || self.lessons.processes.len() >= BATCH_MAX {
+            return;
+        }
+        let (id, now_ns) = (event.process(), event.header.time_ns);
+        if self.asked.get(&id).is_some_and(|last| now_ns.saturating_sub(*last) < AGAIN_NS) {
+            return;
+        }
+        if self.asked.len() >= ASKED_MAX {
+            self.asked.clear();
+        }
+        self.asked.insert(id, now_ns);
+        let masks = plan.process_masks(facts);
+        let task = &event.header.task;
+        if masks.depends_on_epoch && event.header.epoch == 0 {
+            return;
+        }
+        self.counts.processes += 1;
+        let entry = ProcessEntry {
+            start_ns: task.start_ns,
+            exec_id: task.exec_id,
+            cgroup_id: task.cgroup_id,
+            epoch: if masks.depends_on_epoch { event.header.epoch } else { 0 },
+            uid: task.uid,
+            euid: task.euid,
+            gid: task.gid,
+            egid: task.egid,
+            loginuid: task.loginuid,
+            generation: plan.generation(),
+            masks: masks.masks,
+        };
+        self.lessons.processes.push((task.pid, entry));
+    }
+
+    /// Notes that metadata, names or other things beside the records changed.
+    pub(super) fn changed(&mut self) {
+        self.lessons.changed = true;
+    }
+
+    /// What came together since the last call; `None` when nothing did.
+    pub(super) fn lessons(&mut self) -> Option<Lessons> {
+        let lessons = &self.lessons;
+        if lessons.calls.is_empty() && lessons.processes.is_empty() && !lessons.changed {
+            return None;
+        }
+        self.keys.clear();
+        Some(std::mem::take(&mut self.lessons))
+    }
+
+    /// Counters since the start.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+/// The key of an attribute.
+fn key(bytes: &[u8]) -> Option<CallKey> {
+    let mut words = [0; KEY_WORDS];
+    if bytes.len() != size_of_val(&words) {
+        return None;
+    }
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(chunk.try_into().ok()?);
+    }
+    Some(CallKey::from_words(words))
+}
