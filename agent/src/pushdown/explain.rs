@@ -223,7 +223,7 @@ impl Plan {
         if known(some, path, None, false) {
             return Decision::Arguments;
         }
-        if row.family != Family::Open && known(some, None, Some(self.some_socket()), false) {
+        if row.family != Family::Open && known(some, None, Some(self.some_socket(row)), false) {
             return Decision::Socket;
         }
         if is_of_process(field.id) { Decision::Changing } else { Decision::Event }
@@ -246,23 +246,23 @@ fn is_of_process(field: FieldId) -> bool {
 
 /// A comparison as a rule writes it, long lists cut.
 fn shown(test: &Test) -> String {
-    let mut text = value(&test.left);
+    let mut out = value(&test.left);
     // A list of one was merged from one.
     let one = matches!(&test.right, Right::Values(None, values) if values.len() == 1);
     let op = if one && test.op == Op::In { Op::Eq } else { test.op };
-    let _ = write!(text, " {}", op.as_str());
+    let _ = write!(out, " {}", op.as_str());
     match &test.right {
         Right::None => {}
         Right::Source(source) => {
-            let _ = write!(text, " val({})", value(source));
+            let _ = write!(out, " val({})", value(source));
         }
         Right::Values(modifier, values) => {
             let single = values.len() == 1;
             match modifier {
                 Some(_) if single => {}
-                Some(Modifier::AnyOf) => text.push_str(" anyof"),
-                Some(Modifier::OneOf) => text.push_str(" oneof"),
-                Some(Modifier::AllOf) => text.push_str(" allof"),
+                Some(Modifier::AnyOf) => out.push_str(" anyof"),
+                Some(Modifier::OneOf) => out.push_str(" oneof"),
+                Some(Modifier::AllOf) => out.push_str(" allof"),
                 None => {}
             }
             let some: Vec<String> = values.iter().take(SHOWN).map(constant).collect();
@@ -270,13 +270,13 @@ fn shown(test: &Test) -> String {
             let list = some.join(", ");
             let plain = (one || single) && !matches!(op, Op::Intersects | Op::PMatch);
             let _ = match (plain, rest) {
-                (true, _) => write!(text, " {list}"),
-                (false, 0) => write!(text, " ({list})"),
-                (false, rest) => write!(text, " ({list} and {rest} more)"),
+                (true, _) => write!(out, " {list}"),
+                (false, 0) => write!(out, " ({list})"),
+                (false, rest) => write!(out, " ({list} and {rest} more)"),
             };
         }
     }
-    text
+    out
 }
 
 fn value(source: &Value) -> String {

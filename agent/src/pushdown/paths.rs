@@ -5,12 +5,13 @@ mod strings;
 use std::collections::HashMap;
 
 use rampart_common::{
-    event::{Family, SLOT_NO_BASE},
+    event::Family,
     pushdown::{SIGNATURE_BITS, Signature},
 };
 use rampart_rules::{
     catalog::{FieldId, Param, ids},
     comparisons::{ComparisonId, Comparisons},
+    condition::ast::Op,
     needle::Needles,
     typed::{Arg, FieldUse, Source as Value, Test},
     value::{FieldArg, FieldSource, Truth, Value as FieldValue},
@@ -57,6 +58,7 @@ pub(super) enum Presence {
 
 /// How the kernel decides one comparison on a path.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct PathTest {
     /// Its bit.
     pub(super) bit: u8,
@@ -149,12 +151,12 @@ impl Paths {
 
 impl PathTest {
     /// Whether it is about the path as given.
-    pub(super) fn is_verbatim(&self) -> bool {
+    pub(super) fn is_verbatim(self) -> bool {
         self.text == Text::Verbatim
     }
 
     /// What a comparison gives on an event whose field shows a path of which `found` is known.
-    pub(super) fn truth(&self, found: Found) -> Truth {
+    pub(super) fn truth(self, found: Found) -> Truth {
         if self.text == Text::Verbatim && !found.verbatim {
             return Truth::Unknown;
         }
@@ -176,50 +178,42 @@ pub(super) fn presence(test: &Test, row: &Row, failed: bool) -> Option<Presence>
     let Value::Field(field) = &test.left else { return None };
     text(field)?;
     let plan = &row.plan;
-    let one = classified(row);
     Some(match (field.id, row.family) {
-        (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY, Family::Open) => match failed && plan.path == 0
-        {
-            // There is neither a path that was asked for nor a file.
-            true => Missing,
-            false => Shown,
-        },
-        (ids::FD_NAMERAW, Family::Open) => {
-            if plan.path == 0 {
-                Missing
-            } else {
-                Shown
-            }
+        // There is neither a path that was asked for nor a file.
+        (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY, Family::Open) if failed && plan.path == 0 => {
+            Missing
         }
-        (ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, Family::Open | Family::Path) => match (failed, one) {
-            (true, _) => Missing,
-            (false, _) if row.family == Family::Open && plan.path == 0 => Missing,
-            (false, true) => Shown,
-            (false, false) => Unknown,
-        },
         (ids::EVT_ABSPATH, _) if plan.path == 0 => Missing,
-        (ids::EVT_ABSPATH, _) if one => Shown,
-        (ids::EVT_ARG | ids::EVT_RAWARG, _) => match source(row, field.arg.as_ref()) {
-            Some(Source::Path) if one => Shown,
+        (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY | ids::EVT_ABSPATH, Family::Open) => Shown,
+        (ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, _) if failed => Missing,
+        (ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, Family::Path) => Unknown,
+        (ids::FD_NAMERAW | ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, Family::Open) if plan.path > 0 => Shown,
+        (ids::EVT_ARG | ids::EVT_RAWARG, family) => match source(row, field.arg.as_ref()) {
+            Some(Source::Path) if family == Family::Open => Shown,
             Some(Source::Path) => Unknown,
             // Not a path on this event.
             _ => return None,
         },
-        (ids::FD_NAME, Family::Net | Family::Fd) | (_, Family::Fd) => Unknown,
+        (ids::FD_NAME, Family::Net) | (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY, Family::Fd) => {
+            Unknown
+        }
         // Sockets have no files; other families have no descriptor and no path.
-        (ids::FD_FILENAME | ids::FD_DIRECTORY | ids::FD_NAMERAW, _) => Missing,
-        (ids::FD_NAME | ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, _) => Missing,
+        (
+            ids::FD_NAME
+            | ids::FD_FILENAME
+            | ids::FD_DIRECTORY
+            | ids::FD_NAMERAW
+            | ids::FS_PATH_NAME
+            | ids::FS_PATH_NAMERAW,
+            _,
+        ) => Missing,
         _ => Unknown,
     })
 }
 
-/// Whether the kernel can classify the path of a row: it has exactly one.
+/// Whether the kernel classifies the path of a row.
 pub(super) fn classified(row: &Row) -> bool {
-    match row.family {
-        Family::Open => true,
-        Family::Path => row.plan.path != 0 && row.plan.path2 == 0 && row.plan.dir != SLOT_NO_BASE,
-        _ => false,
-    }
+    row.family == Family::Open
 }
 
 /// Where a parameter of a row comes from.
@@ -243,16 +237,16 @@ fn position(row: &Row, arg: FieldArg<'_>) -> Option<usize> {
 
 fn search(test: &Test) -> Option<(Text, Part, Needles)> {
     let Value::Field(field) = &test.left else { return None };
-    let (text, part) = text(field)?;
+    let (shown, part) = text(field)?;
     let mut needles = Needles::of(test)?;
     // Directories and names are no normal absolute paths, which `pmatch` asks for.
-    if part != Part::Whole && test.op == rampart_rules::condition::ast::Op::PMatch {
+    if part != Part::Whole && test.op == Op::PMatch {
         needles.exact = false;
         if part == Part::Name {
             return None;
         }
     }
-    Some((text, part, needles))
+    Some((shown, part, needles))
 }
 
 /// The text a field shows on the events that have a path.

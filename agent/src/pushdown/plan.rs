@@ -128,7 +128,7 @@ impl Plan {
         if key.generation != self.generation {
             return ALL;
         }
-        let has = |bit: u8| key.class & bit != 0;
+        let has = |bit: u8| key.class & bit != 0 && (bit != CLASS_SOCKET || row.family == Family::Net);
         let found = Found { signature: key.signature, verbatim: has(CLASS_VERBATIM) };
         let slots = syscall::numbers(row);
         let mut numbers = [None; KEY_NUMBERS];
@@ -145,7 +145,7 @@ impl Plan {
             failed: has(CLASS_FAILED),
             numbers,
             path: (has(CLASS_PATH) && paths::classified(row)).then_some(found),
-            socket: has(CLASS_SOCKET).then(|| self.classes.ends(first, second)),
+            socket: has(CLASS_SOCKET).then(|| self.classes.ends(row, first, second)),
         })
     }
 
@@ -314,7 +314,7 @@ impl Plan {
                     looks |= LOOK_NUMBERS;
                 }
                 if row.family != Family::Open
-                    && known(some, None, Some(self.some_socket()))
+                    && known(some, None, Some(self.some_socket(row)))
                     && !known(some, None, None)
                 {
                     looks |= LOOK_SOCKET;
@@ -332,8 +332,8 @@ impl Plan {
     }
 
     /// A socket of which everything is known.
-    pub(super) fn some_socket(&self) -> Ends<'_> {
-        self.classes.ends(libc::AF_UNIX as u64, 0)
+    pub(super) fn some_socket(&self, row: &Row) -> Ends<'_> {
+        self.classes.ends(row, libc::AF_UNIX as u64, 0)
     }
 
     /// Whether a rule asks for the event's place in the stream, which rejected events would change.

@@ -6,12 +6,13 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
+use crate::event::syscall::Row;
 use rampart_common::{
-    event::SocketFacts,
+    event::{EXTRA_MSGHDR, EXTRA_SOCKADDR, EXTRA_SOCKADDR_OUT, SocketFacts},
     pushdown::{ADDRESS_ENTRIES, ADDRESS_KEY_BITS, AddressKey, UNKNOWN_CLASS},
 };
 use rampart_rules::{
-    catalog::{FieldId, ids},
+    catalog::{FieldId, event_ids as ev, ids},
     comparisons::{ComparisonId, Comparisons},
     typed::{Const, Right, Source as Value, Test},
     value::{FieldArg, FieldSource, Truth, Value as FieldValue},
@@ -41,8 +42,21 @@ pub(super) struct Ends<'p> {
     protocol: u16,
     role: u8,
     classes: &'p Classes,
+    /// What the program gave may count instead of the remote end.
+    argument: Argument,
     /// Class of address and port of both ends, local first.
-    ends: [(u16, u16); 2],
+    both: [(u16, u16); 2],
+}
+
+/// Whether rules see an address that the program gave rather than the socket's remote end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Argument {
+    /// Never.
+    None,
+    /// If the socket has no remote end.
+    Unconnected,
+    /// Whenever it gave one.
+    Always,
 }
 
 /// An end of a socket: address in its IPv6 form and port.
@@ -157,8 +171,8 @@ impl Classes {
             .collect()
     }
 
-    /// The socket that the first two numbers of a key tell of.
-    pub(super) fn ends(&self, socket: u64, classes: u64) -> Ends<'_> {
+    /// The socket that the first two numbers of a key tell of, in a call of a row.
+    pub(super) fn ends(&self, row: &Row, socket: u64, classes: u64) -> Ends<'_> {
         let part = |word: u64, at: u32| (word >> at) as u16;
         Ends {
             family: part(socket, 0),
@@ -166,7 +180,14 @@ impl Classes {
             protocol: part(socket, 32),
             role: part(socket, 48) as u8,
             classes: self,
-            ends: [(part(classes, 0), part(classes, 16)), (part(classes, 32), part(classes, 48))],
+            argument: match row.plan.extra_kind {
+                EXTRA_SOCKADDR | EXTRA_SOCKADDR_OUT | EXTRA_MSGHDR if row.event == ev::CONNECT => {
+                    Argument::Always
+                }
+                EXTRA_SOCKADDR | EXTRA_SOCKADDR_OUT | EXTRA_MSGHDR => Argument::Unconnected,
+                _ => Argument::None,
+            },
+            both: [(part(classes, 0), part(classes, 16)), (part(classes, 32), part(classes, 48))],
         }
     }
 
@@ -188,7 +209,7 @@ impl Classes {
 }
 
 impl Ends<'_> {
-    /// Whether both ends are known.
+    /// Whether the ends that rules see are known.
     pub(super) fn known(&self) -> bool {
         !self.is_ip() || self.endpoints().is_some()
     }
@@ -202,37 +223,41 @@ impl Ends<'_> {
         matches!(i32::from(self.family), libc::AF_INET | libc::AF_INET6)
     }
 
+    /// The ends that rules see.
     fn endpoints(&self) -> Option<[Endpoint; 2]> {
-        let [local, remote] = self.ends;
-        let ends = [self.classes.endpoint(local)?, self.classes.endpoint(remote)?];
+        let [local, remote] = self.both;
+        let ends @ [_, (address, port)] = [self.classes.endpoint(local)?, self.classes.endpoint(remote)?];
+        let connected = port != 0 || !IpAddr::V6(address).to_canonical().is_unspecified();
         let v4 = i32::from(self.family) == libc::AF_INET;
-        (!v4 || ends
-            .iter()
-            .all(|(address, _)| address.to_ipv4_mapped().is_some() || address.is_unspecified()))
-        .then_some(ends)
+        let fits = !v4 || ends.iter().all(|(address, _)| address.to_ipv4_mapped().is_some());
+        let own = match self.argument {
+            Argument::None => true,
+            Argument::Unconnected => connected,
+            Argument::Always => false,
+        };
+        (fits && own).then_some(ends)
     }
 
-    /// Records of the sockets that this may be, each with the address argument it goes with: where the call has one, the
-    /// remote end may have come from either.
-    pub(super) fn worlds(&self, argument: bool) -> Vec<(SocketFacts, Option<Vec<u8>>)> {
+    /// The facts of a socket like this one.
+    pub(super) fn facts(&self) -> SocketFacts {
         let facts = SocketFacts {
             family: self.family,
             kind: self.kind,
             protocol: self.protocol,
-            role: self.role.min(2),
+            role: self.role,
             ..SocketFacts::default()
         };
-        let Some([local, remote]) = self.endpoints().filter(|_| self.is_ip()) else {
-            return vec![(facts, None)];
-        };
         let v6 = i32::from(self.family) == libc::AF_INET6;
-        let with_local = SocketFacts { local: bytes(local.0, v6), local_port: local.1, ..facts };
-        let connected =
-            (SocketFacts { remote: bytes(remote.0, v6), remote_port: remote.1, ..with_local }, None);
-        if !argument {
-            return vec![connected];
+        match self.endpoints().filter(|_| self.is_ip()) {
+            Some([local, remote]) => SocketFacts {
+                local: bytes(local.0, v6),
+                local_port: local.1,
+                remote: bytes(remote.0, v6),
+                remote_port: remote.1,
+                ..facts
+            },
+            None => facts,
         }
-        vec![connected, (with_local, Some(sockaddr(remote)))]
     }
 }
 
@@ -242,27 +267,6 @@ fn bytes(address: Ipv6Addr, v6: bool) -> [u8; 16] {
     match address.to_ipv4_mapped().filter(|_| !v6) {
         Some(v4) => out.iter_mut().zip(v4.octets()).for_each(|(to, from)| *to = from),
         None => out = address.octets(),
-    }
-    out
-}
-
-/// `struct sockaddr_in` or `sockaddr_in6`.
-fn sockaddr((address, port): Endpoint) -> Vec<u8> {
-    let mut out = Vec::with_capacity(28);
-    match IpAddr::V6(address).to_canonical() {
-        IpAddr::V4(v4) => {
-            out.extend_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
-            out.extend_from_slice(&port.to_be_bytes());
-            out.extend_from_slice(&v4.octets());
-            out.extend_from_slice(&[0; 8]);
-        }
-        IpAddr::V6(v6) => {
-            out.extend_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
-            out.extend_from_slice(&port.to_be_bytes());
-            out.extend_from_slice(&[0; 4]);
-            out.extend_from_slice(&v6.octets());
-            out.extend_from_slice(&[0; 4]);
-        }
     }
     out
 }
