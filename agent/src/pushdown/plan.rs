@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use rampart_common::{
-    event::{FAMILY_COUNT, Family},
+    event::{EXTRA_MSGHDR, EXTRA_SOCKADDR, EXTRA_SOCKADDR_OUT, FAMILY_COUNT, Family},
     pushdown::{
         ALL, AddressKey, CLASS_FAILED, CLASS_PATH, CLASS_SOCKET, CLASS_VERBATIM, CallKey, KEY_NUMBERS,
         LOOK_NEVER, LOOK_NUMBERS, LOOK_PATH, LOOK_PROCESS, LOOK_SOCKET, Mask, Signature,
@@ -55,7 +55,7 @@ pub struct Plan {
     /// A rule asks for the event's place in the stream.
     needs_all: bool,
     /// A rule asks whether a datagram goes to another peer than the one before.
-    needs_peers: bool,
+    pub(super) needs_peers: bool,
     blank: State,
     clock: Clock,
 }
@@ -76,9 +76,10 @@ impl Plan {
         let paths = Paths::new(&comparisons, policy.strict());
         let classes = Classes::new(&comparisons);
         let addresses = classes.addresses(generation);
+        let needs_peers = policy.rules().iter().any(|rule| rule.uses(|field| field == ids::FD_NAME_CHANGED));
         let state = state::Config { outside: Outside::Told, ..state::Config::default() };
         let mut plan = Self {
-            bits: Bits::new(&policy),
+            bits: Bits::new(&policy, needs_peers),
             policy,
             generation,
             table: SyscallTable::new(),
@@ -90,13 +91,11 @@ impl Plan {
             image: Image::new(),
             addresses,
             needs_all: false,
-            needs_peers: false,
+            needs_peers,
             blank: State::new(state),
             clock: Clock::fixed(0, 0),
         };
         plan.needs_all = plan.depends_on_all();
-        plan.needs_peers =
-            plan.policy.rules().iter().any(|rule| rule.uses(|field| field == ids::FD_NAME_CHANGED));
         plan.reduce();
         plan.draw();
         plan
@@ -177,8 +176,9 @@ impl Plan {
         for family in Family::ALL {
             let Some(rules) = self.by_family.get(family as usize) else { continue };
             let possible = rules.iter().filter(|(_, rest)| rest.truth(&mut holds) != Truth::False);
+            let state = self.needs_peers.then_some(self.state_rule());
             if let Some(mask) = masks.get_mut(family as usize) {
-                *mask = self.bits.mask(family, possible.map(|(rule, _)| *rule));
+                *mask = self.bits.mask(family, possible.map(|(rule, _)| *rule).chain(state));
             }
         }
         masks
@@ -234,7 +234,13 @@ impl Plan {
         let mut judge = Judge::new(rules, known);
         let rest = self.by_event.get(&known.row.event).map_or(&[][..], Vec::as_slice);
         let possible = rest.iter().filter(|(_, rest)| rest.truth(&mut |id| judge.truth(id)) != Truth::False);
-        self.bits.mask(known.row.family, possible.map(|(rule, _)| *rule))
+        let state = (self.needs_peers && feeds_peers(&known)).then_some(self.state_rule());
+        self.bits.mask(known.row.family, possible.map(|(rule, _)| *rule).chain(state))
+    }
+
+    /// The agent itself as a rule, see [`Bits::new`].
+    fn state_rule(&self) -> usize {
+        self.policy.rules().len()
     }
 
     /// Finds what remains of each rule on each event type.
@@ -288,7 +294,7 @@ impl Plan {
 
     /// Whether the agent itself needs the events of a row, so that none is rejected.
     pub(super) fn never(&self, row: &Row) -> bool {
-        row.need == Need::State || self.needs_all || (self.needs_peers && row.plan.extra_kind != 0)
+        row.need == Need::State || self.needs_all
     }
 
     /// What can make a difference to the rules on a call.
@@ -328,6 +334,10 @@ impl Plan {
         for (_, rest) in self.by_event.get(&row.event).into_iter().flatten() {
             rest.for_each(&mut look);
         }
+        let call = Known { row, failed: false, numbers: [None; KEY_NUMBERS], path: None, socket: None };
+        if self.needs_peers && feeds_peers(&call) {
+            looks |= LOOK_SOCKET;
+        }
         looks
     }
 
@@ -362,6 +372,15 @@ impl Plan {
                 .is_none_or(|range| interval::truth(test, range) == Truth::Unknown)
         })
     }
+}
+
+/// Whether the agent may learn from a call which peer a datagram socket talks to.
+fn feeds_peers(call: &Known<'_>) -> bool {
+    let addressed = matches!(call.row.plan.extra_kind, EXTRA_SOCKADDR | EXTRA_SOCKADDR_OUT | EXTRA_MSGHDR);
+    call.row.family == Family::Net
+        && addressed
+        && !call.failed
+        && call.socket.is_none_or(|socket| socket.is_datagram())
 }
 
 /// No field is known.

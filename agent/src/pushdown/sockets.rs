@@ -238,6 +238,11 @@ impl Ends<'_> {
         (fits && own).then_some(ends)
     }
 
+    /// Whether it sends datagrams.
+    pub(super) fn is_datagram(&self) -> bool {
+        i32::from(self.kind) == libc::SOCK_DGRAM
+    }
+
     /// The facts of a socket like this one.
     pub(super) fn facts(&self) -> SocketFacts {
         let facts = SocketFacts {
