@@ -156,7 +156,13 @@ impl Plan {
             Some(self.masks_of(&fields))
         };
         let unknown = ProcessMasks { masks: [ALL; FAMILY_COUNT], depends_on_epoch: false };
-        let Some((lasting, now)) = masks(false).zip(masks(true)) else { return unknown };
+        let Some((lasting, mut now)) = masks(false).zip(masks(true)) else { return unknown };
+        // The agent is told of every program that starts, so masks that soon end would gain next to nothing there.
+        for family in [Family::Exec, Family::Process] {
+            if let (Some(now), Some(lasting)) = (now.get_mut(family as usize), lasting.get(family as usize)) {
+                *now = *lasting;
+            }
+        }
         ProcessMasks { masks: now, depends_on_epoch: now != lasting }
     }
 
