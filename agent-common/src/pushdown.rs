@@ -97,10 +97,8 @@ pub struct CallKey {
     ///
     /// With [`CLASS_SOCKET`]: the first is `family | kind << 16 | protocol << 32 | role << 48` of the socket after
     /// the call, the second `local address class | local port class << 16 | remote address class << 32 | remote port
-    /// class << 48`, the third the plan's first argument. The remote end is the one that rules are about: for
-    /// `connect` the address argument if it is one of IP, else the socket's; for other calls the socket's if it has
-    /// one (address or port not zero), else that of the address argument or message header. Where that is not looked
-    /// at, its classes are [`UNKNOWN_CLASS`].
+    /// class << 48`, the third the plan's first argument. Both ends are the socket's own after the call, whatever
+    /// address the program gave; an end that was not looked at has [`UNKNOWN_CLASS`].
     pub numbers: [u64; KEY_NUMBERS],
     /// Which comparisons hold for the path, when `class` says so.
     pub signature: Signature,

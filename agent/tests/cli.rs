@@ -152,7 +152,7 @@ fn check_finds_lints_as_asked() {
     let dir = scratch();
     let file = dir.path().join("r.yaml");
     let never = RULE.replace("and fd.name = /x", "and evt.type = close");
-    let userspace = RULE.replace("One", "Two").replace("fd.name = /x", "fd.name contains x");
+    let userspace = RULE.replace("One", "Two").replace("fd.name = /x", "fd.name regex x+");
     fs::write(&file, never + &userspace).unwrap();
     let file = file.to_str().unwrap();
     let check = |lints: &[&str]| {

@@ -16,9 +16,12 @@ pub(super) struct Bits {
 
 impl Bits {
     /// Numbers the rules of each family in evaluation order. When there are more rules than bits, neighbours share.
-    pub(super) fn new(rules: &RuleSet) -> Self {
+    ///
+    /// With `state`, the agent itself is one more rule of the family [`Family::Net`], behind the last: it may want an
+    /// event that no rule does.
+    pub(super) fn new(rules: &RuleSet, state: bool) -> Self {
         let mut counts = [0; FAMILY_COUNT];
-        let members: Vec<[Option<usize>; FAMILY_COUNT]> = rules
+        let mut members: Vec<[Option<usize>; FAMILY_COUNT]> = rules
             .rules()
             .iter()
             .map(|rule| {
@@ -35,6 +38,14 @@ impl Bits {
                 member
             })
             .collect();
+        if state && let Some(count) = counts.get_mut(Family::Net as usize) {
+            let mut member = [None; FAMILY_COUNT];
+            if let Some(slot) = member.get_mut(Family::Net as usize) {
+                *slot = Some(*count);
+            }
+            *count += 1;
+            members.push(member);
+        }
         let bit = |number: usize, count: usize| {
             if count <= MASK_BITS { number as u8 } else { (number * MASK_BITS / count) as u8 }
         };

@@ -2,12 +2,11 @@
 //!
 //! The facts are written into records like those of the kernel, and the field getters asked about them; fields that the
 //! facts do not decide are unknown. Facts that are not known but have few possible values (whether an open made the
-//! file, where the address of a datagram came from) are tried one by one: what gives the same in all is known.
+//! file, whether it is a file of memory) are tried one by one: what gives the same in all is known.
 
 use bumpalo::Bump;
 use rampart_common::event::{
-    AttrTag, EXTRA_MSGHDR, EXTRA_OPEN_HOW, EXTRA_SOCKADDR, EXTRA_SOCKADDR_OUT, EventKind, FILE_CREATED,
-    FILE_MEMFD, Family, FileFacts, RECORD_MAX,
+    EXTRA_OPEN_HOW, EventKind, FILE_CREATED, FILE_MEMFD, Family, FileFacts, RECORD_MAX,
 };
 use rampart_rules::{
     catalog::FieldId,
@@ -145,17 +144,7 @@ fn records(known: &Known<'_>) -> Vec<Vec<u8>> {
         (Family::Open, _) if !known.failed => [0, FILE_CREATED, FILE_MEMFD]
             .map(|flags| record.clone().file(&FileFacts { flags, ..FileFacts::default() }))
             .into(),
-        (Family::Net | Family::Fd, Some(ends)) => ends
-            .worlds(matches!(row.plan.extra_kind, EXTRA_SOCKADDR | EXTRA_SOCKADDR_OUT | EXTRA_MSGHDR))
-            .into_iter()
-            .map(|(facts, argument)| {
-                let record = record.clone().socket(&facts);
-                match argument {
-                    Some(bytes) => record.attr_flags(AttrTag::SockAddr, 0, &bytes),
-                    None => record,
-                }
-            })
-            .collect(),
+        (Family::Net, Some(ends)) => vec![record.socket(&ends.facts())],
         _ => vec![record],
     };
     let built: Vec<Vec<u8>> = worlds.iter().map(RecordBuilder::build).collect();

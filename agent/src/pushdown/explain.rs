@@ -1,16 +1,17 @@
 //! What the kernel decides of each rule, for people.
 
-use std::fmt::Write as _;
+mod text;
 
 use rampart_common::{event::Family, pushdown::KEY_NUMBERS};
 use rampart_rules::{
     catalog::{EventId, FieldId},
     comparisons::{ComparisonId, Expression},
-    condition::ast::{Modifier, Op},
-    typed::{Arg, Const, FieldUse, Right, Source as Value, Test},
+    condition::ast::Op,
+    typed::{FieldUse, Right, Source as Value, Test},
     value::Truth,
 };
 
+use self::text::shown;
 use super::{
     interval,
     known::Known,
@@ -19,9 +20,6 @@ use super::{
     process::{Scope, scope},
 };
 use crate::event::syscall::{self, Need, Row};
-
-/// Constants of a comparison that are shown before the rest is only counted.
-const SHOWN: usize = 3;
 
 /// By what the kernel decides a comparison, or why it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,7 +221,7 @@ impl Plan {
         if known(some, path, None, false) {
             return Decision::Arguments;
         }
-        if row.family != Family::Open && known(some, None, Some(self.some_socket()), false) {
+        if row.family != Family::Open && known(some, None, Some(self.some_socket(row)), false) {
             return Decision::Socket;
         }
         if is_of_process(field.id) { Decision::Changing } else { Decision::Event }
@@ -242,73 +240,4 @@ fn always_same(test: &Test, row: &Row) -> bool {
 fn is_of_process(field: FieldId) -> bool {
     use rampart_rules::catalog::Class;
     matches!(field.def().class, Class::Process | Class::User | Class::Group | Class::Container)
-}
-
-/// A comparison as a rule writes it, long lists cut.
-fn shown(test: &Test) -> String {
-    let mut text = value(&test.left);
-    // A list of one was merged from one.
-    let one = matches!(&test.right, Right::Values(None, values) if values.len() == 1);
-    let op = if one && test.op == Op::In { Op::Eq } else { test.op };
-    let _ = write!(text, " {}", op.as_str());
-    match &test.right {
-        Right::None => {}
-        Right::Source(source) => {
-            let _ = write!(text, " val({})", value(source));
-        }
-        Right::Values(modifier, values) => {
-            let single = values.len() == 1;
-            match modifier {
-                Some(_) if single => {}
-                Some(Modifier::AnyOf) => text.push_str(" anyof"),
-                Some(Modifier::OneOf) => text.push_str(" oneof"),
-                Some(Modifier::AllOf) => text.push_str(" allof"),
-                None => {}
-            }
-            let some: Vec<String> = values.iter().take(SHOWN).map(constant).collect();
-            let rest = values.len().saturating_sub(SHOWN);
-            let list = some.join(", ");
-            let plain = (one || single) && !matches!(op, Op::Intersects | Op::PMatch);
-            let _ = match (plain, rest) {
-                (true, _) => write!(text, " {list}"),
-                (false, 0) => write!(text, " ({list})"),
-                (false, rest) => write!(text, " ({list} and {rest} more)"),
-            };
-        }
-    }
-    text
-}
-
-fn value(source: &Value) -> String {
-    match source {
-        Value::Field(field) => {
-            let name = field.id.def().name;
-            match &field.arg {
-                Arg::None => name.to_owned(),
-                Arg::Index(index) => format!("{name}[{index}]"),
-                Arg::Key(key) if name.ends_with("arg") => format!("{name}.{key}"),
-                Arg::Key(key) => format!("{name}[{key}]"),
-            }
-        }
-        Value::Transform(transform) => {
-            let args: Vec<String> = transform.args.iter().map(value).collect();
-            format!("{}({})", transform.name, args.join(", "))
-        }
-        Value::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
-        Value::List(items) => {
-            let items: Vec<String> = items.iter().map(value).collect();
-            format!("({})", items.join(", "))
-        }
-    }
-}
-
-fn constant(value: &Const) -> String {
-    match value {
-        Const::Bytes(bytes) if bytes.is_empty() => "\"\"".to_owned(),
-        Const::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Const::Int(number) => number.to_string(),
-        Const::Bool(value) => value.to_string(),
-        Const::Ip(address) => address.to_string(),
-        Const::Net(address, length) => format!("{address}/{length}"),
-    }
 }

@@ -147,9 +147,8 @@ impl Known<'_> {
             Source::OpenFlags(argument) => known(argument) && (row.family != Family::Open || self.has_file()),
             Source::HowFlags => self.word(0).is_some() && self.has_file(),
             Source::HowResolve => self.word(2).is_some(),
-            Source::HowMode => self.has_creation_mode(),
             Source::Mode(argument) if param.ty == ParamType::Mode => known(argument),
-            Source::Mode(_) => self.has_creation_mode(),
+            Source::Mode(_) | Source::HowMode => self.has_creation_mode(),
             // Names of descriptors, processes and users come from elsewhere.
             Source::Arg(argument) => {
                 let named = matches!(
@@ -165,7 +164,8 @@ impl Known<'_> {
     fn has_fd(&self, field: FieldId, arg: FieldArg<'_>) -> bool {
         match self.row.family {
             Family::Open => self.has_opened(field),
-            Family::Net | Family::Fd => self.has_socket(field, arg),
+            Family::Net => self.has_socket(field, arg),
+            Family::Fd => field == ids::FD_NAMERAW,
             // Events without a descriptor.
             _ => true,
         }
@@ -191,15 +191,12 @@ impl Known<'_> {
     }
 
     fn has_socket(&self, field: FieldId, arg: FieldArg<'_>) -> bool {
-        let net = self.row.family == Family::Net;
-        match field {
-            // Sockets have no file.
-            ids::FD_FILENAME | ids::FD_DIRECTORY if net => return true,
-            ids::FD_NAMERAW => return true,
-            _ => {}
+        // Sockets have no file.
+        if matches!(field, ids::FD_FILENAME | ids::FD_DIRECTORY | ids::FD_NAMERAW) {
+            return true;
         }
         // The call that should have made the socket failed: nothing is known of one because there is none.
-        if net && self.failed && self.row.plan.fd == SLOT_RETURN {
+        if self.failed && self.row.plan.fd == SLOT_RETURN {
             return match field {
                 ids::FD_TYPE | ids::FD_TYPECHAR | ids::FD_SOCKFAMILY | ids::FD_L4PROTO => {
                     self.row.event != ev::SOCKET || self.argument(0).is_some()
@@ -224,6 +221,7 @@ impl Known<'_> {
         }
         match field {
             ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW => self.row.plan.path == 0,
+            ids::FS_PATH_REALNAME => false,
             // Two paths have these, one has not.
             _ => self.row.plan.path2 == 0,
         }

@@ -1,24 +1,29 @@
 //! Comparisons on paths as strings to search for, and as bits of a signature.
 
+mod sets;
 mod strings;
 
 use std::collections::HashMap;
 
 use rampart_common::{
-    event::{Family, SLOT_NO_BASE},
+    event::Family,
     pushdown::{SIGNATURE_BITS, Signature},
 };
 use rampart_rules::{
     catalog::{FieldId, Param, ids},
     comparisons::{ComparisonId, Comparisons},
+    condition::ast::Op,
     needle::Needles,
     typed::{Arg, FieldUse, Source as Value, Test},
     value::{FieldArg, FieldSource, Truth, Value as FieldValue},
 };
 
-use self::strings::Part;
+use self::{
+    sets::{build, set, share},
+    strings::Part,
+};
 use super::{
-    automaton::{Size, Strings, Table},
+    automaton::{Size, Table},
     image::Image,
 };
 use crate::event::syscall::{self, Row, Source};
@@ -57,6 +62,7 @@ pub(super) enum Presence {
 
 /// How the kernel decides one comparison on a path.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct PathTest {
     /// Its bit.
     pub(super) bit: u8,
@@ -149,12 +155,12 @@ impl Paths {
 
 impl PathTest {
     /// Whether it is about the path as given.
-    pub(super) fn is_verbatim(&self) -> bool {
+    pub(super) fn is_verbatim(self) -> bool {
         self.text == Text::Verbatim
     }
 
     /// What a comparison gives on an event whose field shows a path of which `found` is known.
-    pub(super) fn truth(&self, found: Found) -> Truth {
+    pub(super) fn truth(self, found: Found) -> Truth {
         if self.text == Text::Verbatim && !found.verbatim {
             return Truth::Unknown;
         }
@@ -176,50 +182,42 @@ pub(super) fn presence(test: &Test, row: &Row, failed: bool) -> Option<Presence>
     let Value::Field(field) = &test.left else { return None };
     text(field)?;
     let plan = &row.plan;
-    let one = classified(row);
     Some(match (field.id, row.family) {
-        (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY, Family::Open) => match failed && plan.path == 0
-        {
-            // There is neither a path that was asked for nor a file.
-            true => Missing,
-            false => Shown,
-        },
-        (ids::FD_NAMERAW, Family::Open) => {
-            if plan.path == 0 {
-                Missing
-            } else {
-                Shown
-            }
+        // There is neither a path that was asked for nor a file.
+        (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY, Family::Open) if failed && plan.path == 0 => {
+            Missing
         }
-        (ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, Family::Open | Family::Path) => match (failed, one) {
-            (true, _) => Missing,
-            (false, _) if row.family == Family::Open && plan.path == 0 => Missing,
-            (false, true) => Shown,
-            (false, false) => Unknown,
-        },
         (ids::EVT_ABSPATH, _) if plan.path == 0 => Missing,
-        (ids::EVT_ABSPATH, _) if one => Shown,
-        (ids::EVT_ARG | ids::EVT_RAWARG, _) => match source(row, field.arg.as_ref()) {
-            Some(Source::Path) if one => Shown,
+        (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY | ids::EVT_ABSPATH, Family::Open) => Shown,
+        (ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, _) if failed => Missing,
+        (ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, Family::Path) => Unknown,
+        (ids::FD_NAMERAW | ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, Family::Open) if plan.path > 0 => Shown,
+        (ids::EVT_ARG | ids::EVT_RAWARG, family) => match source(row, field.arg.as_ref()) {
+            Some(Source::Path) if family == Family::Open => Shown,
             Some(Source::Path) => Unknown,
             // Not a path on this event.
             _ => return None,
         },
-        (ids::FD_NAME, Family::Net | Family::Fd) | (_, Family::Fd) => Unknown,
+        (ids::FD_NAME, Family::Net) | (ids::FD_NAME | ids::FD_FILENAME | ids::FD_DIRECTORY, Family::Fd) => {
+            Unknown
+        }
         // Sockets have no files; other families have no descriptor and no path.
-        (ids::FD_FILENAME | ids::FD_DIRECTORY | ids::FD_NAMERAW, _) => Missing,
-        (ids::FD_NAME | ids::FS_PATH_NAME | ids::FS_PATH_NAMERAW, _) => Missing,
+        (
+            ids::FD_NAME
+            | ids::FD_FILENAME
+            | ids::FD_DIRECTORY
+            | ids::FD_NAMERAW
+            | ids::FS_PATH_NAME
+            | ids::FS_PATH_NAMERAW,
+            _,
+        ) => Missing,
         _ => Unknown,
     })
 }
 
-/// Whether the kernel can classify the path of a row: it has exactly one.
+/// Whether the kernel classifies the path of a row.
 pub(super) fn classified(row: &Row) -> bool {
-    match row.family {
-        Family::Open => true,
-        Family::Path => row.plan.path != 0 && row.plan.path2 == 0 && row.plan.dir != SLOT_NO_BASE,
-        _ => false,
-    }
+    row.family == Family::Open
 }
 
 /// Where a parameter of a row comes from.
@@ -243,16 +241,16 @@ fn position(row: &Row, arg: FieldArg<'_>) -> Option<usize> {
 
 fn search(test: &Test) -> Option<(Text, Part, Needles)> {
     let Value::Field(field) = &test.left else { return None };
-    let (text, part) = text(field)?;
+    let (shown, part) = text(field)?;
     let mut needles = Needles::of(test)?;
     // Directories and names are no normal absolute paths, which `pmatch` asks for.
-    if part != Part::Whole && test.op == rampart_rules::condition::ast::Op::PMatch {
+    if part != Part::Whole && test.op == Op::PMatch {
         needles.exact = false;
         if part == Part::Name {
             return None;
         }
     }
-    Some((text, part, needles))
+    Some((shown, part, needles))
 }
 
 /// The text a field shows on the events that have a path.
@@ -275,63 +273,6 @@ fn names_path(arg: &Arg) -> bool {
     syscall::rows()
         .filter(|row| classified(row))
         .any(|row| matches!(source(row, arg.as_ref()), Some(Source::Path)))
-}
-
-/// A bit for each set of strings. When there are more sets than bits, half of the bits are shared by those that come
-/// late; bits about the path as given are not shared with others.
-fn share(texts: impl Iterator<Item = Text> + Clone) -> Vec<u8> {
-    let verbatim = texts.clone().filter(|text| *text == Text::Verbatim).count();
-    let total = texts.clone().count();
-    // Bits for each kind: as many as it needs, or a share by number.
-    let fits = total <= SIGNATURE_BITS;
-    let for_verbatim = if fits { verbatim } else { verbatim.min((verbatim * SIGNATURE_BITS / total).max(1)) };
-    let for_normal = (total - verbatim).min(SIGNATURE_BITS - for_verbatim);
-    let bit = |number: usize, bits: usize| {
-        let own = if number < bits / 2 || bits == 0 {
-            number
-        } else {
-            bits / 2 + (number - bits / 2) % (bits - bits / 2)
-        };
-        own as u8
-    };
-    let (mut normals, mut verbatims) = (0, 0);
-    texts
-        .map(|text| match text {
-            Text::Normal => {
-                normals += 1;
-                bit(normals - 1, for_normal)
-            }
-            Text::Verbatim => {
-                verbatims += 1;
-                for_normal as u8 + bit(verbatims - 1, for_verbatim)
-            }
-        })
-        .collect()
-}
-
-/// Builds the table, with strings cut as short as it takes, and tells the length they are cut to.
-fn build(sets: &[(Text, Vec<Vec<u8>>)], bits: &[u8]) -> (Table, usize) {
-    let mut limit = usize::MAX;
-    loop {
-        let mut strings = Strings::new();
-        for (bit, string) in
-            sets.iter().zip(bits).flat_map(|((_, all), bit)| all.iter().map(move |one| (bit, one)))
-        {
-            let kept = string.get(..limit.min(string.len())).unwrap_or(string);
-            set(strings.entry(kept.to_vec()).or_default(), *bit);
-        }
-        match Table::new(&strings) {
-            Ok(table) => return (table, limit),
-            // Strings of one byte fit whatever their number.
-            Err(_) => limit = if limit > 256 { 256 } else { (limit / 2).max(1) },
-        }
-    }
-}
-
-fn set(signature: &mut Signature, bit: u8) {
-    if let Some(word) = signature.get_mut(usize::from(bit) / 64) {
-        *word |= 1 << (bit % 64);
-    }
 }
 
 fn get(signature: &Signature, bit: u8) -> bool {

@@ -1,39 +1,40 @@
 //! The plan of a rule set: bits, tables, and masks on demand.
 
+mod tables;
+
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use rampart_common::{
     event::{FAMILY_COUNT, Family},
     pushdown::{
-        ALL, AddressKey, CLASS_FAILED, CLASS_PATH, CLASS_SOCKET, CLASS_VERBATIM, CallKey, KEY_NUMBERS,
-        LOOK_NEVER, LOOK_NUMBERS, LOOK_PATH, LOOK_PROCESS, LOOK_SOCKET, Mask, Signature,
+        ALL, AddressKey, CLASS_FAILED, CLASS_PATH, CLASS_SOCKET, CLASS_VERBATIM, CallKey, KEY_NUMBERS, Mask,
+        Signature,
     },
 };
 use rampart_rules::{
-    catalog::{EventId, FieldId, ids},
+    catalog::{EventId, ids},
     comparisons::{ComparisonId, Comparisons, Expression},
     rule::{Rule, RuleSet},
-    typed::{FieldUse, Right},
     value::{FieldSource, Truth},
 };
 
+use self::tables::feeds_peers;
 use super::{
     automaton::Size,
     bits::Bits,
     call::{Judge, Rules},
     image::Image,
-    interval,
     known::Known,
     paths::{self, Found, Paths},
-    process::{ProcessFields, Scope, scope},
-    sockets::{Classes, Ends},
+    process::ProcessFields,
+    sockets::Classes,
 };
 use crate::{
     engine::{
         clock::Clock,
         fields::{EventFields, Facts, View},
     },
-    event::syscall::{self, Need, Row, SyscallTable},
+    event::syscall::{self, SyscallTable},
     state::{self, State, told::Outside},
 };
 
@@ -55,7 +56,7 @@ pub struct Plan {
     /// A rule asks for the event's place in the stream.
     needs_all: bool,
     /// A rule asks whether a datagram goes to another peer than the one before.
-    needs_peers: bool,
+    pub(super) needs_peers: bool,
     blank: State,
     clock: Clock,
 }
@@ -76,9 +77,10 @@ impl Plan {
         let paths = Paths::new(&comparisons, policy.strict());
         let classes = Classes::new(&comparisons);
         let addresses = classes.addresses(generation);
+        let needs_peers = policy.rules().iter().any(|rule| rule.uses(|field| field == ids::FD_NAME_CHANGED));
         let state = state::Config { outside: Outside::Told, ..state::Config::default() };
         let mut plan = Self {
-            bits: Bits::new(&policy),
+            bits: Bits::new(&policy, needs_peers),
             policy,
             generation,
             table: SyscallTable::new(),
@@ -90,13 +92,11 @@ impl Plan {
             image: Image::new(),
             addresses,
             needs_all: false,
-            needs_peers: false,
+            needs_peers,
             blank: State::new(state),
             clock: Clock::fixed(0, 0),
         };
         plan.needs_all = plan.depends_on_all();
-        plan.needs_peers =
-            plan.policy.rules().iter().any(|rule| rule.uses(|field| field == ids::FD_NAME_CHANGED));
         plan.reduce();
         plan.draw();
         plan
@@ -134,7 +134,7 @@ impl Plan {
         if key.generation != self.generation {
             return ALL;
         }
-        let has = |bit: u8| key.class & bit != 0;
+        let has = |bit: u8| key.class & bit != 0 && (bit != CLASS_SOCKET || row.family == Family::Net);
         let found = Found { signature: key.signature, verbatim: has(CLASS_VERBATIM) };
         let slots = syscall::numbers(row);
         let mut numbers = [None; KEY_NUMBERS];
@@ -151,7 +151,7 @@ impl Plan {
             failed: has(CLASS_FAILED),
             numbers,
             path: (has(CLASS_PATH) && paths::classified(row)).then_some(found),
-            socket: has(CLASS_SOCKET).then(|| self.classes.ends(first, second)),
+            socket: has(CLASS_SOCKET).then(|| self.classes.ends(row, first, second)),
         })
     }
 
@@ -162,7 +162,13 @@ impl Plan {
             Some(self.masks_of(&fields))
         };
         let unknown = ProcessMasks { masks: [ALL; FAMILY_COUNT], depends_on_epoch: false };
-        let Some((lasting, now)) = masks(false).zip(masks(true)) else { return unknown };
+        let Some((lasting, mut now)) = masks(false).zip(masks(true)) else { return unknown };
+        // The agent is told of every program that starts, so masks that soon end would gain next to nothing there.
+        for family in [Family::Exec, Family::Process] {
+            if let (Some(now), Some(lasting)) = (now.get_mut(family as usize), lasting.get(family as usize)) {
+                *now = *lasting;
+            }
+        }
         ProcessMasks { masks: now, depends_on_epoch: now != lasting }
     }
 
@@ -183,8 +189,9 @@ impl Plan {
         for family in Family::ALL {
             let Some(rules) = self.by_family.get(family as usize) else { continue };
             let possible = rules.iter().filter(|(_, rest)| rest.truth(&mut holds) != Truth::False);
+            let state = self.needs_peers.then_some(self.state_rule());
             if let Some(mask) = masks.get_mut(family as usize) {
-                *mask = self.bits.mask(family, possible.map(|(rule, _)| *rule));
+                *mask = self.bits.mask(family, possible.map(|(rule, _)| *rule).chain(state));
             }
         }
         masks
@@ -240,146 +247,13 @@ impl Plan {
         let mut judge = Judge::new(rules, known);
         let rest = self.by_event.get(&known.row.event).map_or(&[][..], Vec::as_slice);
         let possible = rest.iter().filter(|(_, rest)| rest.truth(&mut |id| judge.truth(id)) != Truth::False);
-        self.bits.mask(known.row.family, possible.map(|(rule, _)| *rule))
+        let state = (self.needs_peers && feeds_peers(&known)).then_some(self.state_rule());
+        self.bits.mask(known.row.family, possible.map(|(rule, _)| *rule).chain(state))
     }
 
-    /// Finds what remains of each rule on each event type.
-    fn reduce(&mut self) {
-        for event in self.policy.events().iter() {
-            let Some(row) = syscall::by_event(event) else { continue };
-            let only_type = NoFields;
-            let mut rest: Vec<(usize, Expression)> = Vec::new();
-            for (at, rule) in self.policy.rules().iter().enumerate() {
-                if !rule.events.contains(event) {
-                    continue;
-                }
-                let Some(expression) = self.comparisons.rule(at) else { continue };
-                let reduced =
-                    expression.reduced(&mut |id| self.comparisons.evaluate(id, Some(event), &only_type));
-                rest.push((at, reduced));
-            }
-            if let Some(family) = self.by_family.get_mut(row.family as usize) {
-                for one in &rest {
-                    if !family.contains(one) {
-                        family.push(one.clone());
-                    }
-                }
-            }
-            self.by_event.insert(event, rest);
-        }
-    }
-
-    /// Fills the image.
-    fn draw(&mut self) {
-        let mut image = Image::new();
-        self.paths.write(&mut image);
-        for (port, class) in self.classes.ports() {
-            image.port(port, class);
-        }
-        for row in syscall::rows() {
-            let Some(number) = row.number else { continue };
-            let masks = |path: Option<Found>| {
-                [false, true].map(|failed| {
-                    self.mask(Known { row, failed, numbers: [None; KEY_NUMBERS], path, socket: None })
-                })
-            };
-            let base = masks(None);
-            let nothing = Found { signature: Signature::default(), verbatim: true };
-            let plain = if paths::classified(row) { masks(Some(nothing)) } else { base };
-            let never = if self.never(row) { LOOK_NEVER } else { 0 };
-            image.call(number, &base, &plain, self.looks(row) | never);
-        }
-        self.image = image;
-    }
-
-    /// Whether the agent itself needs the events of a row, so that none is rejected.
-    pub(super) fn never(&self, row: &Row) -> bool {
-        row.need == Need::State || self.needs_all || (self.needs_peers && row.plan.extra_kind != 0)
-    }
-
-    /// What can make a difference to the rules on a call.
-    pub(super) fn looks(&self, row: &'static Row) -> u8 {
-        let mut looks = 0;
-        let mut look = |id: ComparisonId| {
-            let Some(test) = self.comparisons.test(id) else { return };
-            if self.paths.test(id).is_some() && paths::classified(row) {
-                looks |= LOOK_PATH;
-            }
-            let mut field = |used: &FieldUse| {
-                if scope(used.id, used.arg.as_ref()) != Scope::Event {
-                    looks |= LOOK_PROCESS;
-                }
-                let known = |numbers, path, socket| {
-                    Known { row, failed: false, numbers, path, socket }.has(used.id, used.arg.as_ref())
-                };
-                let none = [None; KEY_NUMBERS];
-                let some =
-                    syscall::numbers(row).map(|slot| slot.checked_sub(1).map(|argument| (argument, 0)));
-                let path = paths::classified(row).then_some(Found { signature: [0; 2], verbatim: true });
-                if known(some, path, None) && !known(none, path, None) {
-                    looks |= LOOK_NUMBERS;
-                }
-                if row.family != Family::Open
-                    && known(some, None, Some(self.some_socket()))
-                    && !known(some, None, None)
-                {
-                    looks |= LOOK_SOCKET;
-                }
-            };
-            test.left.for_each_field(&mut field);
-            if let Right::Source(right) = &test.right {
-                right.for_each_field(&mut field);
-            }
-        };
-        for (_, rest) in self.by_event.get(&row.event).into_iter().flatten() {
-            rest.for_each(&mut look);
-        }
-        looks
-    }
-
-    /// A socket of which everything is known.
-    pub(super) fn some_socket(&self) -> Ends<'_> {
-        self.classes.ends(libc::AF_UNIX as u64, 0)
-    }
-
-    /// Whether a rule asks for the event's place in the stream, which rejected events would change.
-    fn depends_on_all(&self) -> bool {
-        let of_stream = |field: FieldId| {
-            matches!(
-                field,
-                ids::EVT_NUM
-                    | ids::EVT_DELTATIME
-                    | ids::EVT_DELTATIME_S
-                    | ids::EVT_DELTATIME_NS
-                    | ids::EVT_RELTIME
-                    | ids::EVT_RELTIME_S
-                    | ids::EVT_RELTIME_NS
-            )
-        };
-        let Some(any) = syscall::rows().next() else { return false };
-        self.comparisons.ids().filter_map(|id| self.comparisons.test(id)).any(|test| {
-            let mut uses = false;
-            test.left.for_each_field(&mut |used| uses |= of_stream(used.id));
-            if let Right::Source(right) = &test.right {
-                right.for_each_field(&mut |used| uses |= of_stream(used.id));
-            }
-            // Numbers below the first one are a way to write "never" and "always".
-            uses && interval::of(test, any, false)
-                .is_none_or(|range| interval::truth(test, range) == Truth::Unknown)
-        })
-    }
-}
-
-/// No field is known.
-struct NoFields;
-
-impl FieldSource for NoFields {
-    fn field<'a>(
-        &'a self,
-        _: FieldId,
-        _: rampart_rules::value::FieldArg<'_>,
-    ) -> rampart_rules::value::Value<'a> {
-        rampart_rules::value::Value::Unknown
+    /// The agent itself as a rule, see [`Bits::new`].
+    fn state_rule(&self) -> usize {
+        self.policy.rules().len()
     }
 }
 

@@ -1,15 +1,16 @@
 //! Classes of addresses and ports: those of one class satisfy the same comparisons of the rules, so that any of them
 //! can stand for all.
 
+mod ends;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
 };
 
-use rampart_common::{
-    event::SocketFacts,
-    pushdown::{ADDRESS_ENTRIES, ADDRESS_KEY_BITS, AddressKey, UNKNOWN_CLASS},
-};
+use self::ends::Endpoint;
+pub(super) use self::ends::Ends;
+use rampart_common::pushdown::{ADDRESS_ENTRIES, ADDRESS_KEY_BITS, AddressKey, UNKNOWN_CLASS};
 use rampart_rules::{
     catalog::{FieldId, ids},
     comparisons::{ComparisonId, Comparisons},
@@ -32,21 +33,6 @@ pub(super) struct Classes {
     /// An address of each class.
     address_of: Vec<Ipv6Addr>,
 }
-
-/// The socket of a call, as far as its key tells.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ends<'p> {
-    family: u16,
-    kind: u16,
-    protocol: u16,
-    role: u8,
-    classes: &'p Classes,
-    /// Class of address and port of both ends, local first.
-    ends: [(u16, u16); 2],
-}
-
-/// An end of a socket: address in its IPv6 form and port.
-type Endpoint = (Ipv6Addr, u16);
 
 impl Classes {
     /// Finds what the rules tell apart.
@@ -157,19 +143,6 @@ impl Classes {
             .collect()
     }
 
-    /// The socket that the first two numbers of a key tell of.
-    pub(super) fn ends(&self, socket: u64, classes: u64) -> Ends<'_> {
-        let part = |word: u64, at: u32| (word >> at) as u16;
-        Ends {
-            family: part(socket, 0),
-            kind: part(socket, 16),
-            protocol: part(socket, 32),
-            role: part(socket, 48) as u8,
-            classes: self,
-            ends: [(part(classes, 0), part(classes, 16)), (part(classes, 32), part(classes, 48))],
-        }
-    }
-
     /// Some address and port of a class each.
     fn endpoint(&self, (address, port): (u16, u16)) -> Option<Endpoint> {
         let address = self.address_of.get(usize::from(address)).copied()?;
@@ -185,86 +158,6 @@ impl Classes {
         let holding = self.networks.iter().filter(|(base, length, _)| bits & mask(*length) == *base);
         holding.max_by_key(|(_, length, _)| *length).map_or(0, |(_, _, class)| *class)
     }
-}
-
-impl Ends<'_> {
-    /// Whether both ends are known.
-    pub(super) fn known(&self) -> bool {
-        !self.is_ip() || self.endpoints().is_some()
-    }
-
-    /// Whether the kind of descriptor is: a socket of IPv6 that talks to IPv4 counts as one of that.
-    pub(super) fn kind_known(&self) -> bool {
-        i32::from(self.family) != libc::AF_INET6 || self.endpoints().is_some()
-    }
-
-    fn is_ip(&self) -> bool {
-        matches!(i32::from(self.family), libc::AF_INET | libc::AF_INET6)
-    }
-
-    fn endpoints(&self) -> Option<[Endpoint; 2]> {
-        let [local, remote] = self.ends;
-        let ends = [self.classes.endpoint(local)?, self.classes.endpoint(remote)?];
-        let v4 = i32::from(self.family) == libc::AF_INET;
-        (!v4 || ends
-            .iter()
-            .all(|(address, _)| address.to_ipv4_mapped().is_some() || address.is_unspecified()))
-        .then_some(ends)
-    }
-
-    /// Records of the sockets that this may be, each with the address argument it goes with: where the call has one, the
-    /// remote end may have come from either.
-    pub(super) fn worlds(&self, argument: bool) -> Vec<(SocketFacts, Option<Vec<u8>>)> {
-        let facts = SocketFacts {
-            family: self.family,
-            kind: self.kind,
-            protocol: self.protocol,
-            role: self.role.min(2),
-            ..SocketFacts::default()
-        };
-        let Some([local, remote]) = self.endpoints().filter(|_| self.is_ip()) else {
-            return vec![(facts, None)];
-        };
-        let v6 = i32::from(self.family) == libc::AF_INET6;
-        let with_local = SocketFacts { local: bytes(local.0, v6), local_port: local.1, ..facts };
-        let connected =
-            (SocketFacts { remote: bytes(remote.0, v6), remote_port: remote.1, ..with_local }, None);
-        if !argument {
-            return vec![connected];
-        }
-        vec![connected, (with_local, Some(sockaddr(remote)))]
-    }
-}
-
-/// An address as the kernel stores it.
-fn bytes(address: Ipv6Addr, v6: bool) -> [u8; 16] {
-    let mut out = [0; 16];
-    match address.to_ipv4_mapped().filter(|_| !v6) {
-        Some(v4) => out.iter_mut().zip(v4.octets()).for_each(|(to, from)| *to = from),
-        None => out = address.octets(),
-    }
-    out
-}
-
-/// `struct sockaddr_in` or `sockaddr_in6`.
-fn sockaddr((address, port): Endpoint) -> Vec<u8> {
-    let mut out = Vec::with_capacity(28);
-    match IpAddr::V6(address).to_canonical() {
-        IpAddr::V4(v4) => {
-            out.extend_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
-            out.extend_from_slice(&port.to_be_bytes());
-            out.extend_from_slice(&v4.octets());
-            out.extend_from_slice(&[0; 8]);
-        }
-        IpAddr::V6(v6) => {
-            out.extend_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
-            out.extend_from_slice(&port.to_be_bytes());
-            out.extend_from_slice(&[0; 4]);
-            out.extend_from_slice(&v6.octets());
-            out.extend_from_slice(&[0; 4]);
-        }
-    }
-    out
 }
 
 /// An address of a network that lies in none of the longer prefixes; `None` when they fill it.

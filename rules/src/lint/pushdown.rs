@@ -5,14 +5,16 @@
 //! userspace: regular expressions, computed values, two fields compared, texts that are made of several facts.
 
 use crate::{
-    catalog::{Class, FieldId, ids},
+    catalog::{self, Class, FieldId, ParamType, ids},
     condition::ast::Op,
     diagnostic::{Diagnostic, code},
     needle::Needles,
     rule::Rule,
-    typed::{FieldUse, Node, Right, Source, Test},
+    typed::{Arg, FieldUse, Node, Right, Source, Test},
 };
 
+/// Why facts that have no table are left to userspace.
+const AGENT_ONLY: &str = "is known to the agent only";
 /// Comparisons pointed at in one finding.
 const SHOWN: usize = 3;
 
@@ -117,7 +119,8 @@ fn reason(test: &Test) -> Option<&'static str> {
     }
     let Source::Field(field) = &test.left else { return Some("compares a computed value") };
     match field.id {
-        ids::EVT_ARG | ids::EVT_RAWARG | ids::EVT_RES | ids::EVT_RAWRES | ids::EVT_FAILED => None,
+        ids::EVT_ARG | ids::EVT_RAWARG => of_parameter(test, &field.arg),
+        ids::EVT_RES | ids::EVT_RAWRES | ids::EVT_FAILED => None,
         ids::EVT_IS_OPEN_READ | ids::EVT_IS_OPEN_WRITE | ids::EVT_IS_OPEN_EXEC | ids::EVT_IS_OPEN_CREATE => {
             None
         }
@@ -126,14 +129,29 @@ fn reason(test: &Test) -> Option<&'static str> {
         | ids::FD_FILENAME
         | ids::FD_DIRECTORY
         | ids::FS_PATH_NAME
-        | ids::FS_PATH_NAMERAW => {
-            let told = test.op == Op::Exists || Needles::of(test).is_some();
-            (!told).then_some("no part of the path is necessary for it")
-        }
-        id if names_of_descriptor(id) => Some("is known to the agent only"),
+        | ids::FS_PATH_NAMERAW => of_path(test),
+        id if names_of_descriptor(id) => Some(AGENT_ONLY),
         id if matches!(id.def().class, Class::Fd | Class::FsPath) => None,
         id if id.def().class == Class::Evt => Some("depends on the event as a whole"),
         _ => Some("changes while the process runs"),
+    }
+}
+
+fn of_path(test: &Test) -> Option<&'static str> {
+    let told = test.op == Op::Exists || Needles::of(test).is_some();
+    (!told).then_some("no part of the path is necessary for it")
+}
+
+/// The kernel knows flags, modes and commands, the result, and the path of an open.
+fn of_parameter(test: &Test, arg: &Arg) -> Option<&'static str> {
+    let Arg::Key(name) = arg else { return None };
+    match (&**name, catalog::param_type(name)) {
+        ("res", _) => None,
+        ("name" | "path", _) => of_path(test),
+        (_, Some(ParamType::Flags(_) | ParamType::EnumFlags(_) | ParamType::Mode | ParamType::Signal)) => {
+            None
+        }
+        _ => Some(AGENT_ONLY),
     }
 }
 

@@ -7,6 +7,7 @@ mod random;
 
 use proptest::prelude::*;
 use rampart_rules::{
+    comparisons::Comparisons,
     condition::{
         self, Expr,
         ast::{Check, FieldRef, Literal, Operand, Right, Transform},
@@ -69,6 +70,28 @@ proptest! {
             if known != Truth::Unknown {
                 prop_assert_eq!(result, known, "{} on {:?}, completed to {:?}", text, partial, whole);
             }
+        }
+    }
+
+    /// Rules taken apart into comparisons are the rules, whole and as far as known, reduced or not.
+    #[test]
+    fn expressions_are_the_rules(
+        first in random::condition(),
+        second in random::condition(),
+        partial in random::partial_event(),
+        known in random::event(),
+    ) {
+        let (rules, _) = linted(&first, &second);
+        let comparisons = Comparisons::new(&rules);
+        for (position, rule) in rules.rules().iter().enumerate() {
+            let expression = comparisons.rule(position).unwrap();
+            let mut holds = |id| comparisons.evaluate(id, None, &partial);
+            let truth = rules.evaluate_rule(rule.id, &partial);
+            prop_assert_eq!(expression.truth(&mut holds), truth, "{}", rule.condition_text);
+            let rest = expression.reduced(&mut holds);
+            let whole = partial.completed(&known);
+            let of_rest = rest.truth(&mut |id| comparisons.evaluate(id, None, &whole));
+            prop_assert_eq!(of_rest, rules.evaluate_rule(rule.id, &whole), "{}", rule.condition_text);
         }
     }
 

@@ -178,12 +178,14 @@ fn on(name: &str, pick: u16, (texts, numbers, addresses, networks, pattern): &Li
     let ty = FIELDS.iter().find(|field| field.name == name).map(|field| field.ty);
     let pick = usize::from(pick);
     let list = |values: &[&str]| format!("({})", values.join(", "));
-    if pick % 17 == 0 {
+    if pick.is_multiple_of(17) {
         return format!("{name} exists");
     }
     let one_of = |ops: &[&'static str]| ops[pick % ops.len()];
     match ty {
-        Some(FieldType::Bool) => format!("{name} = {}", if pick % 2 == 0 { "true" } else { "false" }),
+        Some(FieldType::Bool) => {
+            format!("{name} = {}", if pick.is_multiple_of(2) { "true" } else { "false" })
+        }
         Some(FieldType::Ip) => match pick % 3 {
             0 => format!("{name} in {}", list(addresses)),
             1 => format!("{name} != {}", addresses[0]),

@@ -181,7 +181,9 @@ impl Spec {
             record = match self.file % 8 {
                 0 => record.path_flags(AttrTag::RealPath, ATTR_DISCONNECTED, "memfd:x"),
                 // Mostly the file is where the text says, as far as the test can tell.
-                1..=4 if self.style % 4 == 0 => record.path(AttrTag::RealPath, pick(&PATHS, self.base)),
+                1..=4 if self.style.is_multiple_of(4) => {
+                    record.path(AttrTag::RealPath, pick(&PATHS, self.base))
+                }
                 _ => record.path(AttrTag::RealPath, real),
             };
             let flags = pick(&[0, 0, FILE_CREATED, FILE_MEMFD, FILE_UPPER_LAYER], self.file / 16);
@@ -193,7 +195,7 @@ impl Spec {
 
     /// The path as the program gave it.
     fn given(&self) -> String {
-        if self.style % 4 == 0 {
+        if self.style.is_multiple_of(4) {
             return pick(&PATHS, self.base).to_owned();
         }
         let parts: Vec<&str> = self.given.iter().map(|part| pick(&COMPONENTS, *part)).collect();
@@ -208,13 +210,13 @@ impl Spec {
             EXTRA_SOCKADDR_OUT => ret >= 0,
             _ => false,
         };
-        if sockaddr && self.argument[0] % 3 > 0 {
+        if sockaddr && !self.argument[0].is_multiple_of(3) {
             record = record.attr_flags(AttrTag::SockAddr, 0, &self.sockaddr());
         }
         let there = matches!(row.family, Family::Net | Family::Fd)
             && plan.fd != 0
             && (plan.fd != rampart_common::event::SLOT_RETURN || ret >= 0);
-        if !there || (row.family == Family::Fd && self.file % 2 == 0) {
+        if !there || (row.family == Family::Fd && self.file.is_multiple_of(2)) {
             return if there {
                 record.file(&FileFacts { mode: 0o100_644, ..FileFacts::default() })
             } else {
@@ -247,7 +249,7 @@ impl Spec {
             _ => return facts,
         }
         (facts.local_port, facts.remote_port) = (pick(&PORTS, local_port), pick(&PORTS, remote_port));
-        if state % 3 == 0 || row.event == ev::LISTEN {
+        if state.is_multiple_of(3) || row.event == ev::LISTEN {
             (facts.remote, facts.remote_port) = ([0; 16], 0);
         }
         facts

@@ -4,7 +4,6 @@ use rampart_common::{
     event::{ATTR_DISCONNECTED, AttrTag, EXTRA_OPEN_HOW, Family},
     pushdown::{CLASS_FAILED, CLASS_PATH, CLASS_SOCKET, CLASS_VERBATIM, CallKey, KEY_NUMBERS, UNKNOWN_CLASS},
 };
-use rampart_rules::catalog::event_ids as ev;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
@@ -31,11 +30,11 @@ pub(super) fn keys(plan: &Plan, event: &Event<'_>, row: &Row, blind: u8) -> Vec<
         }
     }
     if let Some(socket) = event.socket()
-        && matches!(row.family, Family::Net | Family::Fd)
+        && row.family == Family::Net
         && blind & 1 == 0
     {
         key.class |= CLASS_SOCKET;
-        key.numbers = numbers_of(plan, event, row, &socket, key.numbers, blind);
+        key.numbers = numbers_of(plan, &socket, key.numbers, blind);
     }
     let mut views = Vec::new();
     if paths::classified(row) && blind & 2 == 0 {
@@ -93,8 +92,6 @@ fn classify(event: &Event<'_>, row: &Row, failed: bool) -> Option<Vec<Vec<u8>>> 
 
 fn numbers_of(
     plan: &Plan,
-    event: &Event<'_>,
-    row: &Row,
     socket: &SocketFacts,
     numbers: [u64; KEY_NUMBERS],
     blind: u8,
@@ -112,29 +109,11 @@ fn numbers_of(
         }
     };
     let kernel = (of_kernel(&socket.remote), socket.remote_port);
-    let known =
-        socket.remote != [0; 16] && !IpAddr::V6(kernel.0).to_canonical().is_unspecified() || kernel.1 != 0;
-    let argument = event.attr(AttrTag::SockAddr).and_then(|attr| endpoint(attr.bytes));
-    let remote = match (row.event, argument) {
-        (ev::CONNECT, Some(argument)) => argument,
-        (ev::CONNECT, None) => kernel,
-        (_, Some(argument)) if !known => argument,
-        _ => kernel,
-    };
     let class = |(address, port): (Ipv6Addr, u16)| {
         u64::from(plan.classes.address_class(IpAddr::V6(address))) | u64::from(plan.port_class(port)) << 16
     };
     let unknown = u64::from(UNKNOWN_CLASS) | u64::from(UNKNOWN_CLASS) << 16;
     let local = if blind & 8 == 0 { class((of_kernel(&socket.local), socket.local_port)) } else { unknown };
-    let remote = if blind & 16 == 0 { class(remote) } else { unknown };
+    let remote = if blind & 16 == 0 { class(kernel) } else { unknown };
     [facts, local | remote << 32, numbers[0]]
-}
-
-fn endpoint(bytes: &[u8]) -> Option<(Ipv6Addr, u16)> {
-    let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
-    match i32::from(u16::from_ne_bytes(*bytes.first_chunk()?)) {
-        libc::AF_INET => Some((Ipv4Addr::from(*bytes.get(4..)?.first_chunk::<4>()?).to_ipv6_mapped(), port)),
-        libc::AF_INET6 => Some((Ipv6Addr::from(*bytes.get(8..)?.first_chunk::<16>()?), port)),
-        _ => None,
-    }
 }
