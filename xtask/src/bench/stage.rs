@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{measured::Measured, measured::Summary, progress};
+use super::measured::{Measured, Summary, median};
+use super::progress;
 use crate::agent::{Agent, Setup};
 use crate::workload::Loop;
 use crate::{interrupt, process};
@@ -20,23 +21,29 @@ const UNPUSHED: &str = "pushdown: {enabled: false}\n";
 /// How long the agent may take to judge a configuration.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
-/// What runs beside a load.
+/// How the agent runs beside a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variant {
-    /// No agent.
-    Alone,
     /// The agent as it is.
     Pushed,
     /// The agent with nothing filtered in the kernel.
     Unpushed,
 }
 
-/// One number or more per round and variant; the same index is the same round.
+/// What was measured without the agent and, between two of these, with it.
 #[derive(Debug)]
 pub(super) struct Legs<T> {
-    pub(super) alone: Vec<T>,
-    pub(super) pushed: Vec<T>,
-    pub(super) unpushed: Vec<T>,
+    alone: Vec<T>,
+    pushed: Vec<Leg<T>>,
+    unpushed: Vec<Leg<T>>,
+}
+
+/// One measurement beside the agent.
+#[derive(Debug)]
+struct Leg<T> {
+    value: T,
+    /// Index of the measurement without the agent before it; the next one came after it.
+    before: usize,
 }
 
 /// Where the bench keeps its files, and how it starts what it measures.
@@ -125,26 +132,29 @@ impl Stage {
         })
     }
 
-    /// Measures alone and beside the agent in each variant, in turn: what drifts over the run cancels out. Each round
-    /// begins with another variant.
+    /// Measures beside the agent in each variant, each time between two measurements without it: what drifts over the
+    /// run cancels out. Each round begins with another variant.
     pub(super) fn interleave<T>(
         &self,
         rules: &[PathBuf],
         mut measure: impl FnMut(Option<&Agent>) -> Result<T>,
     ) -> Result<Legs<T>> {
         let mut legs = Legs { alone: Vec::new(), pushed: Vec::new(), unpushed: Vec::new() };
-        let mut order: Vec<Variant> = [Variant::Alone].iter().chain(self.watching()).copied().collect();
+        let mut order = self.watching().to_vec();
+        pause()?;
+        legs.alone.push(measure(None)?);
         for round in 0..self.rounds {
             for variant in &order {
-                let agent = match variant {
-                    Variant::Alone => None,
-                    watching => Some(self.start(rules, *watching)?),
-                };
+                let agent = self.start(rules, *variant)?;
                 pause()?;
-                legs.of(*variant).push(measure(agent.as_ref())?);
-                if let Some(agent) = agent {
-                    agent.stop()?;
+                let leg = Leg { value: measure(Some(&agent))?, before: legs.alone.len() - 1 };
+                agent.stop()?;
+                match variant {
+                    Variant::Pushed => legs.pushed.push(leg),
+                    Variant::Unpushed => legs.unpushed.push(leg),
                 }
+                pause()?;
+                legs.alone.push(measure(None)?);
             }
             order.rotate_left(1);
             self.say(&format!("  round {} of {} done", round + 1, self.rounds));
@@ -170,24 +180,18 @@ impl Stage {
 }
 
 impl<T> Legs<T> {
-    fn of(&mut self, variant: Variant) -> &mut Vec<T> {
-        match variant {
-            Variant::Alone => &mut self.alone,
-            Variant::Pushed => &mut self.pushed,
-            Variant::Unpushed => &mut self.unpushed,
-        }
-    }
-
-    /// A number of what was measured beside the agent, against the same round without it.
+    /// A number of what was measured beside the agent, against its neighbours without it.
     pub(super) fn against(
         &self,
         id: impl Into<String>,
         unit: &'static str,
         compare: impl Fn(&T, &T) -> f64,
     ) -> Measured {
-        let all =
-            |on: &[T]| -> Vec<f64> { on.iter().zip(&self.alone).map(|(on, off)| compare(on, off)).collect() };
-        self.measured(id, unit, &all)
+        self.measured(id, unit, &|leg| {
+            let neighbours: Vec<f64> =
+                self.alone.iter().skip(leg.before).take(2).map(|off| compare(&leg.value, off)).collect();
+            median(&neighbours)
+        })
     }
 
     /// A number of what was measured beside the agent.
@@ -197,7 +201,7 @@ impl<T> Legs<T> {
         unit: &'static str,
         pick: impl Fn(&T) -> f64,
     ) -> Measured {
-        self.measured(id, unit, &|on| on.iter().map(&pick).collect())
+        self.measured(id, unit, &|leg| pick(&leg.value))
     }
 
     /// What was measured without the agent.
@@ -205,14 +209,15 @@ impl<T> Legs<T> {
         Summary::of(&self.alone.iter().map(pick).collect::<Vec<f64>>())
     }
 
-    fn measured(
-        &self,
-        id: impl Into<String>,
-        unit: &'static str,
-        all: &dyn Fn(&[T]) -> Vec<f64>,
-    ) -> Measured {
-        let unpushed = (!self.unpushed.is_empty()).then(|| Summary::of(&all(&self.unpushed)));
-        Measured::new(id, unit, Summary::of(&all(&self.pushed))).unpushed(unpushed)
+    /// The last measurement beside the agent as it is.
+    pub(super) fn last(&self) -> Option<&T> {
+        self.pushed.last().map(|leg| &leg.value)
+    }
+
+    fn measured(&self, id: impl Into<String>, unit: &'static str, pick: &dyn Fn(&Leg<T>) -> f64) -> Measured {
+        let of = |legs: &[Leg<T>]| Summary::of(&legs.iter().map(pick).collect::<Vec<f64>>());
+        let unpushed = (!self.unpushed.is_empty()).then(|| of(&self.unpushed));
+        Measured::new(id, unit, of(&self.pushed)).unpushed(unpushed)
     }
 }
 
@@ -274,13 +279,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_round_is_compared_with_its_own_baseline() {
-        let legs = Legs { alone: vec![10.0, 20.0], pushed: vec![11.0, 22.0], unpushed: vec![30.0, 60.0] };
+    fn a_measurement_is_compared_with_its_neighbours() {
+        let leg = |value, before| Leg { value, before };
+        let legs =
+            Legs { alone: vec![10.0, 20.0, 40.0], pushed: vec![leg(20.0, 0)], unpushed: vec![leg(80.0, 1)] };
         let row = legs.against("a", "ratio", |on, off| on / off).row();
-        assert_eq!(row, ["a", "1.1", "ratio", "-", "3", "-", "-", "-"]);
+        assert_eq!(row, ["a", "1.5", "ratio", "-", "3", "-", "-", "-"]);
         let without = Legs { unpushed: Vec::new(), ..legs };
         assert_eq!(without.watched("a", "ns", |on| *on).row()[4], "-");
-        assert_eq!(without.alone(|off| *off), Summary { median: 15.0, min: 10.0, max: 20.0 });
+        assert_eq!(without.alone(|off| *off), Summary { median: 20.0, min: 10.0, max: 40.0 });
+        assert_eq!(without.last(), Some(&20.0));
     }
 
     #[test]
