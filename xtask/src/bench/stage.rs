@@ -67,6 +67,8 @@ pub(super) struct Load<'a> {
     /// Operations per second; 0 is as many as possible.
     pub(super) rate: u32,
     pub(super) file: &'a Path,
+    /// Whether the machine's speed is measured in between.
+    pub(super) yardstick: bool,
 }
 
 /// What a finished loop says.
@@ -75,6 +77,8 @@ pub(super) struct Ran {
     /// CPU nanoseconds of one operation.
     pub(super) each_ns: f64,
     pub(super) count: f64,
+    /// Nanoseconds of work in the kernel that nobody watches, in the same moments; 0 when it was not asked for.
+    yard_ns: f64,
 }
 
 impl Stage {
@@ -209,6 +213,11 @@ impl<T> Legs<T> {
         Summary::of(&self.alone.iter().map(pick).collect::<Vec<f64>>())
     }
 
+    /// Every measurement without the agent.
+    pub(super) fn every_alone(&self) -> impl Iterator<Item = &T> {
+        self.alone.iter()
+    }
+
     /// The last measurement beside the agent as it is.
     pub(super) fn last(&self) -> Option<&T> {
         self.pushed.last().map(|leg| &leg.value)
@@ -244,9 +253,25 @@ impl Load<'_> {
         command.args(["--millis", &self.length.as_millis().to_string()]);
         command.args(["--warm-millis", &self.warm.as_millis().to_string()]);
         command.args(["--rate", &self.rate.to_string(), "--file"]).arg(self.file);
+        if self.yardstick {
+            command.arg("--yardstick");
+        }
         command.stdout(Stdio::piped());
         command.spawn().with_context(|| format!("cannot run `{}`", process::describe(&command)))
     }
+}
+
+impl Ran {
+    /// CPU nanoseconds of one operation, had the machine been as fast as it was in another run: on a virtual machine
+    /// the kernel's own work takes half as long again from one second to the next.
+    pub(super) fn each_at(&self, other: &Self) -> f64 {
+        self.each_ns / self.yard_ns.max(f64::MIN_POSITIVE) * other.yard_ns
+    }
+}
+
+/// The run in which the machine was fastest: what slows it down is none of ours, and differs from run to run.
+pub(super) fn fastest<'a>(runs: impl Iterator<Item = &'a Ran>) -> Option<Ran> {
+    runs.copied().min_by(|one, other| one.yard_ns.total_cmp(&other.yard_ns))
 }
 
 /// Waits for a loop and reads what it says.
@@ -256,12 +281,14 @@ pub(super) fn ran(child: Child) -> Result<Ran> {
     if !output.status.success() {
         bail!("a workload ended with {}", output.status);
     }
-    read(&text).with_context(|| format!("a workload said `{}` instead of two numbers", text.trim()))
+    read(&text).with_context(|| format!("a workload said `{}` instead of three numbers", text.trim()))
 }
 
-fn read(text: &str) -> Option<Ran> {
-    let (each, count) = text.trim().split_once(' ')?;
-    Some(Ran { each_ns: each.parse().ok()?, count: count.parse().ok()? })
+/// Reads a loop's three numbers.
+pub(super) fn read(text: &str) -> Option<Ran> {
+    let (each, rest) = text.trim().split_once(' ')?;
+    let (count, yard) = rest.split_once(' ')?;
+    Some(Ran { each_ns: each.parse().ok()?, count: count.parse().ok()?, yard_ns: yard.parse().ok()? })
 }
 
 /// How many cores this process may use.
@@ -292,8 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_says_two_numbers() {
-        assert_eq!(read("12.5 300\n"), Some(Ran { each_ns: 12.5, count: 300.0 }));
-        assert_eq!(read("12.5"), None);
+    fn a_loop_says_three_numbers() {
+        assert_eq!(read("12.5 300 0.5\n"), Some(Ran { each_ns: 12.5, count: 300.0, yard_ns: 0.5 }));
+        assert_eq!(read("12.5 300"), None);
+    }
+
+    #[test]
+    fn a_machine_at_half_its_speed_measures_the_same() {
+        let fast = Ran { each_ns: 1000.0, count: 1.0, yard_ns: 500.0 };
+        let slow = Ran { each_ns: 2000.0, count: 1.0, yard_ns: 1000.0 };
+        assert!((fast.each_at(&slow) - 2000.0).abs() < 1e-9);
+        assert!((slow.each_at(&slow) - 2000.0).abs() < 1e-9);
     }
 }
