@@ -105,6 +105,11 @@ impl Stage {
         self.folder.path().join("busy")
     }
 
+    /// The same for a bench of which one round takes minutes.
+    pub(super) fn at_most(self, rounds: usize) -> Self {
+        Self { rounds: self.rounds.min(rounds), ..self }
+    }
+
     /// One line of progress.
     pub(super) fn say(&self, line: &str) {
         progress(self.json, line);
