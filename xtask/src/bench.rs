@@ -47,7 +47,7 @@ pub(crate) struct Options {
     /// error
     #[arg(long, global = true)]
     json: bool,
-    /// How often each variant is measured; benches whose numbers vary little take fewer rounds
+    /// How often each variant is measured; long benches and those whose numbers vary little take three rounds at most
     #[arg(long, global = true, default_value_t = 7)]
     rounds: usize,
     /// Use this agent instead of building one
@@ -221,7 +221,7 @@ impl Part {
             Self::Latency => latency::run(&stage),
             Self::Memory => memory::run(&stage),
             Self::Reload => reload::run(&stage),
-            Self::Workloads => published::run(&stage),
+            Self::Workloads => published::run(&stage.at_most(3)),
         }
     }
 }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::measured::{Goal, Report};
 use super::ruleset;
-use super::stage::{Load, Ran, Stage, quiet_core};
+use super::stage::{Load, Ran, Stage, fastest, quiet_core};
 use crate::workload::Loop;
 
 /// Length of one measurement, and of the time before in which the caller becomes known.
@@ -37,13 +37,16 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     let legs = stage.interleave(&rules, |_| {
         let one = |kind: &Kind| {
             let (length, warm) = (WINDOW, WARM);
-            Load { kind: kind.what, cpu: quiet_core(), length, warm, rate: 0, file: &file }.run()
+            Load { kind: kind.what, cpu: quiet_core(), length, warm, rate: 0, file: &file, yardstick: true }
+                .run()
         };
         KINDS.iter().map(one).collect::<Result<Vec<Ran>>>()
     })?;
     let mut results = Vec::new();
     for (index, Kind { id, unit, scale, goal, .. }) in KINDS.iter().enumerate() {
-        let each = |ran: &Vec<Ran>| ran.get(index).map_or(0.0, |ran| ran.each_ns * scale);
+        let fastest =
+            fastest(legs.every_alone().filter_map(|runs| runs.get(index))).context("nothing was measured")?;
+        let each = |runs: &Vec<Ran>| runs.get(index).map_or(0.0, |ran| ran.each_at(&fastest) * scale);
         let added = legs
             .against(format!("calls.{id}.added_{unit}"), unit, |on, off| each(on) - each(off))
             .baseline(legs.alone(each));
@@ -61,7 +64,9 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     let mut report = Report::new("calls", results).note(format!("rules: {which}"));
     report.notes.extend(stage.about_variants().map(ToOwned::to_owned));
     Ok(report.note(
-        "CPU time; a connection is socket, connect and close over loopback with the accepting side; an exec is spawn \
+        "CPU time \
+         at the speed that the machine had in the fastest run without the agent, told by batches of `stat` and `getppid` \
+         in between; a connection is socket, connect and close over loopback with the accepting side; an exec is spawn \
          and wait of `/bin/true`",
     ))
 }

@@ -58,7 +58,7 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
         "{SOURCES} sources, {HEADERS} headers each, found in {FOLDERS} folders; make -j{}",
         cores()
     ));
-    let last = legs.pushed.last().map(|on| format!("last build: {}", on.watched.by_family()));
+    let last = legs.last().map(|on| format!("last build: {}", on.watched.by_family()));
     report.notes.extend(last);
     report.notes.extend(stage.about_variants().map(ToOwned::to_owned));
     Ok(report)

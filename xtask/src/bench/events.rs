@@ -82,7 +82,7 @@ fn measure(stage: &Stage, rounds: &mut Rounds) -> Result<()> {
 }
 
 fn load(kind: Loop, cpu: usize, length: Duration, file: &Path) -> Load<'_> {
-    Load { kind, cpu, length, warm: Duration::ZERO, rate: 0, file }
+    Load { kind, cpu, length, warm: Duration::ZERO, rate: 0, file, yardstick: false }
 }
 
 /// Differences of each pair of neighbouring measurements: what drifts over the run cancels out.

@@ -71,7 +71,10 @@ fn busy(agent: &Agent, folder: &Path) -> Result<(Vec<f64>, usize)> {
     let markers = u32::try_from(MARKERS)?;
     let length = EVERY * markers + LEAD * 2;
     let rate = u32::try_from(BACKGROUND / cores())?;
-    let spawn = |cpu| Load { kind: Loop::Open, cpu, length, warm: Duration::ZERO, rate, file: &file }.spawn();
+    let spawn = |cpu| {
+        Load { kind: Loop::Open, cpu, length, warm: Duration::ZERO, rate, file: &file, yardstick: false }
+            .spawn()
+    };
     let children = (0..cores()).map(spawn).collect::<Result<Vec<Child>>>()?;
     thread::sleep(LEAD);
     let names = folder.to_owned();

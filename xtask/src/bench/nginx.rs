@@ -85,7 +85,7 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
          a page of 1 KiB over loopback"
     ));
     for (index, (mode, _)) in MODES.into_iter().enumerate() {
-        let last = legs.pushed.last().and_then(|leg| leg.get(index));
+        let last = legs.last().and_then(|leg| leg.get(index));
         report.notes.extend(last.map(|(_, seen)| format!("last run of {mode}: {}", seen.by_family())));
     }
     report.notes.extend(stage.about_variants().map(ToOwned::to_owned));

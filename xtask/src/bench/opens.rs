@@ -1,14 +1,15 @@
 //! `bench opens`: what a file that no rule wants costs its opener, with few and with many rules loaded.
 //!
-//! Each measurement with an agent has one without it before and after; the difference is to the mean of the two.
+//! Each measurement with an agent has one without it before and after; the difference is to the mean of the two, at one
+//! speed of the machine.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::measured::{Goal, Measured, Report, Summary, median};
 use super::ruleset::{self, RuleSet};
-use super::stage::{Load, Ran, Stage, Variant, pause, quiet_core};
+use super::stage::{Load, Ran, Stage, Variant, fastest, pause, quiet_core};
 use super::watch::{Watched, watched};
 use crate::workload::Loop;
 
@@ -24,7 +25,8 @@ const FLAT: Goal = Goal::AtMost(1.3);
 struct Case {
     set: RuleSet,
     variant: Variant,
-    added_ns: Vec<f64>,
+    /// With the agent, then without it before and after.
+    runs: Vec<[Ran; 3]>,
     rejected_percent: Vec<f64>,
     agent_ns: Vec<f64>,
 }
@@ -39,15 +41,15 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     }
     let mut alone = Vec::new();
     for round in 0..stage.rounds {
-        let mut before = open(stage)?.each_ns;
+        let mut before = open(stage)?;
         for case in &mut cases {
             let agent = stage.start(&case.set.files, case.variant)?;
             pause()?;
             let (ran, seen) = watched(Some(&agent), || open(stage))?;
             agent.stop()?;
             pause()?;
-            let after = open(stage)?.each_ns;
-            case.take(ran, &seen, f64::midpoint(before, after));
+            let after = open(stage)?;
+            case.take([ran, before, after], &seen);
             alone.push(before);
             before = after;
         }
@@ -56,7 +58,9 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
         stage.say(&format!("  round {} of {} done", round + 1, stage.rounds));
     }
     cases.sort_by_key(|case| case.set.count);
-    let mut report = Report::new("opens", results(&cases, Summary::of(&alone)));
+    let fastest = fastest(alone.iter()).context("nothing was measured")?;
+    let baseline: Vec<f64> = alone.iter().map(|ran| ran.each_at(&fastest)).collect();
+    let mut report = Report::new("opens", results(&cases, &fastest, Summary::of(&baseline)));
     let upstream = cases.iter().map(|case| case.set.upstream).max().unwrap_or(0);
     report = report.note(if upstream > 0 {
         format!("rules: up to half of each set, {upstream} at the most, are upstream's stable rules, the rest is made")
@@ -65,22 +69,43 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     });
     report.notes.extend(stage.about_variants().map(ToOwned::to_owned));
     Ok(report.note(
-        "one operation is open and close of an existing file by its absolute path, by a process that runs for a while",
+        "one operation is open and close of an existing file by its absolute path, by a process that runs for a while; \
+         CPU time \
+         at the speed that the machine had in the fastest run without the agent, told by batches of `stat` and `getppid` \
+         in between",
     ))
 }
 
 fn open(stage: &Stage) -> Result<Ran> {
     let file = stage.file();
-    Load { kind: Loop::Open, cpu: quiet_core(), length: WINDOW, warm: WARM, rate: 0, file: &file }.run()
+    Load {
+        kind: Loop::Open,
+        cpu: quiet_core(),
+        length: WINDOW,
+        warm: WARM,
+        rate: 0,
+        file: &file,
+        yardstick: true,
+    }
+    .run()
 }
 
 impl Case {
     fn new(set: RuleSet, variant: Variant) -> Self {
-        Self { set, variant, added_ns: Vec::new(), rejected_percent: Vec::new(), agent_ns: Vec::new() }
+        Self { set, variant, runs: Vec::new(), rejected_percent: Vec::new(), agent_ns: Vec::new() }
     }
 
-    fn take(&mut self, ran: Ran, seen: &Watched, alone_ns: f64) {
-        self.added_ns.push(ran.each_ns - alone_ns);
+    /// What the agent adds, at the speed of the fastest run.
+    fn added_ns(&self, fastest: &Ran) -> Vec<f64> {
+        let added = |[on, before, after]: &[Ran; 3]| {
+            on.each_at(fastest) - f64::midpoint(before.each_at(fastest), after.each_at(fastest))
+        };
+        self.runs.iter().map(added).collect()
+    }
+
+    fn take(&mut self, runs: [Ran; 3], seen: &Watched) {
+        let [ran, ..] = runs;
+        self.runs.push(runs);
         self.rejected_percent.push(seen.rejected_percent());
         // The counters and the agent's time also have the warming.
         let share = WINDOW.as_secs_f64() / (WINDOW + WARM).as_secs_f64();
@@ -89,34 +114,36 @@ impl Case {
 }
 
 /// One row per size, then how flat the line is.
-fn results(cases: &[Case], alone: Summary) -> Vec<Measured> {
-    let of = |size, variant, pick: fn(&Case) -> &Vec<f64>| {
+fn results(cases: &[Case], fastest: &Ran, alone: Summary) -> Vec<Measured> {
+    let of = |size, variant, pick: &dyn Fn(&Case) -> Vec<f64>| {
         cases.iter().find(|case| case.set.count == size && case.variant == variant).map(pick)
     };
-    let rows = |id: &str, unit, pick: fn(&Case) -> &Vec<f64>| -> Vec<Measured> {
+    let rows = |id: &str, unit, pick: &dyn Fn(&Case) -> Vec<f64>| -> Vec<Measured> {
         let row = |size: usize| {
             let pushed = of(size, Variant::Pushed, pick)?;
-            let unpushed = of(size, Variant::Unpushed, pick).map(|values| Summary::of(values));
-            Some(Measured::new(format!("{id}.{size}_rules"), unit, Summary::of(pushed)).unpushed(unpushed))
+            let unpushed = of(size, Variant::Unpushed, pick).map(|values| Summary::of(&values));
+            Some(Measured::new(format!("{id}.{size}_rules"), unit, Summary::of(&pushed)).unpushed(unpushed))
         };
         SIZES.into_iter().filter_map(row).collect()
     };
-    let mut results: Vec<Measured> = rows("opens.added_ns", "ns", |case| &case.added_ns)
+    let mut results: Vec<Measured> = rows("opens.added_ns", "ns", &|case| case.added_ns(fastest))
         .into_iter()
         .map(|row| row.baseline(alone).goal(ADDED))
         .collect();
     let flat = |variant| {
         let [first, .., last] = SIZES;
-        let (few, many) =
-            (of(first, variant, |case| &case.added_ns)?, of(last, variant, |case| &case.added_ns)?);
+        let (few, many) = (
+            of(first, variant, &|case| case.added_ns(fastest))?,
+            of(last, variant, &|case| case.added_ns(fastest))?,
+        );
         // A difference below a nanosecond is none that a ratio could be of.
-        Some(Summary::one(median(many) / median(few).max(1.0)))
+        Some(Summary::one(median(&many) / median(&few).max(1.0)))
     };
     results.extend(flat(Variant::Pushed).map(|ratio| {
         Measured::new("opens.added_250_to_10", "ratio", ratio).unpushed(flat(Variant::Unpushed)).goal(FLAT)
     }));
-    results.extend(rows("opens.rejected_percent", "% of events", |case| &case.rejected_percent));
-    results.extend(rows("opens.agent_ns", "ns of the agent's CPU", |case| &case.agent_ns));
+    results.extend(rows("opens.rejected_percent", "% of events", &|case| case.rejected_percent.clone()));
+    results.extend(rows("opens.agent_ns", "ns of the agent's CPU", &|case| case.agent_ns.clone()));
     results
 }
 
@@ -126,8 +153,15 @@ mod tests {
 
     #[test]
     fn the_ratio_is_of_the_largest_to_the_smallest_set() {
+        let ran = |text: String| super::super::stage::read(&text).unwrap();
+        let off = ran("500 1 100".to_owned());
         let case = |count, variant, added: f64| Case {
-            added_ns: vec![added, added + 2.0, added + 1.0],
+            // The machine is twice as slow in one of the rounds.
+            runs: vec![
+                [ran(format!("{} 1 100", 500.0 + added)), off, off],
+                [ran(format!("{} 1 200", 2.0 * (502.0 + added))), off, off],
+                [ran(format!("{} 1 100", 501.0 + added)), off, off],
+            ],
             ..Case::new(RuleSet { files: Vec::new(), count, upstream: 0 }, variant)
         };
         let cases = [
@@ -136,7 +170,7 @@ mod tests {
             case(10, Variant::Unpushed, 399.0),
             case(250, Variant::Unpushed, 799.0),
         ];
-        let results = results(&cases, Summary::one(500.0));
+        let results = results(&cases, &off, Summary::one(500.0));
         let row = |id: &str| results.iter().find(|one| one.id() == id).unwrap();
         assert_eq!(row("opens.added_250_to_10").row()[1..5], ["1.2", "ratio", "-", "2"]);
         assert_eq!(row("opens.added_ns.10_rules").row()[1], "100");

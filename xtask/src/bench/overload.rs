@@ -88,8 +88,16 @@ impl Runs {
         let started = Instant::now();
         let (peak, watched) = watched(Some(agent), || {
             let spawn = |cpu| {
-                Load { kind: Loop::Open, cpu, length: LENGTH, warm: Duration::ZERO, rate, file: &file }
-                    .spawn()
+                Load {
+                    kind: Loop::Open,
+                    cpu,
+                    length: LENGTH,
+                    warm: Duration::ZERO,
+                    rate,
+                    file: &file,
+                    yardstick: false,
+                }
+                .spawn()
             };
             let children = (0..cores()).map(spawn).collect::<Result<Vec<Child>>>()?;
             let mut peak = 0.0_f64;

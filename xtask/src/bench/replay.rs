@@ -92,7 +92,15 @@ fn record(stage: &Stage, recording: &Path) -> Result<()> {
             thread::sleep(LOOK);
         }
         let file = stage.file();
-        let load = |kind| Load { kind, cpu: 0, length: STORM, warm: Duration::ZERO, rate: 0, file: &file };
+        let load = |kind| Load {
+            kind,
+            cpu: 0,
+            length: STORM,
+            warm: Duration::ZERO,
+            rate: 0,
+            file: &file,
+            yardstick: false,
+        };
         for child in [load(Loop::Open).spawn()?, load(Loop::Exec).spawn()?] {
             ran(child)?;
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{measured::Measured, measured::Summary, progress};
+use super::measured::{Measured, Summary, median};
+use super::progress;
 use crate::agent::{Agent, Setup};
 use crate::workload::Loop;
 use crate::{interrupt, process};
@@ -20,23 +21,29 @@ const UNPUSHED: &str = "pushdown: {enabled: false}\n";
 /// How long the agent may take to judge a configuration.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
-/// What runs beside a load.
+/// How the agent runs beside a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variant {
-    /// No agent.
-    Alone,
     /// The agent as it is.
     Pushed,
     /// The agent with nothing filtered in the kernel.
     Unpushed,
 }
 
-/// One number or more per round and variant; the same index is the same round.
+/// What was measured without the agent and, between two of these, with it.
 #[derive(Debug)]
 pub(super) struct Legs<T> {
-    pub(super) alone: Vec<T>,
-    pub(super) pushed: Vec<T>,
-    pub(super) unpushed: Vec<T>,
+    alone: Vec<T>,
+    pushed: Vec<Leg<T>>,
+    unpushed: Vec<Leg<T>>,
+}
+
+/// One measurement beside the agent.
+#[derive(Debug)]
+struct Leg<T> {
+    value: T,
+    /// Index of the measurement without the agent before it; the next one came after it.
+    before: usize,
 }
 
 /// Where the bench keeps its files, and how it starts what it measures.
@@ -60,6 +67,8 @@ pub(super) struct Load<'a> {
     /// Operations per second; 0 is as many as possible.
     pub(super) rate: u32,
     pub(super) file: &'a Path,
+    /// Whether the machine's speed is measured in between.
+    pub(super) yardstick: bool,
 }
 
 /// What a finished loop says.
@@ -68,6 +77,8 @@ pub(super) struct Ran {
     /// CPU nanoseconds of one operation.
     pub(super) each_ns: f64,
     pub(super) count: f64,
+    /// Nanoseconds of work in the kernel that nobody watches, in the same moments; 0 when it was not asked for.
+    yard_ns: f64,
 }
 
 impl Stage {
@@ -92,6 +103,11 @@ impl Stage {
     /// A file that a rule of [`super::ruleset::marks`] is interested in, as far as the kernel can tell.
     pub(super) fn busy(&self) -> PathBuf {
         self.folder.path().join("busy")
+    }
+
+    /// The same for a bench of which one round takes minutes.
+    pub(super) fn at_most(self, rounds: usize) -> Self {
+        Self { rounds: self.rounds.min(rounds), ..self }
     }
 
     /// One line of progress.
@@ -125,26 +141,29 @@ impl Stage {
         })
     }
 
-    /// Measures alone and beside the agent in each variant, in turn: what drifts over the run cancels out. Each round
-    /// begins with another variant.
+    /// Measures beside the agent in each variant, each time between two measurements without it: what drifts over the
+    /// run cancels out. Each round begins with another variant.
     pub(super) fn interleave<T>(
         &self,
         rules: &[PathBuf],
         mut measure: impl FnMut(Option<&Agent>) -> Result<T>,
     ) -> Result<Legs<T>> {
         let mut legs = Legs { alone: Vec::new(), pushed: Vec::new(), unpushed: Vec::new() };
-        let mut order: Vec<Variant> = [Variant::Alone].iter().chain(self.watching()).copied().collect();
+        let mut order = self.watching().to_vec();
+        pause()?;
+        legs.alone.push(measure(None)?);
         for round in 0..self.rounds {
             for variant in &order {
-                let agent = match variant {
-                    Variant::Alone => None,
-                    watching => Some(self.start(rules, *watching)?),
-                };
+                let agent = self.start(rules, *variant)?;
                 pause()?;
-                legs.of(*variant).push(measure(agent.as_ref())?);
-                if let Some(agent) = agent {
-                    agent.stop()?;
+                let leg = Leg { value: measure(Some(&agent))?, before: legs.alone.len() - 1 };
+                agent.stop()?;
+                match variant {
+                    Variant::Pushed => legs.pushed.push(leg),
+                    Variant::Unpushed => legs.unpushed.push(leg),
                 }
+                pause()?;
+                legs.alone.push(measure(None)?);
             }
             order.rotate_left(1);
             self.say(&format!("  round {} of {} done", round + 1, self.rounds));
@@ -170,24 +189,18 @@ impl Stage {
 }
 
 impl<T> Legs<T> {
-    fn of(&mut self, variant: Variant) -> &mut Vec<T> {
-        match variant {
-            Variant::Alone => &mut self.alone,
-            Variant::Pushed => &mut self.pushed,
-            Variant::Unpushed => &mut self.unpushed,
-        }
-    }
-
-    /// A number of what was measured beside the agent, against the same round without it.
+    /// A number of what was measured beside the agent, against its neighbours without it.
     pub(super) fn against(
         &self,
         id: impl Into<String>,
         unit: &'static str,
         compare: impl Fn(&T, &T) -> f64,
     ) -> Measured {
-        let all =
-            |on: &[T]| -> Vec<f64> { on.iter().zip(&self.alone).map(|(on, off)| compare(on, off)).collect() };
-        self.measured(id, unit, &all)
+        self.measured(id, unit, &|leg| {
+            let neighbours: Vec<f64> =
+                self.alone.iter().skip(leg.before).take(2).map(|off| compare(&leg.value, off)).collect();
+            median(&neighbours)
+        })
     }
 
     /// A number of what was measured beside the agent.
@@ -197,7 +210,7 @@ impl<T> Legs<T> {
         unit: &'static str,
         pick: impl Fn(&T) -> f64,
     ) -> Measured {
-        self.measured(id, unit, &|on| on.iter().map(&pick).collect())
+        self.measured(id, unit, &|leg| pick(&leg.value))
     }
 
     /// What was measured without the agent.
@@ -205,14 +218,20 @@ impl<T> Legs<T> {
         Summary::of(&self.alone.iter().map(pick).collect::<Vec<f64>>())
     }
 
-    fn measured(
-        &self,
-        id: impl Into<String>,
-        unit: &'static str,
-        all: &dyn Fn(&[T]) -> Vec<f64>,
-    ) -> Measured {
-        let unpushed = (!self.unpushed.is_empty()).then(|| Summary::of(&all(&self.unpushed)));
-        Measured::new(id, unit, Summary::of(&all(&self.pushed))).unpushed(unpushed)
+    /// Every measurement without the agent.
+    pub(super) fn every_alone(&self) -> impl Iterator<Item = &T> {
+        self.alone.iter()
+    }
+
+    /// The last measurement beside the agent as it is.
+    pub(super) fn last(&self) -> Option<&T> {
+        self.pushed.last().map(|leg| &leg.value)
+    }
+
+    fn measured(&self, id: impl Into<String>, unit: &'static str, pick: &dyn Fn(&Leg<T>) -> f64) -> Measured {
+        let of = |legs: &[Leg<T>]| Summary::of(&legs.iter().map(pick).collect::<Vec<f64>>());
+        let unpushed = (!self.unpushed.is_empty()).then(|| of(&self.unpushed));
+        Measured::new(id, unit, of(&self.pushed)).unpushed(unpushed)
     }
 }
 
@@ -239,9 +258,25 @@ impl Load<'_> {
         command.args(["--millis", &self.length.as_millis().to_string()]);
         command.args(["--warm-millis", &self.warm.as_millis().to_string()]);
         command.args(["--rate", &self.rate.to_string(), "--file"]).arg(self.file);
+        if self.yardstick {
+            command.arg("--yardstick");
+        }
         command.stdout(Stdio::piped());
         command.spawn().with_context(|| format!("cannot run `{}`", process::describe(&command)))
     }
+}
+
+impl Ran {
+    /// CPU nanoseconds of one operation, had the machine been as fast as it was in another run: on a virtual machine
+    /// the kernel's own work takes half as long again from one second to the next.
+    pub(super) fn each_at(&self, other: &Self) -> f64 {
+        self.each_ns / self.yard_ns.max(f64::MIN_POSITIVE) * other.yard_ns
+    }
+}
+
+/// The run in which the machine was fastest: what slows it down is none of ours, and differs from run to run.
+pub(super) fn fastest<'a>(runs: impl Iterator<Item = &'a Ran>) -> Option<Ran> {
+    runs.copied().min_by(|one, other| one.yard_ns.total_cmp(&other.yard_ns))
 }
 
 /// Waits for a loop and reads what it says.
@@ -251,12 +286,14 @@ pub(super) fn ran(child: Child) -> Result<Ran> {
     if !output.status.success() {
         bail!("a workload ended with {}", output.status);
     }
-    read(&text).with_context(|| format!("a workload said `{}` instead of two numbers", text.trim()))
+    read(&text).with_context(|| format!("a workload said `{}` instead of three numbers", text.trim()))
 }
 
-fn read(text: &str) -> Option<Ran> {
-    let (each, count) = text.trim().split_once(' ')?;
-    Some(Ran { each_ns: each.parse().ok()?, count: count.parse().ok()? })
+/// Reads a loop's three numbers.
+pub(super) fn read(text: &str) -> Option<Ran> {
+    let (each, rest) = text.trim().split_once(' ')?;
+    let (count, yard) = rest.split_once(' ')?;
+    Some(Ran { each_ns: each.parse().ok()?, count: count.parse().ok()?, yard_ns: yard.parse().ok()? })
 }
 
 /// How many cores this process may use.
@@ -274,18 +311,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_round_is_compared_with_its_own_baseline() {
-        let legs = Legs { alone: vec![10.0, 20.0], pushed: vec![11.0, 22.0], unpushed: vec![30.0, 60.0] };
+    fn a_measurement_is_compared_with_its_neighbours() {
+        let leg = |value, before| Leg { value, before };
+        let legs =
+            Legs { alone: vec![10.0, 20.0, 40.0], pushed: vec![leg(20.0, 0)], unpushed: vec![leg(80.0, 1)] };
         let row = legs.against("a", "ratio", |on, off| on / off).row();
-        assert_eq!(row, ["a", "1.1", "ratio", "-", "3", "-", "-", "-"]);
+        assert_eq!(row, ["a", "1.5", "ratio", "-", "3", "-", "-", "-"]);
         let without = Legs { unpushed: Vec::new(), ..legs };
         assert_eq!(without.watched("a", "ns", |on| *on).row()[4], "-");
-        assert_eq!(without.alone(|off| *off), Summary { median: 15.0, min: 10.0, max: 20.0 });
+        assert_eq!(without.alone(|off| *off), Summary { median: 20.0, min: 10.0, max: 40.0 });
+        assert_eq!(without.last(), Some(&20.0));
     }
 
     #[test]
-    fn a_loop_says_two_numbers() {
-        assert_eq!(read("12.5 300\n"), Some(Ran { each_ns: 12.5, count: 300.0 }));
-        assert_eq!(read("12.5"), None);
+    fn a_loop_says_three_numbers() {
+        assert_eq!(read("12.5 300 0.5\n"), Some(Ran { each_ns: 12.5, count: 300.0, yard_ns: 0.5 }));
+        assert_eq!(read("12.5 300"), None);
+    }
+
+    #[test]
+    fn a_machine_at_half_its_speed_measures_the_same() {
+        let fast = Ran { each_ns: 1000.0, count: 1.0, yard_ns: 500.0 };
+        let slow = Ran { each_ns: 2000.0, count: 1.0, yard_ns: 1000.0 };
+        assert!((fast.each_at(&slow) - 2000.0).abs() < 1e-9);
+        assert!((slow.each_at(&slow) - 2000.0).abs() < 1e-9);
     }
 }

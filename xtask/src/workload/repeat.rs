@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::socket::{setsockopt, sockopt::Linger};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, stat};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, getppid};
@@ -21,6 +21,8 @@ use crate::console;
 
 /// Operations between two looks at the clock.
 const BATCH: u32 = 256;
+/// Calls of each kind in a yardstick: short against any batch of operations, long against reading the clock.
+const YARD: u32 = 64;
 /// Batches a second of a loop that holds a rate: often enough that it is even, seldom enough that it sleeps.
 const BATCHES_PER_S: u32 = 1000;
 
@@ -57,6 +59,20 @@ pub(crate) struct Options {
     /// File to open.
     #[arg(long)]
     file: PathBuf,
+    /// Measure the machine's speed in between, by calls that no rule asks about.
+    #[arg(long)]
+    yardstick: bool,
+}
+
+/// Sums over the batches of a loop.
+#[derive(Default)]
+struct Sums {
+    count: u32,
+    operations: Duration,
+    /// Of [`YARD`] times a batch.
+    stats: Duration,
+    getppids: Duration,
+    batches: u32,
 }
 
 impl Loop {
@@ -82,35 +98,58 @@ impl Loop {
 }
 
 impl Options {
-    /// Does it, and says how many nanoseconds one took and how many there were.
+    /// Does it, and says how many nanoseconds one took, how many there were, and the length of the yardstick.
     pub(super) fn run(&self) -> Result<()> {
         let mut cpus = CpuSet::new();
         cpus.set(self.cpu).context("there is no such core")?;
         sched_setaffinity(Pid::from_raw(0), &cpus).context("cannot stay on one core")?;
         let server = if self.kind == Loop::Connect { Some(listen()?) } else { None };
         self.repeat(Duration::from_millis(self.warm_millis), server)?;
-        let before = cpu_time(self.kind)?;
-        let count = self.repeat(Duration::from_millis(self.millis), server)?;
-        let spent = cpu_time(self.kind)?.saturating_sub(before);
-        console::say(format!("{} {count}", spent.as_secs_f64() * 1e9 / f64::from(count.max(1))));
+        let sums = self.repeat(Duration::from_millis(self.millis), server)?;
+        let each = |time: Duration, count: u32| time.as_secs_f64() * 1e9 / f64::from(count.max(1));
+        let yards = sums.batches.saturating_mul(YARD);
+        let yardstick = each(sums.stats, yards) - each(sums.getppids, yards);
+        console::say(format!("{} {} {yardstick}", each(sums.operations, sums.count), sums.count));
         Ok(())
     }
 
-    fn repeat(&self, length: Duration, server: Option<SocketAddr>) -> Result<u32> {
+    fn repeat(&self, length: Duration, server: Option<SocketAddr>) -> Result<Sums> {
         let batch = self.kind.batch(self.rate);
         let started = Instant::now();
-        let mut count = 0_u32;
+        let mut sums = Sums::default();
         while started.elapsed() < length {
+            let before = cpu_time(self.kind)?;
             for _ in 0..batch {
                 once(self.kind, &self.file, server)?;
             }
-            count = count.saturating_add(batch);
+            sums.operations += cpu_time(self.kind)?.saturating_sub(before);
+            sums.count = sums.count.saturating_add(batch);
             if self.rate > 0 {
-                let due = Duration::from_secs_f64(f64::from(count) / f64::from(self.rate));
+                let due = Duration::from_secs_f64(f64::from(sums.count) / f64::from(self.rate));
                 thread::sleep(due.saturating_sub(started.elapsed()));
             }
+            if self.yardstick {
+                self.measure_speed(&mut sums)?;
+            }
         }
-        Ok(count)
+        Ok(sums)
+    }
+
+    /// The same walk along a path as an open, by a call that is not watched. What watching adds to every call, wanted
+    /// or not, is in both kinds of calls, and so not in their difference.
+    fn measure_speed(&self, sums: &mut Sums) -> Result<()> {
+        let before = cpu_time(Loop::Getppid)?;
+        for _ in 0..YARD {
+            stat(&self.file)?;
+        }
+        let between = cpu_time(Loop::Getppid)?;
+        for _ in 0..YARD {
+            getppid();
+        }
+        sums.stats += between.saturating_sub(before);
+        sums.getppids += cpu_time(Loop::Getppid)?.saturating_sub(between);
+        sums.batches = sums.batches.saturating_add(1);
+        Ok(())
     }
 }
 
