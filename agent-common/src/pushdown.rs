@@ -16,6 +16,9 @@
 //! the other one is in force, and a program that finds another generation at its end than at its start rejects
 //! nothing: no event is judged by half a rule set.
 
+#![expect(clippy::inline_always, reason = "kernel programs are made of it: a call is not free there")]
+#![expect(clippy::indexing_slicing, reason = "indices are masked to the arrays' lengths")]
+
 use core::mem::offset_of;
 
 use crate::{abi::SYSCALL_SLOTS, event::FAMILY_COUNT};
@@ -142,9 +145,11 @@ impl CallKey {
 impl ProcessEntry {
     /// The entry as its map takes it.
     pub fn to_words(&self) -> [u64; ENTRY_WORDS] {
-        let two = |low: u32, high: u32| {
-            let ([a, b, c, d], [e, f, g, h]) = (low.to_ne_bytes(), high.to_ne_bytes());
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+        let two = |first: u32, second: u32| {
+            let mut bytes = [0; 8];
+            let both = first.to_ne_bytes().into_iter().chain(second.to_ne_bytes());
+            bytes.iter_mut().zip(both).for_each(|(to, from)| *to = from);
+            u64::from_ne_bytes(bytes)
         };
         let facts = [
             self.start_ns,
@@ -318,13 +323,8 @@ pub const ADDRESS_KEY_BITS: u32 = 32;
 /// Networks of both slots at most.
 pub const ADDRESS_ENTRIES: u32 = 8 * 1024;
 
-/// Longest path component that the kernel classifies, bytes; a longer one leaves the path unknown.
-pub const COMPONENT_MAX: usize = 128;
-/// Most components of a path that the kernel classifies.
-pub const COMPONENTS_MAX: usize = 32;
-
 const _: () = assert!(size_of::<CallKey>() == 48);
 const _: () = assert!(size_of::<ProcessEntry>() == 56 + FAMILY_COUNT * 32);
 const _: () = assert!(size_of::<Policy>() == 8);
 const _: () = assert!(size_of::<AddressKey>() == 20);
-const _: () = assert!(offset_of!(Tables, paths) % 8 == 0 && size_of::<Tables>() % 8 == 0);
+const _: () = assert!(offset_of!(Tables, paths).is_multiple_of(8) && size_of::<Tables>().is_multiple_of(8));

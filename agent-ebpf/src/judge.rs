@@ -2,6 +2,8 @@
 //!
 //! See `rampart_common::pushdown` for the argument why nothing is rejected that a rule could match.
 
+#![expect(clippy::indexing_slicing, reason = "indices are masked to the arrays' lengths")]
+
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
@@ -228,6 +230,10 @@ impl Judge {
         key.syscall = get!(self, call) as u16;
         key.class = class | if get!(self, failed) == 0 { 0 } else { CLASS_FAILED };
         key.pad = 0;
+        #[expect(
+            clippy::needless_borrows_for_generic_args,
+            reason = "by value the key would go over the stack"
+        )]
         // SAFETY: entries of a rule set are never changed and are removed only when it is no longer in force, which
         // is checked again before anything is rejected.
         let mask = unsafe { MEMO.get(&*key) };

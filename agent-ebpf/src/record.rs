@@ -4,6 +4,8 @@
 //! the bounds checked right before each use, so every iteration of a loop looks alike and verification stays
 //! short.
 
+#![expect(clippy::indexing_slicing, reason = "indices are masked to the arrays' lengths")]
+
 use aya_ebpf::{
     helpers::generated::{
         bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
@@ -250,12 +252,13 @@ impl Record {
         if fill > TEXT_MAX as u64 || header > START_LIMIT {
             return;
         }
+        let tag = read(&raw const self.get().tag) as u16;
         let place = self.at(header);
         #[expect(clippy::cast_ptr_alignment, reason = "the cursor only moves by multiples of eight bytes")]
         let place = place.cast::<AttrHeader>();
         // SAFETY: the header lies inside the buffer (checked above) and is eight-byte aligned like the cursor.
         unsafe {
-            place.write(AttrHeader { tag: read(&raw const self.get().tag) as u16, flags, len: fill as u32 })
+            place.write(AttrHeader { tag, flags, len: fill as u32 });
         };
         let end = header + size_of::<AttrHeader>() as u64 + ((fill + 7) & !7);
         write(&raw mut self.get_mut().cursor, end);
@@ -333,7 +336,6 @@ impl Record {
     /// The value of the first attribute.
     #[inline(always)]
     pub(crate) fn first<'a, T>(self) -> &'a T {
-        #[expect(clippy::cast_ptr_alignment, reason = "attributes start on multiples of eight bytes")]
         let place = self.at((HEADER_BYTES + size_of::<AttrHeader>()) as u64).cast::<T>();
         // SAFETY: inside the buffer; any bytes there are a value, because only types without invalid ones are kept.
         unsafe { &*place }

@@ -1,5 +1,7 @@
 //! Sockets behind descriptors.
 
+#![expect(clippy::indexing_slicing, reason = "every port is an index of the table")]
+
 use rampart_common::{
     event::{AttrTag, ROLE_UNKNOWN, SOCKADDR_MAX, SocketFacts},
     member::Member as M,

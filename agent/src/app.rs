@@ -228,7 +228,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     }
     let mut pushing = Pushing::new(config.pushdown);
     if config.pushdown.enabled {
-        let plan = Box::new(Plan::new(Arc::clone(&bundle.rules), 1));
+        let plan = Arc::new(Plan::new(Arc::clone(&bundle.rules), 1));
         pushing.put(&hooks, &mut detector, Some(plan))?;
     }
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;

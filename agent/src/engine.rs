@@ -21,7 +21,6 @@ use rampart_rules::{
     catalog::{FieldId, ids},
     event_set::EventSet,
     rule::{Priority, Rule, RuleId, RuleSet},
-    value::Truth,
 };
 use serde_json::Value as Json;
 
@@ -30,7 +29,7 @@ use self::{
     clock::{Clock, boot_now_ns, system_offset_ns},
     fields::{Context, EventFields, Facts, Position, Scratch, View, datagram_peer},
     held::Held,
-    push::{Lessons, Push},
+    push::{Judging, Lessons, Push},
     stats::{Stats, Tally},
 };
 use crate::{
@@ -39,7 +38,6 @@ use crate::{
         build::{self, Style},
     },
     event::{EventKind, decode, lexical, syscall::SyscallTable},
-    pushdown::Plan,
     state::{self, State, cgroup::CtrTasks},
 };
 
@@ -246,11 +244,7 @@ impl Detector {
                     };
                     match &candidates {
                         Some((plan, mask)) => {
-                            plan.evaluate(row.event, row.family, mask, &fields, |rule, truth| {
-                                if truth == Truth::True {
-                                    on_match(rule);
-                                }
-                            });
+                            plan.evaluate(row.event, row.family, mask, &fields, &mut on_match);
                         }
                         None => self.policy.evaluate(row.event, &fields, on_match),
                     }
@@ -320,13 +314,8 @@ impl Detector {
         self.push.lessons()
     }
 
-    /// Pushdown's plan in force, to be put in force under another number by [`Detector::set_plan`].
-    pub fn take_plan(&mut self) -> Option<Box<Plan>> {
-        self.push.take()
-    }
-
     /// Says by which plan the kernel judges from now on; `None` when it does not.
-    pub fn set_plan(&mut self, plan: Option<Box<Plan>>) {
+    pub fn set_plan(&mut self, plan: Option<Arc<dyn Judging>>) {
         self.push.set(plan);
     }
 

@@ -14,6 +14,7 @@ mod call;
 mod explain;
 mod image;
 mod interval;
+mod judging;
 mod known;
 mod paths;
 mod plan;
@@ -23,7 +24,7 @@ mod sockets;
 pub use self::{
     automaton::Size,
     explain::{Decision, EventReport},
-    plan::{Plan, ProcessMasks},
+    plan::Plan,
 };
 
 #[cfg(test)]

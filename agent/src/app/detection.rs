@@ -46,7 +46,7 @@ pub(super) const LAST_ROUNDS: u32 = 64;
 /// What the thread is told.
 pub(super) enum Command {
     /// Replace the rules, and what the kernel judges by; answered when it is done.
-    Swap(Box<Bundle>, Option<Box<Plan>>, oneshot::Sender<()>),
+    Swap(Box<Bundle>, Option<Arc<Plan>>, oneshot::Sender<()>),
     /// Take what is in the ring and end.
     Stop,
 }

@@ -8,7 +8,7 @@ use rampart_common::{
 };
 
 use crate::{
-    engine::push::Lessons,
+    engine::{clock::boot_now_ns, push::Lessons},
     kernel::{Incoming, Kernel, KernelError, Learned, NamesFault, RingReader, Waker},
     pushdown::Plan,
 };
@@ -69,7 +69,7 @@ impl Hooks for Kernel {
     }
 
     fn publish(&mut self, plan: &Plan, shadow_every: u32) -> Result<(), KernelError> {
-        Self::publish(self, plan.generation(), plan.image(), plan.addresses(), shadow_every)
+        Self::publish(self, plan.generation(), plan.image(), plan.addresses(), shadow_every, boot_now_ns())
     }
 
     fn stop_pushdown(&mut self) -> Result<(), KernelError> {

@@ -3,25 +3,26 @@
 //! Owned by the detection thread, so that a rule set changes in the kernel and in the detector between two events.
 
 use std::{
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{detection::SharedHooks, in_full};
 use crate::{
     config,
-    engine::{Detector, clock::boot_now_ns},
+    engine::{Detector, clock::boot_now_ns, push::Judging},
     kernel::KernelError,
     pushdown::Plan,
     telemetry::status::Pushdown,
 };
 
 /// Shortest time between two fresh starts because no more masks can be remembered.
-const FRESH_START: Duration = Duration::from_secs(60);
+const FRESH_START: Duration = Duration::from_mins(1);
 
 /// See the module.
 pub(super) struct Pushing {
     settings: config::Pushdown,
+    plan: Option<Arc<Plan>>,
     generation: u32,
     fresh: Option<Instant>,
     counts: Pushdown,
@@ -30,7 +31,7 @@ pub(super) struct Pushing {
 impl Pushing {
     /// Nothing is in force yet.
     pub(super) fn new(settings: config::Pushdown) -> Self {
-        Self { settings, generation: 0, fresh: None, counts: Pushdown::default() }
+        Self { settings, plan: None, generation: 0, fresh: None, counts: Pushdown::default() }
     }
 
     /// Puts a plan in force: first in the kernel, which hands out nothing more by the one before, then in the detector.
@@ -39,25 +40,26 @@ impl Pushing {
         &mut self,
         hooks: &SharedHooks,
         detector: &mut Detector,
-        plan: Option<Box<Plan>>,
+        plan: Option<Arc<Plan>>,
     ) -> Result<(), KernelError> {
         let mut hooks = hooks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut plan) = plan else {
-            hooks.stop_pushdown()?;
-            detector.set_plan(None);
-            return Ok(());
+        detector.set_plan(None);
+        self.plan = plan;
+        // Nobody else has it: the detector has just given it back.
+        let Some(plan) = self.plan.as_mut().and_then(Arc::get_mut) else {
+            self.counts.generation = 0;
+            return hooks.stop_pushdown();
         };
         // 0 says that nothing is judged.
         self.generation = self.generation.checked_add(1).unwrap_or(2);
         plan.number(self.generation);
-        if let Err(error) = hooks.publish(&plan, self.settings.shadow_every) {
+        if let Err(error) = hooks.publish(plan, self.settings.shadow_every) {
             tracing::error!("Pushdown is off, its tables cannot be written: {}", in_full(&error));
-            hooks.stop_pushdown()?;
-            detector.set_plan(None);
-            return Ok(());
+            self.counts.generation = 0;
+            return hooks.stop_pushdown();
         }
         self.counts.generation = u64::from(self.generation);
-        detector.set_plan(Some(plan));
+        detector.set_plan(self.plan.clone().map(|plan| plan as Arc<dyn Judging>));
         Ok(())
     }
 
@@ -79,7 +81,8 @@ impl Pushing {
         if learned.full_calls > 0 && rested {
             self.fresh = Some(now);
             self.counts.fresh_starts += 1;
-            let plan = detector.take_plan();
+            detector.set_plan(None);
+            let plan = self.plan.take();
             self.put(hooks, detector, plan)?;
         }
         Ok(())

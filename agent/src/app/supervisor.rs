@@ -134,7 +134,7 @@ impl Supervisor {
 
     async fn swap(&self, bundle: &Bundle) -> Result<(), AppError> {
         let (done, answer) = oneshot::channel();
-        let plan = self.reloader.pushdown().then(|| Box::new(Plan::new(Arc::clone(&bundle.rules), 1)));
+        let plan = self.reloader.pushdown().then(|| Arc::new(Plan::new(Arc::clone(&bundle.rules), 1)));
         // Full policy: refuse. One reload at a time is sent, so a full queue means a thread that does not answer.
         match self.commands.try_send(Command::Swap(Box::new(bundle.clone()), plan, done)) {
             Ok(()) => {}

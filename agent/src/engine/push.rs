@@ -4,17 +4,17 @@
 //! A process that the kernel keeps asking about (because its threads differ, or because there is no room) is answered
 //! now and then only.
 
+use std::{fmt, sync::Arc};
+
 use rampart_common::{
-    event::{AttrTag, RECORD_SHADOW, RECORD_UNSPECIALISED, RecordHeader},
+    event::{AttrTag, FAMILY_COUNT, Family, RECORD_SHADOW, RECORD_UNSPECIALISED, RecordHeader},
     pushdown::{CallKey, KEY_WORDS, Mask, ProcessEntry},
 };
+use rampart_rules::{catalog::EventId, rule::Rule};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::fields::Facts;
-use crate::{
-    event::{Event, ProcessId},
-    pushdown::Plan,
-};
+use super::fields::{EventFields, Facts};
+use crate::event::{Event, ProcessId};
 
 /// Time between two answers about one process, nanoseconds.
 const AGAIN_NS: u64 = 50_000_000;
@@ -22,6 +22,38 @@ const AGAIN_NS: u64 = 50_000_000;
 const ASKED_MAX: usize = 8192;
 /// Masks handed out at once; what comes on top is asked for again.
 const BATCH_MAX: usize = 1024;
+
+/// What a process says of the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessMasks {
+    /// Rules that may match on events of this process, by family.
+    pub masks: [Mask; FAMILY_COUNT],
+    /// Whether that holds only as long as no process tree, metadata or name file changes.
+    pub depends_on_epoch: bool,
+}
+
+/// The plan by which the kernel judges.
+pub trait Judging: fmt::Debug + Send + Sync {
+    /// Its number, never 0.
+    fn generation(&self) -> u32;
+
+    /// The rules that may match calls with these facts.
+    fn mask_of(&self, key: &CallKey) -> Mask;
+
+    /// The rules that may match events of the process of an event, whatever the event.
+    fn process_masks(&self, facts: &Facts<'_>) -> ProcessMasks;
+
+    /// Calls `on_match` with those rules of an event type that a mask leaves and that are true, in order: the first
+    /// or all.
+    fn evaluate(
+        &self,
+        event: EventId,
+        family: Family,
+        candidates: &Mask,
+        fields: &EventFields<'_, '_>,
+        on_match: &mut dyn FnMut(&Rule),
+    );
+}
 
 /// What the kernel is to remember.
 #[derive(Debug, Default)]
@@ -50,7 +82,7 @@ pub struct Counts {
 /// Pushdown as the detector sees it.
 #[derive(Debug, Default)]
 pub(super) struct Push {
-    plan: Option<Box<Plan>>,
+    plan: Option<Arc<dyn Judging>>,
     lessons: Lessons,
     keys: FxHashSet<CallKey>,
     asked: FxHashMap<ProcessId, u64>,
@@ -59,26 +91,16 @@ pub(super) struct Push {
 
 impl Push {
     /// Puts a plan in force, or none.
-    pub(super) fn set(&mut self, plan: Option<Box<Plan>>) {
+    pub(super) fn set(&mut self, plan: Option<Arc<dyn Judging>>) {
         self.plan = plan;
         self.lessons = Lessons { changed: self.lessons.changed, ..Lessons::default() };
         self.keys.clear();
         self.asked.clear();
     }
 
-    /// The plan in force.
-    pub(super) fn plan(&self) -> Option<&Plan> {
-        self.plan.as_deref()
-    }
-
-    /// Takes the plan in force, to put it in force anew.
-    pub(super) fn take(&mut self) -> Option<Box<Plan>> {
-        self.plan.take()
-    }
-
     /// The rules to try, when the kernel has judged the event by the plan in force. A sample is tried on all rules.
-    pub(super) fn candidates(&self, header: &RecordHeader) -> Option<(&Plan, Mask)> {
-        let plan = self.plan()?;
+    pub(super) fn candidates(&self, header: &RecordHeader) -> Option<(&dyn Judging, Mask)> {
+        let plan = self.plan.as_deref()?;
         let judged = header.generation == plan.generation() && header.flags & RECORD_SHADOW == 0;
         judged.then_some((plan, header.candidates))
     }
@@ -90,7 +112,7 @@ impl Push {
         }
         self.counts.samples += 1;
         // By another rule set than the present one nothing is proved.
-        let current = self.plan().is_some_and(|plan| plan.generation() == header.generation);
+        let current = self.plan.as_deref().is_some_and(|plan| plan.generation() == header.generation);
         let wrong = matched && current;
         self.counts.disagreements += u64::from(wrong);
         wrong

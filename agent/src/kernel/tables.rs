@@ -40,13 +40,14 @@ pub struct Learned {
 
 impl Kernel {
     /// Puts a rule set in force. `words` are [`rampart_common::pushdown::Tables`]; its generation is the successor of
-    /// the one in force, so that nobody reads the slot that is written.
+    /// the one in force, so that nobody reads the slot that is written; `now_ns` is the boot clock.
     pub fn publish(
         &mut self,
         generation: u32,
         words: &[u64],
         addresses: &[(u32, AddressKey, u32)],
         shadow_every: u32,
+        now_ns: u64,
     ) -> Result<(), KernelError> {
         let words: &[u64; TABLE_WORDS] =
             words.try_into().map_err(|_| KernelError::Missing(abi::MAP_TABLES))?;
@@ -55,7 +56,7 @@ impl Kernel {
             .set(slot, words, 0)
             .map_err(map(abi::MAP_TABLES))?;
         self.write_addresses(slot as usize, addresses)?;
-        self.touch_epoch(crate::engine::clock::boot_now_ns())?;
+        self.touch_epoch(now_ns)?;
         self.set_policy(generation, shadow_every)?;
         self.forget_before(generation)
     }

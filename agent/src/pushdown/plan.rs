@@ -33,6 +33,7 @@ use crate::{
     engine::{
         clock::Clock,
         fields::{EventFields, Facts, View},
+        push::ProcessMasks,
     },
     event::syscall::{self, SyscallTable},
     state::{self, State, told::Outside},
@@ -59,15 +60,6 @@ pub struct Plan {
     pub(super) needs_peers: bool,
     blank: State,
     clock: Clock,
-}
-
-/// What a process says of the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessMasks {
-    /// Rules that may match on events of this process, by family.
-    pub masks: [Mask; FAMILY_COUNT],
-    /// Whether that holds only as long as no process tree, metadata or name file changes.
-    pub depends_on_epoch: bool,
 }
 
 impl Plan {

@@ -19,12 +19,13 @@ use super::{
     processes::{self, States},
 };
 use crate::{
+    engine::push::ProcessMasks,
     engine::{
         clock::Clock,
         fields::{Context, EventFields, Facts, Position, Scratch, View},
     },
     event::decode,
-    pushdown::{Plan, ProcessMasks},
+    pushdown::Plan,
     shared_facts,
 };
 

@@ -1,0 +1,42 @@
+//! The plan as the detector uses it.
+
+use rampart_common::{
+    event::Family,
+    pushdown::{CallKey, Mask},
+};
+use rampart_rules::{catalog::EventId, rule::Rule, value::Truth};
+
+use super::Plan;
+use crate::engine::{
+    fields::{EventFields, Facts},
+    push::{Judging, ProcessMasks},
+};
+
+impl Judging for Plan {
+    fn generation(&self) -> u32 {
+        Self::generation(self)
+    }
+
+    fn mask_of(&self, key: &CallKey) -> Mask {
+        Self::mask_of(self, key)
+    }
+
+    fn process_masks(&self, facts: &Facts<'_>) -> ProcessMasks {
+        Self::process_masks(self, facts)
+    }
+
+    fn evaluate(
+        &self,
+        event: EventId,
+        family: Family,
+        candidates: &Mask,
+        fields: &EventFields<'_, '_>,
+        on_match: &mut dyn FnMut(&Rule),
+    ) {
+        Self::evaluate(self, event, family, candidates, fields, |rule, truth| {
+            if truth == Truth::True {
+                on_match(rule);
+            }
+        });
+    }
+}
