@@ -54,14 +54,22 @@ impl Path {
     }
 }
 
-/// Parent and name pointer of a dentry, in one read where they lie side by side.
+/// Whether parent, hash and length, and name of a dentry lie side by side. Known to the verifier.
 #[inline(always)]
-fn parent_and_name(dentry: Raw) -> (Raw, Raw) {
-    if layout(M::DentryName) == layout(M::DentryParent) + 16 {
-        let [parent, _hash_and_len, name] = dentry.load::<[u64; 3]>(M::DentryParent);
-        return (Raw(parent), Raw(name));
+fn side_by_side() -> bool {
+    layout(M::DentryName) == layout(M::DentryParent) + 16
+}
+
+/// Parent, name and length of the name of a dentry, in one read where they lie side by side; the length is 0 where it is
+/// not known.
+#[inline(always)]
+fn parent_and_name(dentry: Raw) -> (Raw, Raw, u64) {
+    if side_by_side() {
+        let [parent, hash_and_len, name] = dentry.load::<[u64; 3]>(M::DentryParent);
+        // Both supported machines are little-endian: the hash is in the low half.
+        return (Raw(parent), Raw(name), hash_and_len >> 32);
     }
-    (dentry.follow(M::DentryParent), dentry.follow(M::DentryName))
+    (dentry.follow(M::DentryParent), dentry.follow(M::DentryName), 0)
 }
 
 /// Root directory of a task.
@@ -130,8 +138,10 @@ extern "C" fn walk_path(slot: u32) -> u32 {
             mnt_root = mnt.follow(M::VfsmountRoot);
             continue;
         }
-        let (parent, name) = parent_and_name(dentry);
-        if !record.push_name(attr, name) {
+        let (parent, name, len) = parent_and_name(dentry);
+        let pushed =
+            if side_by_side() { record.push_name_of(attr, name, len) } else { record.push_name(attr, name) };
+        if !pushed {
             break;
         }
         if parent == dentry || parent.is_null() {

@@ -116,7 +116,8 @@ impl OpenAttr {
     /// The attribute that begins at an offset.
     #[inline(always)]
     pub(crate) fn at(header: u64) -> Self {
-        Self { header }
+        // Bounded here, for the compiler may add it to a pointer at once.
+        Self { header: header & (BYTE_LIMIT - 1) }
     }
 
     /// Where it begins.
@@ -293,12 +294,32 @@ impl Record {
         let len = unsafe { bpf_probe_read_kernel_str(spot.cast(), NAME_BYTES as u32, name.0 as *const _) };
         if len > 0 {
             self.grow(len as u64);
-            let count = read(&raw const self.get().names);
-            let end = read(&raw const self.get().fill) as u16 - 1;
-            write(&raw mut self.get_mut().ends[count as usize & (NAMES - 1)], end);
-            write(&raw mut self.get_mut().names, count + 1);
+            self.note_name();
         }
         true
+    }
+
+    /// Appends a name of kernel memory whose length is known. False when there is no room for the longest.
+    #[inline(always)]
+    pub(crate) fn push_name_of(self, attr: OpenAttr, name: Raw, len: u64) -> bool {
+        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
+        let len = len & (NAME_BYTES - 1);
+        // With the NUL behind it.
+        // SAFETY: `spot` has room for NAME_BYTES, which `len` is less than; the helper checks the source and zeroes what
+        // it cannot read.
+        unsafe { bpf_probe_read_kernel(spot.cast(), len as u32 + 1, name.0 as *const _) };
+        self.grow(len + 1);
+        self.note_name();
+        true
+    }
+
+    /// Keeps where the name just written ends.
+    #[inline(always)]
+    fn note_name(self) {
+        let count = read(&raw const self.get().names);
+        let end = read(&raw const self.get().fill) as u16 - 1;
+        write(&raw mut self.get_mut().ends[count as usize & (NAMES - 1)], end);
+        write(&raw mut self.get_mut().names, count + 1);
     }
 
     /// How many names the path walked last has.

@@ -11,6 +11,10 @@ use crate::{judge::Judge, record::Record};
 
 /// Most bytes of a path that are classified.
 const SCAN_BYTES: u32 = 512;
+/// Most names of a path that are classified.
+const NAMES_MAX: u32 = 16;
+/// Longest name that is classified, bytes.
+const NAME_MAX: u64 = 80;
 /// Offsets and lengths of what is scanned are below this.
 const OFFSET_MASK: u64 = 16 * 1024 - 1;
 
@@ -119,32 +123,38 @@ extern "C" fn scan_names(slot: u32, payload: u64, skip: u64, same: u64) -> u32 {
         return 1;
     }
     record.set_cell::<INDEX>(skip);
-    let first = if skip == 0 { 0 } else { record.name_end(skip - 1) + 1 };
-    record.set_cell::<FIRST>(first);
-    record.set_cell::<NEXT>(record.name_end(skip));
-    let mut text = same;
-    let mut differs = 0;
-    for _ in 0..SCAN_BYTES {
-        let next = record.cell::<NEXT>();
-        let boundary = next <= record.cell::<FIRST>();
-        let byte = if boundary { b'/' } else { record.byte(payload.wrapping_add(next).wrapping_sub(1)) };
-        record.set_cell::<NEXT>(next.wrapping_sub(1));
-        text = text.wrapping_sub(1) & OFFSET_MASK;
-        differs |= record.byte(text) ^ byte;
-        steps.step(byte);
-        if boundary {
-            let index = record.cell::<INDEX>();
-            record.set_cell::<FIRST>(record.name_end(index) + 1);
-            if index + 1 >= count {
-                if differs != 0 {
-                    record.set_cell::<SAME>(0);
-                }
-                steps.step(END);
-                return 1;
-            }
-            record.set_cell::<INDEX>(index + 1);
-            record.set_cell::<NEXT>(record.name_end(index + 1));
+    record.set_cell::<NEXT>(same);
+    record.set_cell::<FIRST>(if skip == 0 { 0 } else { record.name_end(skip - 1) + 1 });
+    for _ in 0..NAMES_MAX {
+        let index = record.cell::<INDEX>();
+        let (first, end) = (record.cell::<FIRST>(), record.name_end(index));
+        let len = end.wrapping_sub(first) & OFFSET_MASK;
+        if len > NAME_MAX {
+            return 0;
         }
+        let (last, text) = (payload.wrapping_add(end), record.cell::<NEXT>());
+        let mut differs = 0;
+        // The turn is the only number here that the verifier knows; so one turn is seen once.
+        for turn in 1..=NAME_MAX {
+            if turn > len {
+                break;
+            }
+            let byte = record.byte(last.wrapping_sub(turn));
+            differs |= record.byte(text.wrapping_sub(turn)) ^ byte;
+            steps.step(byte);
+        }
+        steps.step(b'/');
+        let before = text.wrapping_sub(len).wrapping_sub(1);
+        if differs | (record.byte(before) ^ b'/') != 0 {
+            record.set_cell::<SAME>(0);
+        }
+        if index + 1 >= count {
+            steps.step(END);
+            return 1;
+        }
+        record.set_cell::<NEXT>(before);
+        record.set_cell::<FIRST>(end + 1);
+        record.set_cell::<INDEX>(index + 1);
     }
     0
 }
