@@ -36,6 +36,9 @@ pub enum Known<'t> {
     No,
 }
 
+/// How often the names of a container are asked for again.
+const NAMES_AGAIN: u8 = 5;
+
 /// Whose user and group names count in a container.
 #[derive(Clone, Copy, Debug)]
 pub enum KnownNames<'t> {
@@ -60,6 +63,8 @@ enum Entry {
 struct Slot {
     entry: Entry,
     names: Option<Box<NameTable>>,
+    /// How often its names are still asked for, should the process they were asked of be gone too soon.
+    names_again: u8,
     used_ns: u64,
 }
 
@@ -112,6 +117,13 @@ impl ContainerTable {
                     slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS };
                     self.outbox.push_back(wanted());
                 }
+                // What was the first process may have ended before its files could be read; this one lives.
+                Entry::Known(_)
+                    if slot.names.is_none() && slot.names_again > 0 && self.outbox.len() < OUTBOX_MAX =>
+                {
+                    slot.names_again -= 1;
+                    self.outbox.push_back(wanted());
+                }
                 _ => {}
             }
             return;
@@ -121,7 +133,10 @@ impl ContainerTable {
         }
         self.make_room();
         let entry = Entry::Pending { since_ns: now_ns };
-        self.slots.insert(Arc::clone(&container.id), Slot { entry, names: None, used_ns: now_ns });
+        self.slots.insert(
+            Arc::clone(&container.id),
+            Slot { entry, names: None, names_again: NAMES_AGAIN, used_ns: now_ns },
+        );
         self.outbox.push_back(wanted());
     }
 
