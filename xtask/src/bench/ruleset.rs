@@ -80,10 +80,10 @@ pub(super) fn made(count: usize, mark: &str) -> String {
 pub(super) fn marks(folder: &Path) -> Result<PathBuf> {
     let folder = folder.canonicalize().context("there is no scratch folder")?;
     let at = folder.display();
-    // The number of an event is known in userspace only, and never 0.
+    // Patterns are matched in userspace only, and this one never does.
     let text = format!(
         "- rule: Bench busy file\n  desc: Made for measuring.\n  condition: evt.type in (open, openat, openat2) and \
-         fd.name = \"{at}/busy\" and evt.num = 0\n  output: Busy (file=%fd.name)\n  priority: NOTICE\n\
+         fd.name = \"{at}/busy\" and fd.nameraw regex \"busy[0-9]\"\n  output: Busy (file=%fd.name)\n  priority: NOTICE\n\
          - rule: Bench marker\n  desc: Made for measuring.\n  condition: evt.type in (open, openat, openat2) and \
          fd.name startswith \"{at}/marker-\"\n  output: Marker (file=%fd.name)\n  priority: NOTICE\n"
     );
