@@ -1,9 +1,8 @@
 //! Classifies paths: runs the automaton of the rules' strings over a path, backwards.
 //!
-//! Loops are flat (one byte a turn, whatever component it belongs to) and bounded; a path too long for them is not
-//! classified, which rejects nothing. They are functions of the kernel's own kind, with plain numbers as arguments:
-//! the verifier checks each once, not once for every way a program gets there. What they find and where they are is in
-//! the record's buffer.
+//! Loops are bounded; a path too long for them is not classified, which rejects nothing. They are in functions of the
+//! kernel's own kind, with plain numbers as arguments: the verifier checks each once, not once for every way a program
+//! gets there. What they find and where they are is in the record's buffer.
 
 use rampart_common::pushdown::{Automaton, END};
 

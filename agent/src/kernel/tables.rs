@@ -109,16 +109,6 @@ impl Kernel {
         Ok(learned)
     }
 
-    /// Removes masks of processes that ended without the programs noticing.
-    pub fn forget_processes(&mut self, pids: &[u32]) -> Result<(), KernelError> {
-        let mut processes = self.hash::<u32, [u64; ENTRY_WORDS]>(abi::MAP_PROCESSES)?;
-        for pid in pids {
-            // One that is gone already is no fault.
-            let _ = processes.remove(pid);
-        }
-        Ok(())
-    }
-
     fn forget_before(&mut self, generation: u32) -> Result<(), KernelError> {
         let old: Vec<u32> = self.written.memo.keys().copied().filter(|one| *one != generation).collect();
         for generation in old {

@@ -13,7 +13,7 @@ use rampart_rules::{
 
 use super::{
     paths::{self, Found},
-    sockets::Ends,
+    sockets::{Ends, is_address, is_port},
 };
 use crate::{
     engine::fields::fillable,
@@ -230,23 +230,5 @@ impl Known<'_> {
 
 /// Whether a field depends on the addresses of the socket and its role.
 pub(super) fn is_of_tuple(field: FieldId) -> bool {
-    matches!(
-        field,
-        ids::FD_IP
-            | ids::FD_NET
-            | ids::FD_PORT
-            | ids::FD_CIP
-            | ids::FD_SIP
-            | ids::FD_LIP
-            | ids::FD_RIP
-            | ids::FD_CNET
-            | ids::FD_SNET
-            | ids::FD_LNET
-            | ids::FD_RNET
-            | ids::FD_CPORT
-            | ids::FD_SPORT
-            | ids::FD_LPORT
-            | ids::FD_RPORT
-            | ids::FD_IS_SERVER
-    )
+    is_address(field) || is_port(field) || field == ids::FD_IS_SERVER
 }

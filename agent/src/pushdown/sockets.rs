@@ -197,11 +197,13 @@ fn evaluate(comparisons: &Comparisons, tests: &[ComparisonId], value: FieldValue
     tests.iter().map(|id| comparisons.evaluate(*id, None, &OneValue(value))).collect()
 }
 
-fn is_port(field: FieldId) -> bool {
+/// Whether a field shows a port.
+pub(super) fn is_port(field: FieldId) -> bool {
     matches!(field, ids::FD_PORT | ids::FD_CPORT | ids::FD_SPORT | ids::FD_LPORT | ids::FD_RPORT)
 }
 
-fn is_address(field: FieldId) -> bool {
+/// Whether a field shows an address.
+pub(super) fn is_address(field: FieldId) -> bool {
     matches!(
         field,
         ids::FD_IP
