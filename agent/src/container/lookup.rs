@@ -36,6 +36,11 @@ const RETRIES: [Duration; 5] = [
     Duration::from_millis(120),
     Duration::from_millis(240),
 ];
+/// Longest time for the names of users and groups when an event may wait for them; they are in the page cache of a
+/// container that just started.
+const NAMES_FIRST_MAX: Duration = Duration::from_millis(50);
+/// Longest time for them when nothing waits.
+const NAMES_MAX: Duration = Duration::from_millis(500);
 /// When a container that was not ready is asked about again.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -90,15 +95,24 @@ pub async fn run(
     let reader = Arc::new(Reader::default());
     let places = Arc::new(Semaphore::new(CONCURRENT));
     let mut running = JoinSet::new();
-    while let Some(Wanted { container, process }) = requests.recv().await {
+    while let Some(Wanted { container, process, names_only }) = requests.recv().await {
         while running.try_join_next().is_some() {}
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (asker, outlet, tallies) = (Arc::clone(&asker), outlet.clone(), Arc::clone(&tallies));
         let reader = Arc::clone(&reader);
         running.spawn(async move {
+            if names_only {
+                let names = reader.read(process, NAMES_MAX).await;
+                drop(place);
+                if let Some(names) = names {
+                    outlet.send(News::Names(Arc::clone(&container.id), names)).await;
+                }
+                return;
+            }
             tallies.running.fetch_add(1, Relaxed);
-            let (found, names) = tokio::join!(look_up(&asker, &container, &tallies), reader.read(process));
+            let names = reader.read(process, NAMES_FIRST_MAX);
+            let (found, names) = tokio::join!(look_up(&asker, &container, &tallies), names);
             tallies.running.fetch_sub(1, Relaxed);
             drop(place);
             let unsettled = found.as_ref().is_some_and(|metadata| metadata.unsettled);

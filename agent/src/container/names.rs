@@ -16,8 +16,6 @@ use crate::{
     state::{procfs::ProcFs, users::NameTable},
 };
 
-/// Longest time for both files; they are in the page cache of a container that just started.
-const READ_MAX: Duration = Duration::from_millis(50);
 /// Largest file read, bytes.
 const FILE_MAX: u64 = 1 << 20;
 /// Readings at once; one that never ends keeps its place.
@@ -36,15 +34,19 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// The names that a process sees; `None` when they cannot be read, or not in time.
-    pub(super) async fn read(&self, process: ProcessId) -> Option<Box<NameTable>> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let work = spawn_blocking(move || {
-            let table = read(Path::new("/proc"), process);
-            drop(place);
-            table
-        });
-        timeout(READ_MAX, work).await.ok()?.ok()?.map(Box::new)
+    /// The names that a process sees; `None` when they cannot be read, or not in time, the wait for a place included.
+    pub(super) async fn read(&self, process: ProcessId, at_most: Duration) -> Option<Box<NameTable>> {
+        let work = async {
+            // Never closed.
+            let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+            let reading = spawn_blocking(move || {
+                let table = read(Path::new("/proc"), process);
+                drop(place);
+                table
+            });
+            reading.await.ok()?
+        };
+        timeout(at_most, work).await.ok()?.map(Box::new)
     }
 }
 
@@ -128,8 +130,13 @@ mod tests {
     async fn this_process_has_names() {
         let own = ProcFs::default().read(std::process::id()).expect("this process");
         let reader = Reader::default();
-        let table = reader.read(own.id).await.expect("names");
+        let table = reader.read(own.id, Duration::from_secs(5)).await.expect("names");
         assert_eq!(table.user_name(0), Some(&b"root"[..]));
-        assert!(reader.read(ProcessId { pid: own.id.pid, start_ticks: 1 }).await.is_none());
+        assert!(
+            reader
+                .read(ProcessId { pid: own.id.pid, start_ticks: 1 }, Duration::from_secs(5))
+                .await
+                .is_none()
+        );
     }
 }

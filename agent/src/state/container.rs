@@ -163,6 +163,8 @@ pub struct Wanted {
     pub container: Arc<Container>,
     /// A process in it.
     pub process: ProcessId,
+    /// Only its names of users and groups are wanted; what else there is to know is known, or nobody knows it.
+    pub names_only: bool,
 }
 
 /// News for the table.

@@ -114,7 +114,7 @@ impl Bench {
         let wanted = container(group.as_bytes(), &CtrTasks::Any).expect("a container");
         let id = Arc::clone(&wanted.id);
         self.requests
-            .send(Wanted { container: Arc::new(wanted), process: NOBODY })
+            .send(Wanted { container: Arc::new(wanted), process: NOBODY, names_only: false })
             .await
             .expect("somebody looks up");
         match timeout(Duration::from_secs(20), self.news.recv()).await.expect("in time").expect("an answer") {

@@ -22,6 +22,11 @@ const OUTBOX_MAX: usize = 1024;
 const ABSENT_NS: u64 = 30_000_000_000;
 /// Longest wait for an answer; it can only be lost with the side that looks up.
 const PENDING_NS: u64 = 5_000_000_000;
+/// First wait before the names of a container are read again, nanoseconds; each further wait without names is twice as
+/// long. The first process may have ended before its files could be read, or may still have had the host's.
+const NAMES_WAIT_NS: u64 = 100_000_000;
+/// How often names that are known are read again, nanoseconds, while the container is active; longest wait without.
+const NAMES_EVERY_NS: u64 = 60_000_000_000;
 /// When the table is full, this share of it is dropped at once.
 const EVICT_SHARE: usize = 16;
 
@@ -35,9 +40,6 @@ pub enum Known<'t> {
     /// Nobody knows it, or nobody is asked.
     No,
 }
-
-/// How often the names of a container are asked for again.
-const NAMES_AGAIN: u8 = 5;
 
 /// Whose user and group names count in a container.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +65,10 @@ enum Entry {
 struct Slot {
     entry: Entry,
     names: Option<Box<NameTable>>,
-    /// How often its names are still asked for, should the process they were asked of be gone too soon.
-    names_again: u8,
+    /// When its names are read next, by a process that is active then.
+    names_due_ns: u64,
+    /// What the wait after that is.
+    names_wait_ns: u64,
     used_ns: u64,
 }
 
@@ -105,7 +109,7 @@ impl ContainerTable {
         if !self.asking {
             return;
         }
-        let wanted = || Wanted { container: Arc::clone(container), process };
+        let wanted = |names_only| Wanted { container: Arc::clone(container), process, names_only };
         if let Some(slot) = self.slots.get_mut(&container.id) {
             slot.used_ns = now_ns;
             match slot.entry {
@@ -115,14 +119,14 @@ impl ContainerTable {
                 // Looked up anew, but nothing waits for it.
                 Entry::Absent { until_ns } if until_ns <= now_ns && self.outbox.len() < OUTBOX_MAX => {
                     slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS };
-                    self.outbox.push_back(wanted());
+                    self.outbox.push_back(wanted(false));
                 }
-                // What was the first process may have ended before its files could be read; this one lives.
-                Entry::Known(_)
-                    if slot.names.is_none() && slot.names_again > 0 && self.outbox.len() < OUTBOX_MAX =>
+                Entry::Known(_) | Entry::Absent { .. }
+                    if slot.names_due_ns <= now_ns && self.outbox.len() < OUTBOX_MAX =>
                 {
-                    slot.names_again -= 1;
-                    self.outbox.push_back(wanted());
+                    slot.names_due_ns = now_ns + slot.names_wait_ns;
+                    slot.names_wait_ns = (slot.names_wait_ns * 2).min(NAMES_EVERY_NS);
+                    self.outbox.push_back(wanted(true));
                 }
                 _ => {}
             }
@@ -133,11 +137,15 @@ impl ContainerTable {
         }
         self.make_room();
         let entry = Entry::Pending { since_ns: now_ns };
-        self.slots.insert(
-            Arc::clone(&container.id),
-            Slot { entry, names: None, names_again: NAMES_AGAIN, used_ns: now_ns },
-        );
-        self.outbox.push_back(wanted());
+        let slot = Slot {
+            entry,
+            names: None,
+            names_due_ns: now_ns + NAMES_WAIT_NS,
+            names_wait_ns: NAMES_WAIT_NS,
+            used_ns: now_ns,
+        };
+        self.slots.insert(Arc::clone(&container.id), slot);
+        self.outbox.push_back(wanted(false));
     }
 
     /// The next container to look up.
@@ -164,6 +172,10 @@ impl ContainerTable {
             }
             News::Names(id, names) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
+                    if slot.names.is_some() {
+                        slot.names_due_ns = now_ns + NAMES_EVERY_NS;
+                        slot.names_wait_ns = NAMES_EVERY_NS;
+                    }
                     slot.names = Some(names);
                 }
             }
@@ -280,13 +292,38 @@ mod tests {
         table.take(News::Container(Arc::clone(&web.id), None), 2 * SECOND);
         assert!(matches!(table.get(&web), Known::No));
         table.touch(&web, PROCESS, 3 * SECOND);
-        assert!(table.next_request().is_none(), "not at once");
+        assert!(table.next_request().is_some_and(|wanted| wanted.names_only), "not at once");
         table.touch(&web, PROCESS, 40 * SECOND);
         assert!(table.next_request().is_some() && matches!(table.get(&web), Known::No), "without waiting");
         let metadata = Metadata { name: Some("web".into()), ..Metadata::default() };
         table.take(News::Container(Arc::clone(&web.id), Some(Box::new(metadata))), 41 * SECOND);
         table.take(News::Container(Arc::clone(&web.id), None), 42 * SECOND);
         assert!(matches!(table.get(&web), Known::Yes(known) if known.name.as_deref() == Some("web")));
+    }
+
+    #[test]
+    fn names_are_read_again_later_and_later_and_then_every_minute() {
+        let web = of("/ns/web");
+        let mut table = asked();
+        let mut asked_at = |table: &mut ContainerTable, range: std::ops::Range<u64>| {
+            let mut at = Vec::new();
+            for tenth in range {
+                table.touch(&web, PROCESS, tenth * SECOND / 10);
+                at.extend(table.next_request().map(|wanted| (tenth, wanted.names_only)));
+            }
+            at
+        };
+        assert_eq!(asked_at(&mut table, 10..12), [(10, false)], "not while the container is looked up");
+        table.take(News::Container(Arc::clone(&of("/ns/web").id), None), SECOND);
+        assert_eq!(
+            asked_at(&mut table, 12..30),
+            [(12, true), (13, true), (15, true), (19, true), (27, true)]
+        );
+        for _ in 0..2 {
+            table.take(News::Names(Arc::clone(&of("/ns/web").id), Box::default()), 3 * SECOND);
+        }
+        let later = asked_at(&mut table, 31..1200);
+        assert_eq!(later.iter().filter(|(_, names_only)| *names_only).collect::<Vec<_>>(), [&(630, true)]);
     }
 
     #[test]
