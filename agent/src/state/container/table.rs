@@ -305,7 +305,7 @@ mod tests {
     fn names_are_read_again_later_and_later_and_then_every_minute() {
         let web = of("/ns/web");
         let mut table = asked();
-        let mut asked_at = |table: &mut ContainerTable, range: std::ops::Range<u64>| {
+        let asked_at = |table: &mut ContainerTable, range: std::ops::Range<u64>| {
             let mut at = Vec::new();
             for tenth in range {
                 table.touch(&web, PROCESS, tenth * SECOND / 10);
