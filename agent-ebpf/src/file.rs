@@ -34,7 +34,7 @@ pub(crate) fn of(task: Typed, fd: i64) -> Raw {
         return Raw(0);
     }
     let slots: u64 = table.load(M::FdtableFd);
-    Raw(Raw(slots).load_at(fd as u64 * 8))
+    Raw(slots).plus(fd as u64 * 8).pointer()
 }
 
 /// The `struct path` of an open file.

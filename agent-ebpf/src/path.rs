@@ -6,7 +6,7 @@ use rampart_common::{
 };
 
 use crate::{
-    read::{Raw, Typed, layout},
+    read::{Raw, Typed, casts, layout},
     record::{OpenAttr, Record},
 };
 
@@ -64,6 +64,13 @@ fn side_by_side() -> bool {
 /// not known.
 #[inline(always)]
 fn parent_and_name(dentry: Raw) -> (Raw, Raw, u64) {
+    if casts() {
+        return (
+            dentry.follow(M::DentryParent),
+            dentry.follow(M::DentryName),
+            u64::from(dentry.load::<u32>(M::DentryLen)),
+        );
+    }
     if side_by_side() {
         let [parent, hash_and_len, name] = dentry.load::<[u64; 3]>(M::DentryParent);
         // Both supported machines are little-endian: the hash is in the low half.
@@ -140,7 +147,7 @@ extern "C" fn walk_path(slot: u32) -> u32 {
         }
         let (parent, name, len) = parent_and_name(dentry);
         let pushed =
-            if side_by_side() { record.push_name_of(attr, name, len) } else { record.push_name(attr, name) };
+            if casts() || side_by_side() { record.push_name_of(attr, name, len) } else { record.push_name(attr, name) };
         if !pushed {
             break;
         }

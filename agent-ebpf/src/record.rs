@@ -24,7 +24,7 @@ use rampart_common::{
 use crate::{
     judge::Judged,
     maps::SCRATCH,
-    read::{Plain, Raw, layout, user},
+    read::{Plain, Raw, casts, layout, user},
 };
 
 /// Buffers per CPU.
@@ -90,7 +90,7 @@ impl Copied {
     #[inline(always)]
     pub(crate) fn load<T: Plain>(self, member: Member) -> T {
         let offset = layout(member);
-        if offset > (COPY_BYTES - 8) as u64 {
+        if casts() || offset > (COPY_BYTES - 8) as u64 {
             return self.at.load(member);
         }
         let place = self.copy.wrapping_add(offset as usize).cast::<T>();
@@ -215,6 +215,9 @@ impl Record {
     #[inline(always)]
     pub(crate) fn copy(self, at: Raw) -> Copied {
         let copy = self.get().copy.as_ptr();
+        if casts() {
+            return Copied { at, copy };
+        }
         // SAFETY: the destination is this long; the helper checks the source and zeroes what it cannot read.
         unsafe { bpf_probe_read_kernel(copy.cast_mut().cast(), COPY_BYTES as u32, at.0 as *const _) };
         Copied { at, copy }
