@@ -44,6 +44,12 @@ pub const MAP_EPOCH: &str = "EPOCH";
 pub const MAP_TABLES: &str = "TABLES";
 /// Hash, [`crate::pushdown::CallKey`] → [`crate::pushdown::Mask`].
 pub const MAP_MEMO: &str = "MEMO";
+/// Per-CPU array of paths that were judged before, with what was left of the rules; the programs' own.
+pub const MAP_PATHS: &str = "PATHS";
+/// Frozen number of entries of [`MAP_PATHS`], a power of two, or 0 for none.
+pub const GLOBAL_PATH_SLOTS: &str = "PATH_SLOTS";
+/// Bytes of an entry of [`MAP_PATHS`].
+pub const PATH_SLOT_BYTES: u64 = 288;
 /// Hash, process id → [`crate::pushdown::ProcessEntry`]. Written by the agent; the programs remove what ends.
 pub const MAP_PROCESSES: &str = "PROCESSES";
 /// Longest prefix match, [`crate::pushdown::AddressKey`] → u32 class.

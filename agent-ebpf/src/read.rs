@@ -24,6 +24,17 @@ static LAYOUT: [u32; MEMBER_COUNT] = [ABSENT; MEMBER_COUNT];
 #[unsafe(no_mangle)]
 static TYPES: [u32; MEMBER_COUNT] = [0; MEMBER_COUNT];
 
+/// How many judged paths are remembered per CPU, a power of two or 0; frozen likewise.
+#[unsafe(no_mangle)]
+static PATH_SLOTS: u32 = 0;
+
+/// How many judged paths are remembered per CPU. Volatile as in [`layout`].
+#[inline(always)]
+pub(crate) fn path_slots() -> u32 {
+    // SAFETY: a static of this crate.
+    unsafe { (&raw const PATH_SLOTS).read_volatile() }
+}
+
 /// The BTF id of the structure that a member is in; 0 where addresses cannot be given a type. Volatile as in [`layout`].
 #[inline(always)]
 fn type_of(member: Member) -> u32 {

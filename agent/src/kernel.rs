@@ -33,6 +33,11 @@ use layout::LayoutTable;
 /// Where the kernel publishes its type information.
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
+/// Memory for judged paths on all CPUs, bytes, and least and most of them per CPU.
+const PATHS_BYTES: u64 = 8 << 20;
+const PATHS_MIN: u64 = 64;
+const PATHS_MAX: u64 = 1024;
+
 /// The programs, built with the agent.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_BPF_OBJECT"));
 
@@ -166,11 +171,15 @@ impl Kernel {
         table: &LayoutTable,
         structures: &LayoutTable,
     ) -> Result<Self, KernelError> {
+        let cpus = aya::util::nr_cpus().unwrap_or(usize::MAX) as u64;
+        let path_slots = path_slots(cpus);
         let loaded = EbpfLoader::new()
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .override_global(abi::GLOBAL_LAYOUT, table.as_slice(), true)
             .override_global(abi::GLOBAL_TYPES, structures.as_slice(), true)
+            .override_global(abi::GLOBAL_PATH_SLOTS, &path_slots, true)
             .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
+            .map_max_entries(abi::MAP_PATHS, path_slots)
             .load(object)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
         let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
@@ -326,6 +335,12 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// How many judged paths are remembered per CPU: what 8 MiB hold on all CPUs together, within reason.
+fn path_slots(cpus: u64) -> u32 {
+    let share = (PATHS_BYTES / abi::PATH_SLOT_BYTES / cpus.max(1)).clamp(PATHS_MIN, PATHS_MAX);
+    1 << share.ilog2()
 }
 
 fn list(faults: &[BtfError]) -> String {
