@@ -89,6 +89,8 @@ cells! {
     NEXT,
     /// Index of the next name to be read.
     INDEX,
+    /// Word that it begins at.
+    SCAN_AT,
     /// Index at which there are no more.
     END_INDEX,
     /// Bytes left of the name being read.

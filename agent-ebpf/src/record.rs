@@ -51,8 +51,6 @@ pub(crate) struct Scratch {
     tag: u64,
     /// 1 while a program uses the buffer.
     busy: u64,
-    /// Arguments of the system call, padded so that any masked index is inside.
-    args: [u64; 8],
     /// A copy of the start of a kernel object.
     copy: [u8; COPY_BYTES],
     /// Words of the names that are judged.
@@ -194,22 +192,25 @@ impl Record {
         unsafe { &mut *self.scratch.cast::<RecordHeader>() }
     }
 
-    /// Keeps a raw argument, for [`Self::arg`].
+    /// Writes the raw arguments, for [`Self::arg`]: word by word, for a copy of all would be a call of a function that
+    /// goes byte by byte.
     #[inline(always)]
     pub(crate) fn set_args(self, args: [u64; 6]) {
-        let slots = &mut self.get_mut().args;
-        *slots = [0; 8];
-        for (slot, arg) in slots.iter_mut().zip(args) {
-            *slot = arg;
+        for (slot, arg) in self.header().args.iter_mut().zip(args) {
+            write(slot, arg);
         }
     }
 
     /// Argument of a plan slot (1-based); zero for slot 0.
     #[inline(always)]
     pub(crate) fn arg(self, slot: u8) -> u64 {
-        let index = usize::from(slot.wrapping_sub(1) & 7);
-        let entry = self.get().args.as_ptr().wrapping_add(index);
-        // SAFETY: the index is masked to the array's length.
+        let index = usize::from(slot.wrapping_sub(1));
+        let args = &self.header().args;
+        if index >= args.len() {
+            return 0;
+        }
+        let entry = args.as_ptr().wrapping_add(index);
+        // SAFETY: the index is less than the array's length.
         unsafe { entry.read_volatile() }
     }
 

@@ -7,7 +7,7 @@
 use rampart_common::pushdown::{Automaton, END};
 
 use crate::{
-    cell::{END_INDEX, INDEX, LEFT, NAME, NAMED, NEXT, SKIP, STATE, WORDS},
+    cell::{END_INDEX, INDEX, LEFT, NAME, NAMED, NEXT, SCAN_AT, SKIP, STATE},
     judge::Judge,
     record::Record,
     trail::{NAME_MAX, NAMES_MAX},
@@ -44,7 +44,7 @@ impl Run {
         record.set_cell::<INDEX>(first);
         record.set_cell::<END_INDEX>(first + count);
         record.set_cell::<SKIP>(skip);
-        record.set_cell::<WORDS>(at);
+        record.set_cell::<SCAN_AT>(at);
         scan_names(record.slot()) != 0
     }
 
@@ -96,13 +96,13 @@ impl Steps<'_> {
 extern "C" fn scan_names(slot: u32) -> u32 {
     let Some(record) = Record::claimed(slot) else { return 0 };
     for _ in 0..=NAMES_MAX {
-        let (index, at) = (record.cell::<INDEX>(), record.cell::<WORDS>());
+        let (index, at) = (record.cell::<INDEX>(), record.cell::<SCAN_AT>());
         if index >= record.cell::<END_INDEX>() {
             return scan_end(slot);
         }
         let len = record.len_of(index);
         record.set_cell::<INDEX>(index + 1);
-        record.set_cell::<WORDS>(at.wrapping_add((len >> 3) + 1));
+        record.set_cell::<SCAN_AT>(at.wrapping_add((len >> 3) + 1));
         let skip = record.cell::<SKIP>();
         if skip != 0 {
             record.set_cell::<SKIP>(skip - 1);

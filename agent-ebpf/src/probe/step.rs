@@ -65,7 +65,6 @@ pub(super) fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> 
     let header = record.header();
     header.syscall = call.nr;
     header.ret = ret;
-    header.args = call.args;
     if call.compat {
         header.flags |= RECORD_COMPAT32;
     }
