@@ -33,7 +33,7 @@ use nix::{
     },
     unistd::{chdir, chroot, fchdir, mkdir, unlink},
 };
-use rampart_tests::{agent::Agent, require_root};
+use rampart_tests::{agent::Agent, child::in_child, require_root};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -101,24 +101,6 @@ fn cat(name: &str, prepare: impl Fn(&mut Command)) {
     command.arg0(name).stdout(process::Stdio::null());
     prepare(&mut command);
     assert!(command.status().expect("cat runs").success(), "{name}");
-}
-
-/// Runs a closure in a child process that shares nothing which it may change; the closure must not allocate locks.
-fn in_child(act: impl FnOnce() -> nix::Result<()>) {
-    // SAFETY: the child runs the closure and ends without unwinding or running the parent's destructors.
-    match unsafe { libc::fork() } {
-        0 => {
-            let code = i32::from(act().is_err());
-            // SAFETY: ends the child at once.
-            unsafe { libc::_exit(code) }
-        }
-        child => {
-            let mut status = 0;
-            // SAFETY: waits for the child made above.
-            unsafe { libc::waitpid(child, &raw mut status, 0) };
-            assert_eq!(status, 0, "the attempt itself failed");
-        }
-    }
 }
 
 #[test]
@@ -491,7 +473,11 @@ fn a_storm_that_overflows_the_ring_is_reported() {
     agent.signal(Signal::SIGSTOP);
     thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..250).for_each(|_| in_child(|| Ok(()))));
+            scope.spawn(|| {
+                for _ in 0..250 {
+                    in_child(|| Ok(()));
+                }
+            });
         }
     });
     agent.signal(Signal::SIGCONT);
