@@ -8,7 +8,6 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a panic is how a harness reports a failed test")]
 
 pub mod agent;
-pub mod child;
 pub mod cri;
 pub mod image;
 pub mod recorder;

@@ -3,6 +3,9 @@
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 #![expect(unsafe_code, reason = "attacks are made of raw system calls")]
 
+#[path = "shared/child.rs"]
+mod child;
+
 use std::{
     ffi::{CString, OsStr, OsString},
     fmt::Write as _,
@@ -33,9 +36,11 @@ use nix::{
     },
     unistd::{chdir, chroot, fchdir, mkdir, unlink},
 };
-use rampart_tests::{agent::Agent, child::in_child, require_root};
+use rampart_tests::{agent::Agent, require_root};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::child::in_child;
 
 /// A directory with a secret, and an agent whose rule `secret` watches it.
 struct Scene {

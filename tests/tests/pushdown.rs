@@ -1,6 +1,10 @@
 //! Pushdown on the running kernel: what no rule can match ends there, whatever else does not, also while rules change.
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+#![expect(unsafe_code, reason = "a copy of a process is made by a raw system call")]
+
+#[path = "shared/child.rs"]
+mod child;
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +24,11 @@ use nix::{
     sys::{signal::Signal, stat::Mode},
     unistd::{Uid, setresuid},
 };
-use rampart_tests::{agent::Agent, child::in_child, require_root};
+use rampart_tests::{agent::Agent, require_root};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::child::in_child;
 
 /// How often something is done that the kernel shall keep to itself.
 const MANY: u32 = 2000;

@@ -1,10 +1,8 @@
 //! Things that only a process of its own can do: it changes its root, its directory or its user.
 
-#![expect(unsafe_code, reason = "a copy of a process is made by a raw system call")]
-
 /// Runs a closure in a child process that shares nothing which it may change, and returns its id; the closure must not
 /// allocate locks.
-pub fn in_child(act: impl FnOnce() -> nix::Result<()>) -> u32 {
+pub(crate) fn in_child(act: impl FnOnce() -> nix::Result<()>) -> u32 {
     // SAFETY: the child runs the closure and ends without unwinding or running the parent's destructors.
     match unsafe { libc::fork() } {
         0 => {
