@@ -51,6 +51,9 @@ pub const MAP_ADDRESSES: &str = "ADDRESSES";
 /// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].
 pub const GLOBAL_LAYOUT: &str = "LAYOUT";
 
+/// Frozen set of CPUs on which no program wakes the reader, [`crate::wake::CpuBits`].
+pub const GLOBAL_ISOLATED: &str = "ISOLATED";
+
 /// `tp_btf/sys_exit`: looks the syscall up and tail-calls its family.
 pub const PROG_DISPATCH: &str = "dispatch";
 /// `tp_btf/sched_process_exec`.

@@ -19,11 +19,11 @@ use aya::{
     maps::{Array, MapData, MapError, PerCpuArray, ProgramArray},
     programs::{BtfTracePoint, ProgramError, cgroup_skb::CgroupSkbLinkId},
 };
-use rampart_common::{abi, counter::FamilyCounters, event::Family, event::SyscallPlan};
+use rampart_common::{abi, counter::FamilyCounters, event::Family, event::SyscallPlan, wake::CpuBits};
 use thiserror::Error;
 
 pub use names::NamesFault;
-pub use ring::{Incoming, RingReader, Waker};
+pub use ring::{Incoming, RING_POLL, RingReader, Waker};
 pub use tables::Learned;
 
 use btf::{Btf, BtfError};
@@ -50,6 +50,8 @@ pub struct KernelConfig {
     pub ring_bytes: u32,
     /// Process whose own events are rejected in the kernel; 0 for none.
     pub own_pid: u32,
+    /// CPUs on which no program wakes the reader.
+    pub isolated: CpuBits,
 }
 
 /// Why the kernel half could not be brought up or used.
@@ -139,6 +141,7 @@ impl Kernel {
         let loaded = EbpfLoader::new()
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .override_global(abi::GLOBAL_LAYOUT, table.as_slice(), true)
+            .override_global(abi::GLOBAL_ISOLATED, config.isolated.as_slice(), true)
             .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
             .load(OBJECT)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
@@ -194,7 +197,8 @@ impl Kernel {
         let events = self.ebpf.take_map(abi::MAP_EVENTS).ok_or(KernelError::Missing(abi::MAP_EVENTS))?;
         let answers = self.ebpf.take_map(abi::MAP_ANSWERS).ok_or(KernelError::Missing(abi::MAP_ANSWERS))?;
         let control = self.ebpf.take_map(abi::MAP_CONTROL).ok_or(KernelError::Missing(abi::MAP_CONTROL))?;
-        RingReader::new(events, answers, control, self.control())
+        let polls = self.config.isolated.iter().any(|word| *word != 0);
+        RingReader::new(events, answers, control, self.control(), polls)
     }
 
     /// Counters of each family, summed over all CPUs.
