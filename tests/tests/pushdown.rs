@@ -22,9 +22,9 @@ use std::{
 use nix::{
     fcntl::{OFlag, open},
     sys::{signal::Signal, stat::Mode},
-    unistd::{Uid, setresuid},
+    unistd::{Uid, mkfifo, setresuid},
 };
-use rampart_tests::{agent::Agent, require_root};
+use rampart_tests::{agent::Agent, require_root, skip};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -47,7 +47,7 @@ impl Vault {
         let dir = scratch.path().canonicalize().expect("it exists");
         // Other users shall get there too.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("ours");
-        for name in ["secret", "other", "shared"] {
+        for name in ["secret", "other", "shared", "inside", "child"] {
             fs::write(dir.join(name), "x").expect("written");
         }
         Self { dir, _scratch: scratch }
@@ -75,12 +75,15 @@ impl Vault {
         path
     }
 
-    /// An agent with the rules on secrets, which `trusted` may open, and on what only root may open.
+    /// An agent with the rules on secrets, which `trusted` may open, and on what may be opened by root, outside of
+    /// containers, and by children of others than `intruder` only.
     fn agent(&self, settings: &str) -> Agent {
         let secret =
             "evt.type in (open, openat, openat2) and fd.name = DIR/secret and not proc.name = trusted";
         let shared = "evt.type in (open, openat, openat2) and fd.name = DIR/shared and user.uid != 0";
-        let rules = [("secret", secret), ("shared", shared)];
+        let inside = "evt.type in (open, openat, openat2) and fd.name = DIR/inside and container.id != host";
+        let child = "evt.type in (open, openat, openat2) and fd.name = DIR/child and proc.pname = intruder";
+        let rules = [("secret", secret), ("shared", shared), ("inside", inside), ("child", child)];
         let rules = rules.map(|(name, condition)| (name.to_owned(), condition.to_owned()));
         Agent::start_with(&self.rules(&rules), settings)
     }
@@ -329,6 +332,97 @@ fn a_process_with_another_user_is_judged_anew() {
     });
     counted.assert_rejected();
     alerted(&mut agent, "shared", child, 5);
+    end(agent);
+}
+
+#[test]
+fn a_process_that_enters_a_container_is_judged_anew() {
+    const NAME: &str = "a_process_that_enters_a_container_is_judged_anew";
+    require_root!(NAME);
+    let Some(group) = Group::make() else { skip!(NAME, "no version 2 control groups") };
+    let vault = Vault::new();
+    let mut agent = vault.agent("pushdown: {shadow_every: 256}");
+    let mut shell = vault.shell("intruder");
+    let inside = vault.path("inside");
+    shell.open(&inside, 10);
+    thread::sleep(Duration::from_millis(200));
+    Opens::during(&mut agent, MANY, || shell.open(&inside, MANY)).assert_rejected();
+    shell.run(&format!("echo $$ > {}/cgroup.procs", group.0.display()));
+    shell.open(&inside, 5);
+    alerted(&mut agent, "inside", shell.pid(), 5);
+    end(agent);
+    drop(shell);
+}
+
+/// A control group with the name that a container's would have.
+struct Group(PathBuf);
+
+impl Group {
+    fn make() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/mounts").expect("readable");
+        let mut parts = mounts.lines().map(|line| line.split(' ').skip(1));
+        let root =
+            parts.find_map(|mut part| Some(part.next()?).filter(|_| part.next() == Some("cgroup2")))?;
+        let dir = PathBuf::from(root).join(format!("docker-{}.scope", "0123456789abcdef".repeat(4)));
+        fs::create_dir(&dir).ok()?;
+        Some(Self(dir))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The last process may need a moment to leave.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn the_child_of_a_process_that_becomes_another_is_judged_anew() {
+    require_root!("the_child_of_a_process_that_becomes_another_is_judged_anew");
+    let vault = Vault::new();
+    let mut agent = vault.agent("pushdown: {shadow_every: 256}");
+    drop(vault.shell("intruder"));
+    let mut parent = vault.shell("trusted");
+    let (orders, answers) = (vault.dir.join("orders"), vault.dir.join("answers"));
+    for pipe in [&orders, &answers] {
+        mkfifo(pipe, Mode::S_IRWXU).expect("made");
+    }
+    // A copy of the shell that runs one line after the other; `$!` is its id.
+    let (from, to) = (orders.display(), answers.display());
+    parent.run(&format!(
+        "(while read line < {from}; do eval \"$line\"; echo done > {to}; done) & echo $! > {}",
+        vault.path("pid")
+    ));
+    let pid = fs::read_to_string(vault.dir.join("pid")).expect("written").trim().parse().expect("a number");
+    let order = |line: &str| {
+        fs::write(&orders, format!("{line}\n")).expect("it listens");
+        fs::read_to_string(&answers).expect("it answers");
+    };
+    let path = vault.path("child");
+    let opens = |times: u32| {
+        order(&format!("i=0; while [ $i -lt {times} ]; do : < {path}; i=$((i+1)); done"));
+    };
+    opens(10);
+    thread::sleep(Duration::from_millis(200));
+    // Whatever process with children starts a program meanwhile, anywhere, is a reason to ask again; so only some of
+    // it ends in the kernel.
+    let during = Opens::during(&mut agent, MANY, || opens(MANY));
+    assert!(during.filtered >= f64::from(FEW), "{during:?}");
+    assert_eq!(count(&agent, "child", pid), 0);
+    parent.become_program(&vault.path("intruder"));
+    opens(5);
+    alerted(&mut agent, "child", pid, 5);
+    parent.become_program(&vault.path("trusted"));
+    opens(5);
+    parent.become_program(&vault.path("intruder"));
+    opens(5);
+    alerted(&mut agent, "child", pid, 10);
+    fs::write(&orders, "exit\n").expect("it listens");
     end(agent);
 }
 

@@ -3,11 +3,26 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Result, bail};
+
+use crate::agent::Line;
 use crate::console;
 
-/// Lines of an agent's configuration that switch pushdown on or off.
+/// What the agent's own alert is called when a rule matched an event that pushdown would have rejected.
+pub(crate) const DISAGREEMENT: &str = "Rampart internal: pushdown disagreement";
+
+/// Lines of an agent's configuration that switch pushdown on or off. When it is on, every fourth event that it rejects
+/// is tried on the rules all the same.
 pub(crate) fn setting(on: bool) -> &'static str {
-    if on { "pushdown: {enabled: true}\n" } else { "pushdown: {enabled: false}\n" }
+    if on { "pushdown: {enabled: true, shadow_every: 4}\n" } else { "pushdown: {enabled: false}\n" }
+}
+
+/// Fails when a line is that alert.
+pub(crate) fn hear_disagreement(line: &Line) -> Result<()> {
+    if line.text.contains(DISAGREEMENT) {
+        bail!("pushdown is wrong: {}", line.text);
+    }
+    Ok(())
 }
 
 /// What was alerted in one run: the alerts of each case, in words that do not differ between two runs.

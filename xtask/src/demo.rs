@@ -145,11 +145,12 @@ fn heard(binary: &Path, pushdown: bool) -> Result<Heard> {
     let mut heard = Heard::new();
     for step in &steps {
         act(step)?;
-        let mut alerts: Vec<String> = collect(&agent, step)
-            .iter()
-            .filter(|alert| of_intrusion(alert))
-            .map(|alert| alert.words(&scene))
-            .collect();
+        let alerts = collect(&agent, step);
+        if let Some(wrong) = alerts.iter().find(|alert| alert.rule == compare::DISAGREEMENT) {
+            bail!("pushdown is wrong: {}", wrong.line(&scene));
+        }
+        let mut alerts: Vec<String> =
+            alerts.iter().filter(|alert| of_intrusion(alert)).map(|alert| alert.words(&scene)).collect();
         alerts.sort_unstable();
         alerts.dedup();
         heard.insert(step.title.to_owned(), alerts);

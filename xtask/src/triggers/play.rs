@@ -13,6 +13,7 @@ use super::judge::Evidence;
 use super::score::Score;
 use super::stage::Stages;
 use crate::agent::Agent;
+use crate::compare::hear_disagreement;
 use crate::{console, interrupt};
 
 /// No case takes this long; the longest wait six seconds on purpose.
@@ -116,6 +117,7 @@ impl<'a> Player<'a> {
         let mut limit = TICK;
         while let Some(line) = self.agent.line(limit) {
             limit = Duration::ZERO;
+            hear_disagreement(&line)?;
             match read(&line) {
                 Some(Said::Mark(mark)) => {
                     if let Some(open) = open.get_mut(&mark.id) {
