@@ -21,8 +21,11 @@ use std::{
 
 use nix::{
     fcntl::{OFlag, open},
-    sys::{signal::Signal, stat::Mode},
-    unistd::{Uid, mkfifo, setresuid},
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, Uid, mkfifo, setresuid},
 };
 use rampart_tests::{agent::Agent, require_root, skip};
 use serde_json::Value;
@@ -399,6 +402,7 @@ fn the_child_of_a_process_that_becomes_another_is_judged_anew() {
         vault.path("pid")
     ));
     let pid = fs::read_to_string(vault.dir.join("pid")).expect("written").trim().parse().expect("a number");
+    let _ended = Ended(pid);
     let order = |line: &str| {
         fs::write(&orders, format!("{line}\n")).expect("it listens");
         fs::read_to_string(&answers).expect("it answers");
@@ -422,8 +426,18 @@ fn the_child_of_a_process_that_becomes_another_is_judged_anew() {
     parent.become_program(&vault.path("intruder"));
     opens(5);
     alerted(&mut agent, "child", pid, 10);
-    fs::write(&orders, "exit\n").expect("it listens");
     end(agent);
+}
+
+/// Ends a process that is no child of this one, also when the test fails.
+struct Ended(u32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.0) {
+            let _gone_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
 }
 
 /// How often the rules change.
