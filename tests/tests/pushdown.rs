@@ -63,7 +63,12 @@ impl Vault {
     /// Replaces the rule file in one step: each rule is a name and a condition on opened files, where `DIR` is the
     /// directory.
     fn rules(&self, rules: &[(String, String)]) -> PathBuf {
-        let mut text = String::new();
+        self.rules_after("", rules)
+    }
+
+    /// The same, behind other rules.
+    fn rules_after(&self, others: &str, rules: &[(String, String)]) -> PathBuf {
+        let mut text = others.to_owned();
         for (name, condition) in rules {
             let condition = condition.replace("DIR", &self.dir.display().to_string());
             let _ = write!(
@@ -443,9 +448,12 @@ impl Drop for Ended {
 /// How often the rules change.
 const RELOADS: u32 = 200;
 
-/// Two rule sets with the same rule on intrusions. Everything else differs, so that in either the rule has another
-/// bit, its strings have other bits, and other facts of processes and calls count.
-fn rule_sets() -> [Vec<(String, String)>; 2] {
+/// A rule set: text of rules, and further ones with their conditions.
+type Rules = (String, Vec<(String, String)>);
+
+/// Rule sets with the same rule on intrusions. Everything else differs, so that in each the rule has another bit, its
+/// strings have other bits, and other facts of processes and calls count.
+fn rule_sets() -> [Rules; 3] {
     let open = "evt.type in (open, openat, openat2)";
     let intrusion = (
         "intrusion".to_owned(),
@@ -471,8 +479,10 @@ fn rule_sets() -> [Vec<(String, String)>; 2] {
         (format!("other {number}"), condition)
     };
     let mut many: Vec<(String, String)> = (0..60).map(each).collect();
-    many.insert(41, intrusion);
-    [few, many]
+    many.insert(41, intrusion.clone());
+    let pack = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/packs/base.yaml"));
+    let pack = pack.expect("the pack is there") + "\n";
+    [(String::new(), few), (String::new(), many), (pack, vec![intrusion])]
 }
 
 /// Whatever is done while the rules change is alerted, and once.
@@ -481,8 +491,11 @@ fn every_intrusion_during_200_reloads_alerts_once() {
     require_root!("every_intrusion_during_200_reloads_alerts_once");
     let vault = Vault::new();
     let sets = rule_sets();
-    let path = vault.rules(&sets[0]);
-    let mut agent = Agent::start_with(&path, "rules: {watch: false}\npushdown: {shadow_every: 16}\n");
+    let put = |number: u32| {
+        let (others, rules) = &sets[number as usize % sets.len()];
+        vault.rules_after(others, rules)
+    };
+    let mut agent = Agent::start_with(&put(0), "rules: {watch: false}\npushdown: {shadow_every: 16}\n");
     let before = Opens::of(&agent);
     let stop = AtomicBool::new(false);
     let done = |number: u32| (number > 0 && stop.load(Ordering::Relaxed)).then_some(number);
@@ -517,7 +530,7 @@ fn every_intrusion_during_200_reloads_alerts_once() {
         });
         let _stopped = Stop(&stop);
         for number in 1..=RELOADS {
-            vault.rules(&sets[number as usize % 2]);
+            put(number);
             agent.signal(Signal::SIGHUP);
             agent.until("on the new rules", |agent| {
                 let outcome =
