@@ -66,6 +66,9 @@ pub const CALL_RDONLY_CAST: i32 = 0x7fff_0001;
 /// The kernel function that makes a typed pointer of an address, so that members are read by plain loads (since 6.2).
 pub const FUNCTION_RDONLY_CAST: &str = "bpf_rdonly_cast";
 
+/// Frozen set of CPUs on which no program wakes the reader, [`crate::wake::CpuBits`].
+pub const GLOBAL_ISOLATED: &str = "ISOLATED";
+
 /// `tp_btf/sys_exit`: looks the syscall up and tail-calls its family.
 pub const PROG_DISPATCH: &str = "dispatch";
 /// `tp_btf/sched_process_exec`.

@@ -14,3 +14,4 @@ pub mod event;
 pub mod layout;
 pub mod member;
 pub mod pushdown;
+pub mod wake;

@@ -5,6 +5,7 @@ mod enrich;
 mod load;
 mod ports;
 mod pushing;
+mod quiet;
 pub mod record;
 mod settle;
 mod supervisor;
@@ -28,6 +29,7 @@ use self::{
     load::{Loaded, load},
     ports::{Records, Wake},
     pushing::Pushing,
+    quiet::{check_threads, keep_off},
     supervisor::{ADMIN, DETECTION, Supervisor, publish},
     tasks::Tasks,
 };
@@ -160,13 +162,14 @@ struct Parts<R> {
 
 /// Runs the agent until it is told to stop.
 pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppError> {
+    let cores = keep_off(&config);
     let (fanout, workers) = output::build(output::open(&config.output), config.output.queue_alerts)?;
     let lock = NodeLock::acquire(&config.node.runtime_dir)?;
     for note in &lock.notes {
         tracing::warn!("The node is locked by other means only: {note}");
     }
     let admin = config.admin.enabled.then(|| Admin::bind(config.admin.listen)).transpose()?;
-    let Loaded { hooks, records, waker } = load(&config)?;
+    let Loaded { hooks, records, waker } = load(&config, &cores)?;
     let status = status::shared();
     let parts = Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status };
     let runtime = runtime()?;
@@ -175,6 +178,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
             .map_err(|source| AppError::System { operation: "listen to signals", source })?;
         let grace = parts.config.node.shutdown_grace;
         let mut supervisor = launch(parts)?;
+        check_threads(&cores);
         tracing::info!("Ready");
         let outcome = supervisor.supervise(&mut signals).await;
         tracing::info!("Stopping");

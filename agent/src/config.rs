@@ -22,7 +22,7 @@ use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
-use crate::container::sockets::Sockets;
+use crate::{container::sockets::Sockets, cores::Isolation};
 
 /// The file that is read when no `-c` names one; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/rampart/rampart.yaml";
@@ -194,6 +194,8 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// Time for the shutdown.
     pub shutdown_grace: Duration,
+    /// CPUs to be left alone.
+    pub isolated_cpus: Isolation,
 }
 
 /// Settings given as flags; they win over everything else.

@@ -20,11 +20,13 @@ use aya::{
     maps::{Array, MapData, MapError, PerCpuArray, ProgramArray},
     programs::{BtfTracePoint, ProgramError, cgroup_skb::CgroupSkbLinkId},
 };
-use rampart_common::{abi, counter::FamilyCounters, event::Family, event::SyscallPlan, member::MEMBER_COUNT};
+use rampart_common::{
+    abi, counter::FamilyCounters, event::Family, event::SyscallPlan, member::MEMBER_COUNT, wake::CpuBits,
+};
 use thiserror::Error;
 
 pub use names::NamesFault;
-pub use ring::{Incoming, RingReader, Waker};
+pub use ring::{Incoming, RING_POLL, RingReader, Waker};
 pub use tables::Learned;
 
 use btf::{Btf, BtfError};
@@ -57,6 +59,8 @@ pub struct KernelConfig {
     pub ring_bytes: u32,
     /// Process whose own events are rejected in the kernel; 0 for none.
     pub own_pid: u32,
+    /// CPUs on which no program wakes the reader.
+    pub isolated: CpuBits,
 }
 
 /// Why the kernel half could not be brought up or used.
@@ -178,6 +182,7 @@ impl Kernel {
             .override_global(abi::GLOBAL_LAYOUT, table.as_slice(), true)
             .override_global(abi::GLOBAL_TYPES, structures.as_slice(), true)
             .override_global(abi::GLOBAL_PATH_SLOTS, &path_slots, true)
+            .override_global(abi::GLOBAL_ISOLATED, config.isolated.as_slice(), true)
             .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
             .map_max_entries(abi::MAP_PATHS, path_slots)
             .load(object)
@@ -234,7 +239,8 @@ impl Kernel {
         let events = self.ebpf.take_map(abi::MAP_EVENTS).ok_or(KernelError::Missing(abi::MAP_EVENTS))?;
         let answers = self.ebpf.take_map(abi::MAP_ANSWERS).ok_or(KernelError::Missing(abi::MAP_ANSWERS))?;
         let control = self.ebpf.take_map(abi::MAP_CONTROL).ok_or(KernelError::Missing(abi::MAP_CONTROL))?;
-        RingReader::new(events, answers, control, self.control())
+        let polls = self.config.isolated.iter().any(|word| *word != 0);
+        RingReader::new(events, answers, control, self.control(), polls)
     }
 
     /// Counters of each family, summed over all CPUs.

@@ -9,6 +9,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod cores;
 pub mod drain;
 pub mod engine;
 pub mod event;

@@ -12,6 +12,7 @@ pub mod cri;
 pub mod image;
 pub mod recorder;
 pub mod runtime;
+pub mod vault;
 
 /// Ends the test, saying why it cannot run; the test runner counts the line.
 #[macro_export]

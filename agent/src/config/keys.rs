@@ -155,6 +155,13 @@ pub static KEYS: &[Key] = &[
         "10",
         "time to hand over the last alerts when told to stop",
     ),
+    key(
+        "node.isolated_cpus",
+        Kind::Text,
+        "auto",
+        "CPUs that no thread of the agent runs on and that wake none: `auto` for those the kernel has isolated \
+         (`isolcpus`, `nohz_full`), `none`, or a list such as `2-5,8`",
+    ),
 ];
 
 impl Key {

@@ -33,6 +33,18 @@ fn an_empty_file_is_the_documented_defaults() {
 }
 
 #[test]
+fn isolated_cpus_are_found_named_or_none() {
+    let isolated = |text: &str| load(&format!("node: {{isolated_cpus: {text}}}")).unwrap().node.isolated_cpus;
+    assert_eq!(load("").unwrap().node.isolated_cpus, Isolation::Auto);
+    assert_eq!((isolated("auto"), isolated("None")), (Isolation::Auto, Isolation::None));
+    let listed = |text: &str| Isolation::Listed(text.parse().unwrap());
+    assert_eq!((isolated("3"), isolated("\"2-5,8\"")), (listed("3"), listed("2-5,8")));
+    assert!(
+        faults("node: {isolated_cpus: 5-2}")[0].contains("`node.isolated_cpus`: `5-2` is an empty range")
+    );
+}
+
+#[test]
 fn every_number_and_word_of_the_table_is_the_default_in_force() {
     // Writing each default out must change nothing: the table documents what the code does.
     let mut text = String::new();

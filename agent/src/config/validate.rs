@@ -12,7 +12,10 @@ use super::{
     keys,
     raw::{Raw, describe},
 };
-use crate::container::sockets::{self, Interface, Sockets};
+use crate::{
+    container::sockets::{self, Interface, Sockets},
+    cores::{CpuListFault, Isolation},
+};
 
 /// Smallest and largest event ring: below, one burst of execs overflows it; above, the kernel refuses it.
 const RING_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=1 << 30;
@@ -78,6 +81,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),
             state_dir: check.path("node.state_dir").unwrap_or_else(|| PathBuf::from("/var/lib/rampart")),
             shutdown_grace: Duration::from_secs(check.number("node.shutdown_grace_secs", &GRACE_SECS, 10)),
+            isolated_cpus: check.isolation("node.isolated_cpus"),
         },
     };
     check.together(&config);
@@ -249,6 +253,28 @@ impl Check {
             return default;
         };
         address
+    }
+
+    fn isolation(&mut self, path: &str) -> Isolation {
+        let Some((value, place)) = self.take(path) else { return Isolation::Auto };
+        // One CPU alone is a number in YAML.
+        let text = value.as_u64().map(|cpu| cpu.to_string());
+        let Some(text) = text.as_deref().or_else(|| value.as_str()) else {
+            self.wrong(path, &value, place, "`auto`, `none` or a list of CPUs such as `2-5,8`");
+            return Isolation::Auto;
+        };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "auto" => Isolation::Auto,
+            "none" | "" => Isolation::None,
+            list => list.parse().map_or_else(
+                |fault: CpuListFault| {
+                    let help = "use `auto`, `none` or a list of CPUs such as `2-5,8`".to_owned();
+                    self.raw.fault(place, format!("`{path}`: {fault}"), Some(help));
+                    Isolation::Auto
+                },
+                Isolation::Listed,
+            ),
+        }
     }
 
     fn wrong(&mut self, path: &str, value: &Value, place: Place, expected: &str) {
