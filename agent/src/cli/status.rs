@@ -110,6 +110,10 @@ fn page(body: &Value) -> String {
             ),
         ),
     ];
+    let shed: Vec<&str> = list(at(detection, "shed")).iter().map(|one| text(at(one, "rule"))).collect();
+    if !shed.is_empty() {
+        rows.push(row("shed", &format!("{} rules, to keep CPU budgets: {}", shed.len(), shed.join(", "))));
+    }
     for output in list(at(body, "outputs")) {
         let lost = number(at(output, "dropped_queue_full")) + number(at(output, "dropped_write_failed"));
         let failing = if *at(output, "failing") == true { ", fails now" } else { "" };
@@ -200,6 +204,7 @@ mod tests {
             "complaints": ["the last reload failed"],
             "policy": {"rules": 10, "digest": "0123456789abcdef", "reloads": 2, "failed_reloads": 1},
             "detection": {"records": 5, "evaluated": 4, "alerts": 1, "decode_errors": 0, "processes": 9,
+                "shed": [{"rule": "A", "families": ["open"]}],
                 "families": [{"family": "open", "seen": 3, "filtered": 0, "emitted": 3, "ring_full": 0, "error": 0, "unexplained": 0}]},
             "outputs": [{"name": "stdout", "written": 1, "dropped_queue_full": 2, "dropped_write_failed": 3, "failing": true}],
         });
@@ -210,6 +215,7 @@ mod tests {
              state    ready, degraded\n\
              rules    10 in force, digest 0123456789ab, 2 reloads (1 failed)\n\
              events   5 records, 4 evaluated, 1 alerts, 0 undecodable; 9 processes known\n\
+             shed     1 rules, to keep CPU budgets: A\n\
              output   stdout: 1 written, 5 lost, fails now\n\
              problem  the last reload failed\n\
              \n\
