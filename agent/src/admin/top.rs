@@ -39,6 +39,8 @@ pub struct TopRule {
     pub candidates: u64,
     /// Times it matched.
     pub matches: u64,
+    /// Trials whose time was taken.
+    pub samples: u64,
     /// Time that trying it took, nanoseconds, estimated.
     pub ns: u64,
     /// Families on whose events it is left out, to keep a CPU budget.
@@ -94,6 +96,7 @@ pub fn page(status: &Status) -> Top {
                 priority: rule.priority.to_string(),
                 candidates: usage.candidates,
                 matches: usage.matches,
+                samples: usage.samples,
                 ns: usage.ns,
                 shed: detection.shed.families_of(position).map(|family| family.name().to_owned()).collect(),
             })

@@ -58,6 +58,8 @@ pub struct RuleUse {
     /// Matches.
     pub matches: u64,
     /// As in [`Cost`].
+    pub samples: u64,
+    /// As in [`Cost`].
     pub ns: u64,
 }
 
@@ -135,6 +137,7 @@ impl Profile {
         costs.fold(RuleUse::default(), |sum, cost| RuleUse {
             candidates: sum.candidates + cost.candidates,
             matches: 0,
+            samples: sum.samples + cost.samples,
             ns: sum.ns + cost.ns,
         })
     }

@@ -63,6 +63,8 @@ pub(super) struct RuleLine {
     pub(super) priority: String,
     pub(super) candidates: u64,
     pub(super) matches: u64,
+    /// Trials whose time was taken; without any, nothing is known of its time.
+    pub(super) samples: u64,
     pub(super) ns: u64,
     /// Of one trial.
     pub(super) ns_each: f64,
@@ -130,6 +132,7 @@ impl Report {
                 priority: now.priority.clone(),
                 candidates,
                 matches: since(|rule| rule.matches),
+                samples: since(|rule| rule.samples),
                 ns,
                 ns_each: ratio(ns, candidates),
                 cpu_percent: cpu_percent(ns),
@@ -198,7 +201,7 @@ fn float(count: u64) -> f64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use super::{Order, Report, Top, TopFamily, TopRule};
 
     pub(in crate::cli::top) fn top(at_seconds: f64, factor: u64) -> Top {
         let rule = |name: &str, priority: &str, candidates, matches, ns, shed: &[&str]| TopRule {
@@ -206,6 +209,7 @@ pub(super) mod tests {
             priority: priority.to_owned(),
             candidates: candidates * factor,
             matches: matches * factor,
+            samples: candidates / 50 * factor,
             ns: ns * factor,
             shed: shed.iter().map(|&one| one.to_owned()).collect(),
         };

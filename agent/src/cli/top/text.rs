@@ -86,12 +86,13 @@ fn rules(report: &Report) -> Vec<String> {
         } else {
             format!(" [left out: {}]", clean(&rule.shed.join(", ")))
         };
+        let known = |text: String| if rule.samples == 0 { "-".to_owned() } else { text };
         table.push([
             amount(report, rule.candidates),
             amount(report, rule.matches),
-            if rule.candidates == 0 { "-".to_owned() } else { format!("{:.0}", rule.ns_each) },
-            small(rule.cpu_percent),
-            format!("{:.1}", rule.share * 100.0),
+            known(format!("{:.0}", rule.ns_each)),
+            known(small(rule.cpu_percent)),
+            known(format!("{:.1}", rule.share * 100.0)),
             format!("{} ({}){left_out}", clean(&rule.rule), clean(&rule.priority)),
         ]);
     }
@@ -190,7 +191,7 @@ mod tests {
              candidates  matches  ns each  CPU %  share %  rule\n\
              \x20      100       10    30000  0.000     75.0  Dear?[31m (Debug)\n\
              \x20     1000        0     1000  0.000     25.0  Cheap (Warning)\n\
-             \x20        0        0        -      0      0.0  Gone (Debug) [left out: open]\n\
+             \x20        0        0        -      -        -  Gone (Debug) [left out: open]\n\
              and 1 rules that were not tried\n"
         );
     }

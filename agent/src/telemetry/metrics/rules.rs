@@ -102,7 +102,7 @@ mod tests {
         let policy = Arc::new(load(&[source], &LoadOptions::default()).rules.unwrap());
         let usage = Usage {
             policy: Some(policy),
-            rules: vec![RuleUse { candidates: 2, matches: 1, ns: 1_500_000_000 }; 600],
+            rules: vec![RuleUse { candidates: 2, matches: 1, samples: 1, ns: 1_500_000_000 }; 600],
             family_ns: [0, 3_000_000_000, 0, 0, 0, 0, 0, 0],
         };
         let mut shed = Shed::default();
