@@ -2,7 +2,8 @@
 //!
 //! Every trial is counted. Time is taken on one event in [`SAMPLE_EVERY`] on average, at random distances so that no
 //! regular load hides from it or is all that is seen. A rule's time is that of its condition and, when it matches, of
-//! making its alert; a comparison that several rules share is paid by the first of them that is tried.
+//! making its alert, as time goes by: waits for a CPU are in it. A comparison that several rules share is paid by the
+//! first of them that is tried.
 
 use std::{mem, sync::Arc};
 
@@ -10,7 +11,10 @@ use rampart_common::event::{FAMILY_COUNT, Family};
 use rampart_rules::rule::RuleSet;
 use rustc_hash::FxHashMap;
 
-use super::{clock::boot_now_ns, shed::Shed};
+use super::{
+    clock::boot_now_ns,
+    shed::{Shed, ShedOf},
+};
 
 /// One event in so many is measured, on average.
 pub const SAMPLE_EVERY: u32 = 64;
@@ -110,9 +114,8 @@ impl Profile {
             self.countdown = self.distance();
         }
         Trial {
-            family,
             costs: self.families.get_mut(family as usize).map_or(&mut [], Vec::as_mut_slice),
-            shed: &self.shed,
+            shed: self.shed.of(family),
             stopwatch: measured.then_some(self.stopwatch),
             running: None,
         }
@@ -198,9 +201,8 @@ impl Profile {
 
 /// One event on which rules are tried.
 pub(super) struct Trial<'p> {
-    family: Family,
     costs: &'p mut [Cost],
-    shed: &'p Shed,
+    shed: ShedOf<'p>,
     /// On an event that is measured.
     stopwatch: Option<Stopwatch>,
     /// The rule that is tried, and since when.
@@ -211,7 +213,7 @@ impl Trial<'_> {
     /// Whether to try a rule that may match; it is tried then, until the next call.
     #[inline]
     pub(super) fn tries(&mut self, rule: usize) -> bool {
-        let tried = !self.shed.contains(self.family, rule);
+        let tried = !self.shed.contains(rule);
         if tried && let Some(cost) = self.costs.get_mut(rule) {
             cost.candidates += 1;
         }

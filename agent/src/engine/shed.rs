@@ -9,12 +9,27 @@ pub struct Shed {
     families: [Vec<u64>; FAMILY_COUNT],
 }
 
-impl Shed {
-    /// Whether a rule is left out on the events of a family.
+/// Rules of one family by their position.
+#[derive(Clone, Copy, Debug)]
+pub struct ShedOf<'s>(&'s [u64]);
+
+impl ShedOf<'_> {
+    /// Whether a rule is left out.
     #[inline]
+    pub fn contains(self, rule: usize) -> bool {
+        self.0.get(rule / 64).is_some_and(|word| word & (1 << (rule % 64)) != 0)
+    }
+}
+
+impl Shed {
+    /// What is left out on the events of a family.
+    pub fn of(&self, family: Family) -> ShedOf<'_> {
+        ShedOf(self.families.get(family as usize).map_or(&[], Vec::as_slice))
+    }
+
+    /// Whether a rule is left out on the events of a family.
     pub fn contains(&self, family: Family, rule: usize) -> bool {
-        let words = self.families.get(family as usize);
-        words.and_then(|words| words.get(rule / 64)).is_some_and(|word| word & (1 << (rule % 64)) != 0)
+        self.of(family).contains(rule)
     }
 
     /// Whether no rule is left out.
