@@ -10,6 +10,8 @@ use crate::{config, engine::profile::Cost};
 
 /// Fewer measured trials in a window do not say what a rule costs: one that was interrupted would decide.
 const SAMPLES_MIN: u64 = 4;
+/// A rule that takes a smaller part of the budget than one in so many stays: without it nothing would be gained.
+const PARTS_MIN: u64 = 1000;
 /// Longest wait of a rule that went again and again, windows.
 pub(super) const WAIT_MAX: u32 = 360;
 
@@ -129,7 +131,8 @@ impl Account {
             .iter()
             .enumerate()
             .filter(|(rule, (cost, samples))| {
-                *cost > 0 && *samples >= SAMPLES_MIN && may_go(*rule) && !self.shed.contains_key(rule)
+                let matters = *cost > 0 && cost.saturating_mul(PARTS_MIN) >= self.budget;
+                matters && *samples >= SAMPLES_MIN && may_go(*rule) && !self.shed.contains_key(rule)
             })
             .map(|(rule, (cost, _))| (*cost, rule))
             .collect();

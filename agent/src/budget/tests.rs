@@ -125,6 +125,18 @@ fn one_interrupted_trial_takes_no_rule_away() {
 }
 
 #[test]
+fn a_rule_that_takes_next_to_nothing_stays() {
+    let mut node = Node::new(&MIXED);
+    for cost in &mut node.costs {
+        *cost = Cost { candidates: 640, samples: 10, ns: 49_000 };
+    }
+    node.costs[0].ns = SECOND;
+    node.costs[2].ns = 50_000;
+    node.now_ns += SECOND;
+    assert_eq!(rules_of(&node.look()), [('-', 2), ('!', 0)], "49 µs of 50 ms are not worth a rule");
+}
+
+#[test]
 fn nothing_happens_within_a_window() {
     let mut node = Node::new(&MIXED);
     node.costs[3] = Cost { candidates: 640, samples: 10, ns: SECOND };

@@ -85,7 +85,7 @@ fn page(body: &Value) -> String {
     ];
     let shed: Vec<&str> = list(at(detection, "shed")).iter().map(|one| text(at(one, "rule"))).collect();
     if !shed.is_empty() {
-        rows.push(row("shed", &format!("{} rules, to keep CPU budgets: {}", shed.len(), shed.join(", "))));
+        rows.push(row("shed", &format!("{}, left out to keep CPU budgets", shed.join(", "))));
     }
     for output in list(at(body, "outputs")) {
         let lost = number(at(output, "dropped_queue_full")) + number(at(output, "dropped_write_failed"));
@@ -189,7 +189,7 @@ mod tests {
              state    ready, degraded\n\
              rules    10 in force, digest 0123456789ab, 2 reloads (1 failed)\n\
              events   5 records, 4 evaluated, 1 alerts, 0 undecodable; 9 processes known\n\
-             shed     1 rules, to keep CPU budgets: A\n\
+             shed     A, left out to keep CPU budgets\n\
              output   stdout: 1 written, 5 lost, fails now\n\
              problem  the last reload failed\n\
              \n\

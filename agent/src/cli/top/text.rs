@@ -113,9 +113,9 @@ fn is_busy(rule: &RuleLine) -> bool {
 fn rest(hidden: usize, idle: usize, shown: usize) -> Option<String> {
     match (hidden, idle) {
         (0, 0) => None,
-        (0, idle) if shown == 0 => Some(format!("none of {idle} rules was tried")),
-        (0, idle) => Some(format!("and {idle} rules that were not tried")),
-        (hidden, idle) => Some(format!("and {hidden} rules more, {idle} that were not tried")),
+        (0, idle) if shown == 0 => Some(format!("no rule was tried, of {idle}")),
+        (0, idle) => Some(format!("rules not tried: {idle}")),
+        (hidden, idle) => Some(format!("rules not shown: {hidden}, not tried: {idle}")),
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
              \x20      100       10    30000  0.000     75.0  Dear?[31m (Debug)\n\
              \x20     1000        0     1000  0.000     25.0  Cheap (Warning)\n\
              \x20        0        0        -      -        -  Gone (Debug) [left out: open]\n\
-             and 1 rules that were not tried\n"
+             rules not tried: 1\n"
         );
     }
 
@@ -207,7 +207,7 @@ mod tests {
         );
         assert_eq!(lines[3], "open    200.0k    199.0k       99.50  1000     0         0.4");
         assert_eq!(lines[7], "candidates  matches  ns each  CPU %  share %  rule");
-        assert_eq!(lines[8], "and 3 rules more, 1 that were not tried");
+        assert_eq!(lines[8], "rules not shown: 3, not tried: 1");
         assert_eq!(screen(&report, Order::Name, 60, 2).len(), 2);
         assert_eq!(screen(&report, Order::Name, 200, 50).len(), 12);
     }
