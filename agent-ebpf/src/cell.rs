@@ -43,8 +43,6 @@ cells! {
     DENTRY,
     /// Where a walk is: the mount.
     MOUNT,
-    /// The root of the mount that the walk is in.
-    MOUNT_ROOT,
     /// Where the walk ends: the entry.
     END_DENTRY,
     /// Where the walk ends: the mount.
@@ -57,6 +55,8 @@ cells! {
     ROOT_DENTRY,
     /// The root of the task: the mount.
     ROOT_MOUNT,
+    /// 1 when the walk ends at that root, 0 when it goes on to the root of the mount namespace.
+    TO_ROOT,
     /// Names below the task's root, once the walk was there.
     BELOW_ROOT,
     /// Where the given path began when the walk was at the directory it starts from.

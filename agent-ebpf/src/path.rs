@@ -57,12 +57,9 @@ fn side_by_side() -> bool {
 /// not known.
 #[inline(always)]
 pub(crate) fn parent_and_name(dentry: Raw) -> (Raw, Raw, u64) {
-    if casts() {
-        return (
-            dentry.follow(M::DentryParent),
-            dentry.follow(M::DentryName),
-            u64::from(dentry.load::<u32>(M::DentryLen)),
-        );
+    if let Some(dentry) = dentry.typed(M::DentryParent) {
+        let (parent, name) = (dentry.follow(M::DentryParent), dentry.follow(M::DentryName));
+        return (parent.raw(), name.raw(), u64::from(dentry.load::<u32>(M::DentryLen)));
     }
     if side_by_side() {
         let [parent, hash_and_len, name] = dentry.load::<[u64; 3]>(M::DentryParent);

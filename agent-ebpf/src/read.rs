@@ -199,6 +199,13 @@ impl Raw {
         self.load_at(layout(member))
     }
 
+    /// The address as a pointer to the structure that a member is in, where addresses can be given a type.
+    #[inline(always)]
+    pub(crate) fn typed(self, member: Member) -> Option<Typed> {
+        let structure = type_of(member);
+        (structure != 0).then(|| Typed(cast(self.0, structure)))
+    }
+
     /// Reads the pointer that lies here.
     #[inline(always)]
     pub(crate) fn pointer(self) -> Self {

@@ -11,9 +11,8 @@ use rampart_common::{event::AttrTag, member::Member as M};
 
 use crate::{
     cell::{
-        ATTRIBUTE, BASE_DENTRY, BASE_MOUNT, BELOW_ROOT, DENTRY, DIFFERS, END_DENTRY, END_MOUNT, FROM_BASE,
-        FROM_BASE_AT, FROM_BASE_NAMES, HASH, MOUNT, MOUNT_ROOT, NAMES, REST, ROOT_DENTRY, ROOT_MOUNT, TEXT,
-        WORDS,
+        ATTRIBUTE, BASE_DENTRY, BASE_MOUNT, BELOW_ROOT, DENTRY, DIFFERS, FROM_BASE, FROM_BASE_AT,
+        FROM_BASE_NAMES, HASH, MOUNT, NAMES, REST, ROOT_DENTRY, ROOT_MOUNT, TEXT, TO_ROOT, WORDS,
     },
     path::{Path, parent_and_name},
     read::{Raw, casts, layout},
@@ -80,8 +79,7 @@ impl Trail {
     #[inline(always)]
     pub(crate) fn file(self, file: Path, start: u64, len: u64, relative: bool) -> Option<Given> {
         let record = self.0;
-        record.set_cell::<END_DENTRY>(0);
-        record.set_cell::<END_MOUNT>(0);
+        record.set_cell::<TO_ROOT>(0);
         if !self.walk(file, start + len) {
             return None;
         }
@@ -101,8 +99,7 @@ impl Trail {
     #[inline(always)]
     pub(crate) fn base(self, base: Path) -> bool {
         let record = self.0;
-        record.set_cell::<END_DENTRY>(record.cell::<ROOT_DENTRY>());
-        record.set_cell::<END_MOUNT>(record.cell::<ROOT_MOUNT>());
+        record.set_cell::<TO_ROOT>(1);
         self.walk(base, 0)
     }
 
@@ -112,9 +109,7 @@ impl Trail {
         // By way of the buffer, for such a function takes numbers, and what the verifier knows to be a pointer is none.
         record.set_cell::<DENTRY>(from.dentry.0);
         record.set_cell::<MOUNT>(from.mnt.0);
-        record.set_cell::<MOUNT_ROOT>(from.mnt.follow(M::VfsmountRoot).0);
         record.set_cell::<REST>(rest);
-        record.set_cell::<DIFFERS>(0);
         record.set_cell::<FROM_BASE>(0);
         record.set_cell::<BELOW_ROOT>(u64::MAX);
         !from.dentry.is_null() && walk_trail(record.slot()) != 0
@@ -185,92 +180,114 @@ fn cut(word: u64, len: u64) -> u64 {
     word & !(u64::MAX << ((len & 7) * 8))
 }
 
+/// What changes from name to name on a walk, and is in no cell meanwhile.
+#[derive(Clone, Copy)]
+struct Walk {
+    record: Record,
+    /// Where the part of the given path ends that has not been compared.
+    rest: u64,
+    /// Where the given path begins, if it is relative; else 0.
+    relative: u64,
+    /// Not 0 once a name differed from the given path.
+    differs: u64,
+    hash: u64,
+}
+
 /// See [`Trail::walk`]. 0 = not all could be kept.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn walk_trail(slot: u32) -> u32 {
     let Some(record) = Record::claimed(slot) else { return 0 };
     let mount_offset = layout(M::MountMnt);
+    let (mut dentry, mut mnt) = (Raw(record.cell::<DENTRY>()), Raw(record.cell::<MOUNT>()));
+    let mut mount_root = mnt.follow(M::VfsmountRoot);
+    let (base, root) = (Raw(record.cell::<BASE_DENTRY>()), Raw(record.cell::<ROOT_DENTRY>()));
+    let relative = if base.is_null() { 0 } else { record.cell::<TEXT>() };
+    let mut walk =
+        Walk { record, rest: record.cell::<REST>(), relative, differs: 0, hash: record.cell::<HASH>() };
     for _ in 0..STEPS {
-        let (dentry, mnt) = (record.cell::<DENTRY>(), record.cell::<MOUNT>());
-        if dentry == record.cell::<BASE_DENTRY>() && mnt == record.cell::<BASE_MOUNT>() {
-            let rest = record.cell::<REST>();
-            record.set_cell::<FROM_BASE>(if record.cell::<DIFFERS>() == 0 { rest } else { 0 });
+        if dentry == base && mnt.0 == record.cell::<BASE_MOUNT>() {
+            record.set_cell::<FROM_BASE>(if walk.differs == 0 { walk.rest } else { 0 });
             record.set_cell::<FROM_BASE_NAMES>(record.cell::<NAMES>());
             record.set_cell::<FROM_BASE_AT>(record.cell::<WORDS>());
         }
-        if dentry == record.cell::<ROOT_DENTRY>() && mnt == record.cell::<ROOT_MOUNT>() {
+        if dentry == root && mnt.0 == record.cell::<ROOT_MOUNT>() {
             record.set_cell::<BELOW_ROOT>(record.cell::<NAMES>());
+            if record.cell::<TO_ROOT>() != 0 {
+                return walk.end();
+            }
         }
-        if dentry == record.cell::<END_DENTRY>() && mnt == record.cell::<END_MOUNT>() {
-            return 1;
-        }
-        if dentry == 0 {
-            return 0;
-        }
-        if dentry == record.cell::<MOUNT_ROOT>() {
-            let mount = Raw(mnt.wrapping_sub(mount_offset));
+        if dentry == mount_root {
+            let mount = Raw(mnt.0.wrapping_sub(mount_offset));
             let parent = mount.follow(M::MountParent);
             if parent == mount || parent.is_null() {
-                return 1;
+                return walk.end();
             }
-            record.set_cell::<DENTRY>(mount.follow(M::MountMountpoint).0);
-            let mnt = parent.plus(mount_offset);
-            record.set_cell::<MOUNT>(mnt.0);
-            record.set_cell::<MOUNT_ROOT>(mnt.follow(M::VfsmountRoot).0);
+            dentry = mount.follow(M::MountMountpoint);
+            mnt = parent.plus(mount_offset);
+            mount_root = mnt.follow(M::VfsmountRoot);
             continue;
         }
-        let (parent, name, len) = parent_and_name(Raw(dentry));
-        if parent.0 == dentry || parent.is_null() || !push(record, name, len) {
+        let (parent, name, len) = parent_and_name(dentry);
+        if parent == dentry || parent.is_null() || !walk.push(name, len) {
             return 0;
         }
-        record.set_cell::<DENTRY>(parent.0);
+        dentry = parent;
     }
     0
 }
 
-/// Adds a name and compares it with the end of the rest of the given path. False when it does not fit.
-#[inline(always)]
-fn push(record: Record, name: Raw, len: u64) -> bool {
-    let (at, names) = (record.cell::<WORDS>(), record.cell::<NAMES>());
-    if len > NAME_MAX || at > WORDS_MAX - NAME_WORDS || names >= NAMES_MAX {
-        return false;
+impl Walk {
+    /// Leaves what was found in the cells.
+    #[inline(always)]
+    fn end(self) -> u32 {
+        self.record.set_cell::<REST>(self.rest);
+        self.record.set_cell::<DIFFERS>(self.differs);
+        self.record.set_cell::<HASH>(self.hash);
+        1
     }
-    if !casts() {
-        record.read_words(at, name, len);
-    }
-    let first = record.cell::<REST>().wrapping_sub(len);
-    let (mut hash, mut differs) = (record.cell::<HASH>(), record.cell::<DIFFERS>());
-    // The turn is the only number here that the verifier knows; so one turn is seen once.
-    for turn in 0..NAME_WORDS - 1 {
-        let done = turn * 8;
-        if done + 8 > len {
-            break;
+
+    /// Adds a name and compares it with the end of the rest of the given path. False when it does not fit.
+    #[inline(always)]
+    fn push(&mut self, name: Raw, len: u64) -> bool {
+        let record = self.record;
+        let (at, names) = (record.cell::<WORDS>(), record.cell::<NAMES>());
+        if len > NAME_MAX || at > WORDS_MAX - NAME_WORDS || names >= NAMES_MAX {
+            return false;
         }
-        let word = name_word(record, name, at, turn);
+        if !casts() {
+            record.read_words(at, name, len);
+        }
+        let first = self.rest.wrapping_sub(len);
+        let mut all = 0;
+        // The turn is the only number here that the verifier knows; so one turn is seen once.
+        for turn in 0..NAME_WORDS - 1 {
+            let done = turn * 8;
+            if done + 8 > len {
+                break;
+            }
+            let word = name_word(record, name, at, turn);
+            record.set_trail(at + turn, word);
+            all ^= word;
+            self.differs |= word ^ record.word(first.wrapping_add(done));
+        }
+        // The last one, which has the name's end or is nothing but NUL.
+        let turn = len >> 3;
+        let word = cut(name_word(record, name, at, turn), len);
         record.set_trail(at + turn, word);
-        hash = mix(hash, word);
-        differs |= word ^ record.word(first.wrapping_add(done));
+        self.hash = mix(self.hash, all ^ word);
+        self.differs |= word ^ cut(record.word(first.wrapping_add(turn * 8)), len);
+        self.rest = first;
+        // A name that begins the relative path has no slash before it.
+        if first != self.relative {
+            self.rest = first.wrapping_sub(1);
+            self.differs |= u64::from(record.byte(self.rest) ^ b'/');
+        }
+        record.set_len(names, len as u8);
+        record.set_cell::<NAMES>(names + 1);
+        record.set_cell::<WORDS>(at + turn + 1);
+        true
     }
-    // The last one, which has the name's end or is nothing but NUL.
-    let turn = len >> 3;
-    let word = cut(name_word(record, name, at, turn), len);
-    record.set_trail(at + turn, word);
-    hash = mix(hash, word);
-    differs |= word ^ cut(record.word(first.wrapping_add(turn * 8)), len);
-    let mut rest = first;
-    // A name that begins the relative path has no slash before it.
-    if first != record.cell::<TEXT>() || record.cell::<BASE_DENTRY>() == 0 {
-        rest = first.wrapping_sub(1);
-        differs |= u64::from(record.byte(rest) ^ b'/');
-    }
-    record.set_cell::<REST>(rest);
-    record.set_cell::<DIFFERS>(differs);
-    record.set_cell::<HASH>(hash);
-    record.set_len(names, len as u8);
-    record.set_cell::<NAMES>(names + 1);
-    record.set_cell::<WORDS>(at + (len >> 3) + 1);
-    true
 }
 
 /// A word of a name that goes to the word `at` of the trail.
