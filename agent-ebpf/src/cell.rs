@@ -61,6 +61,8 @@ cells! {
     BELOW_ROOT,
     /// Where the given path began when the walk was at the directory it starts from.
     FROM_BASE,
+    /// Not 0 when a name behind that directory differed from the given path.
+    FROM_BASE_DIFFERS,
     /// Names before that directory.
     FROM_BASE_NAMES,
     /// Words before it.

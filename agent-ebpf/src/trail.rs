@@ -12,7 +12,8 @@ use rampart_common::{event::AttrTag, member::Member as M};
 use crate::{
     cell::{
         ATTRIBUTE, BASE_DENTRY, BASE_MOUNT, BELOW_ROOT, DENTRY, DIFFERS, FROM_BASE, FROM_BASE_AT,
-        FROM_BASE_NAMES, HASH, MOUNT, NAMES, REST, ROOT_DENTRY, ROOT_MOUNT, TEXT, TO_ROOT, WORDS,
+        FROM_BASE_DIFFERS, FROM_BASE_NAMES, HASH, MOUNT, NAMES, REST, ROOT_DENTRY, ROOT_MOUNT, TEXT, TO_ROOT,
+        WORDS,
     },
     path::{Path, parent_and_name},
     read::{Raw, casts, layout},
@@ -88,7 +89,8 @@ impl Trail {
         }
         // Only where the process and the walk have one root, the names above the directory are those it would give.
         let one_root = record.cell::<BELOW_ROOT>() == record.cell::<NAMES>();
-        if relative && start != 0 && one_root && record.cell::<FROM_BASE>() == start {
+        let from_base = record.cell::<FROM_BASE>() == start && record.cell::<FROM_BASE_DIFFERS>() == 0;
+        if relative && start != 0 && one_root && from_base {
             return Some(Given::FromBase);
         }
         Some(Given::Other)
@@ -207,7 +209,9 @@ extern "C" fn walk_trail(slot: u32) -> u32 {
         Walk { record, rest: record.cell::<REST>(), relative, differs: 0, hash: record.cell::<HASH>() };
     for _ in 0..STEPS {
         if dentry == base && mnt.0 == record.cell::<BASE_MOUNT>() {
-            record.set_cell::<FROM_BASE>(if walk.differs == 0 { walk.rest } else { 0 });
+            // Not looked at here, which would only make more states for the verifier.
+            record.set_cell::<FROM_BASE>(walk.rest);
+            record.set_cell::<FROM_BASE_DIFFERS>(walk.differs);
             record.set_cell::<FROM_BASE_NAMES>(record.cell::<NAMES>());
             record.set_cell::<FROM_BASE_AT>(record.cell::<WORDS>());
         }
