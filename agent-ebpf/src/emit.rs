@@ -65,7 +65,7 @@ impl Seen {
         let header = record.header();
         header.syscall = u32::MAX;
         header.ret = 0;
-        header.args = [0; 6];
+        record.set_args([0; 6]);
         header.generation = 0;
         header.candidates = ALL;
         header.epoch = 0;
