@@ -4,6 +4,7 @@
 
 pub mod client;
 mod pages;
+pub mod top;
 
 use std::{
     io,
@@ -83,6 +84,7 @@ fn router(status: Arc<Status>) -> Router {
         .route("/healthz", get(pages::healthz))
         .route("/health", get(pages::health))
         .route("/health/detailed", get(pages::detailed))
+        .route("/top", get(pages::top))
         .route("/ready", get(pages::ready))
         .route("/versions", get(pages::versions))
         .route("/metrics", get(pages::metrics))
@@ -91,8 +93,8 @@ fn router(status: Arc<Status>) -> Router {
 }
 
 /// The pages there are.
-pub(crate) const PAGES: [&str; 6] =
-    ["/healthz", "/health", "/health/detailed", "/ready", "/versions", "/metrics"];
+pub(crate) const PAGES: [&str; 7] =
+    ["/healthz", "/health", "/health/detailed", "/top", "/ready", "/versions", "/metrics"];
 
 #[cfg(test)]
 mod tests;

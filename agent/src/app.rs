@@ -1,5 +1,6 @@
 //! The only wiring: builds every part, starts every thread and task, and ends them in order.
 
+mod budgeting;
 mod detection;
 mod enrich;
 mod load;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 pub(crate) use self::detection::wanted;
 pub use self::verdict::VERIFIER_LOG;
 use self::{
+    budgeting::Budgeting,
     detection::{Detection, SharedHooks},
     enrich::Enrich,
     load::{Loaded, load},
@@ -235,6 +237,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         let plan = Arc::new(Plan::new(Arc::clone(&bundle.rules), 1));
         pushing.put(&hooks, &mut detector, Some(plan))?;
     }
+    let (budgeting, replan) = Budgeting::new(&config, &bundle.rules);
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let (commands, received) = mpsc::sync_channel(COMMANDS);
@@ -245,6 +248,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         hooks: Arc::clone(&hooks),
         detector,
         pushing,
+        budgeting,
         commands: received,
         fanout: fanout.clone(),
         status: Arc::clone(&status),
@@ -259,6 +263,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         status,
         reloader: Reloader::new(sources, config),
         rules: bundle.rules,
+        replan,
         tasks,
         admin,
         stop_admin,

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use rampart_common::event::FAMILY_COUNT;
 use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// What the kernel rejects.
     pub pushdown: Pushdown,
+    /// What the rules may cost.
+    pub budgets: Budgets,
     /// What is remembered of processes.
     pub state: State,
     /// What is asked about containers.
@@ -132,6 +135,21 @@ pub struct Pushdown {
     pub enabled: bool,
     /// One in so many of them is sent all the same and judged, to check; 0 = none.
     pub shadow_every: u32,
+}
+
+/// Section `budgets`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Rules less severe than this may be left out.
+    pub shed_below: Priority,
+    /// What the rules may take of one core, in millionths, by family; `None` for as much as they need.
+    pub families: [Option<u32>; FAMILY_COUNT],
+    /// Time over which it is measured.
+    pub window: Duration,
+    /// A family below so many percent of its budget has room for rules that were left out.
+    pub return_below_percent: u32,
+    /// Windows in a row in which it must have room before one comes back.
+    pub return_windows: u32,
 }
 
 /// Section `kernel`.
@@ -274,6 +292,7 @@ impl Config {
             ("admin", self.admin == other.admin),
             ("kernel", self.kernel == other.kernel),
             ("pushdown", self.pushdown == other.pushdown),
+            ("budgets", self.budgets == other.budgets),
             ("state", self.state == other.state),
             ("containers", self.containers == other.containers),
             ("kubernetes", self.kubernetes == other.kubernetes),

@@ -87,6 +87,11 @@ impl Agent {
         self.child.id()
     }
 
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).expect("process ids are small");

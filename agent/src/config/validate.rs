@@ -1,5 +1,7 @@
 //! From the configuration as written to the checked one; every fault is collected, not only the first.
 
+mod budgets;
+
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use rampart_rules::rule::{Matching, Priority};
@@ -25,8 +27,9 @@ const PROCESSES: std::ops::RangeInclusive<u64> = 1024..=4_194_304;
 const QUEUE: std::ops::RangeInclusive<u64> = 1..=1_048_576;
 /// Milliseconds an alert may wait for the metadata of its container.
 const WAIT_MS: std::ops::RangeInclusive<u64> = 0..=100;
-/// Seconds of grace at the end.
+/// One in so many rejected events.
 const SHADOW: std::ops::RangeInclusive<u64> = 0..=1 << 30;
+/// Seconds of grace at the end.
 const GRACE_SECS: std::ops::RangeInclusive<u64> = 1..=300;
 
 /// Checks everything; gives the configuration only when there is no fault.
@@ -73,6 +76,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             enabled: check.bool("pushdown.enabled", true),
             shadow_every: check.number("pushdown.shadow_every", &SHADOW, 4096) as u32,
         },
+        budgets: check.budgets(),
         state: State { max_processes: check.number("state.max_processes", &PROCESSES, 65536) as u32 },
         containers: check.containers(),
         kubernetes: check.kubernetes(&hostname),
