@@ -7,7 +7,7 @@
 mod child;
 
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     thread,
@@ -238,9 +238,15 @@ fn wander(root: &Path, seed: u64, steps: usize) -> nix::Result<()> {
     Ok(())
 }
 
-/// Seeds, each more than once: the second time the kernel has known all of it before. Steps of each walk.
-const SEEDS: [u64; 4] = [1, 1, 0x9e37_79b9_7f4a_7c15, 0x9e37_79b9_7f4a_7c15];
+/// Walks, each done twice: the second time the kernel has known all of it before. `RAMPART_LONG` multiplies them.
+const WALKS: usize = 2;
+/// Steps of each.
 const STEPS: usize = 1000;
+
+fn seeds() -> impl Iterator<Item = u64> {
+    let times = env::var("RAMPART_LONG").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    (0..WALKS * times).flat_map(|walk| [0x9e37_79b9_7f4a_7c15 ^ (walk as u64 + 1); 2])
+}
 
 /// What is alerted of the same walks, in order, and how much ended in the kernel.
 fn walked(vault: &Vault, conditions: &[(String, String)], settings: &str) -> (Vec<String>, f64) {
@@ -250,8 +256,8 @@ fn walked(vault: &Vault, conditions: &[(String, String)], settings: &str) -> (Ve
     let around = vault.dir.join("walk");
     let root = around.join("t");
     let mut pids = Vec::new();
-    let opens = Opens::during(&mut agent, (SEEDS.len() * STEPS * 3 / 4) as u32, || {
-        for seed in SEEDS {
+    let opens = Opens::during(&mut agent, (seeds().count() * STEPS * 3 / 4) as u32, || {
+        for seed in seeds() {
             grow(&root);
             pids.push(in_child(|| wander(&root, seed, STEPS)));
             // Time for the agent to tell the kernel what it knows now.

@@ -80,13 +80,34 @@ pub struct Counts {
     pub disagreements: u64,
 }
 
+/// When a process was last answered about, and which image it ran.
+#[derive(Debug, Default)]
+struct Asked(FxHashMap<ProcessId, (u64, u64)>);
+
+impl Asked {
+    /// Whether a process is to be answered about now, which is noted. Another image is asked about for the first time.
+    fn is_due(&mut self, id: ProcessId, exec_id: u64, now_ns: u64) -> bool {
+        if let Some((image, last_ns)) = self.0.get(&id)
+            && *image == exec_id
+            && now_ns.saturating_sub(*last_ns) < AGAIN_NS
+        {
+            return false;
+        }
+        if self.0.len() >= ASKED_MAX {
+            self.0.clear();
+        }
+        self.0.insert(id, (exec_id, now_ns));
+        true
+    }
+}
+
 /// Pushdown as the detector sees it.
 #[derive(Debug, Default)]
 pub(super) struct Push {
     plan: Option<Arc<dyn Judging>>,
     lessons: Lessons,
     keys: FxHashSet<CallKey>,
-    asked: FxHashMap<ProcessId, u64>,
+    asked: Asked,
     counts: Counts,
 }
 
@@ -96,7 +117,7 @@ impl Push {
         self.plan = plan;
         self.lessons = Lessons { changed: self.lessons.changed, ..Lessons::default() };
         self.keys.clear();
-        self.asked.clear();
+        self.asked.0.clear();
     }
 
     /// The rules to try, when the kernel has judged the event by the plan in force. A sample is tried on all rules.
@@ -135,16 +156,11 @@ impl Push {
         if event.header.flags & RECORD_UNSPECIALISED == 0 || self.lessons.processes.len() >= BATCH_MAX {
             return;
         }
-        let (id, now_ns) = (event.process(), event.header.time_ns);
-        if self.asked.get(&id).is_some_and(|last| now_ns.saturating_sub(*last) < AGAIN_NS) {
+        let task = &event.header.task;
+        if !self.asked.is_due(event.process(), task.exec_id, event.header.time_ns) {
             return;
         }
-        if self.asked.len() >= ASKED_MAX {
-            self.asked.clear();
-        }
-        self.asked.insert(id, now_ns);
         let masks = plan.process_masks(facts);
-        let task = &event.header.task;
         if masks.depends_on_epoch && event.header.epoch == 0 {
             return;
         }
@@ -196,4 +212,22 @@ fn key(bytes: &[u8]) -> Option<CallKey> {
         *word = u64::from_ne_bytes(chunk.try_into().ok()?);
     }
     Some(CallKey::from_words(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AGAIN_NS, Asked};
+    use crate::event::ProcessId;
+
+    #[test]
+    fn a_process_is_answered_about_now_and_then_and_a_new_image_at_once() {
+        let id = |pid| ProcessId { pid, start_ticks: 7 };
+        let mut asked = Asked::default();
+        assert!(asked.is_due(id(1), 5, 100));
+        assert!(!asked.is_due(id(1), 5, 100 + AGAIN_NS - 1));
+        assert!(asked.is_due(id(2), 5, 101));
+        assert!(asked.is_due(id(1), 6, 102));
+        assert!(!asked.is_due(id(1), 6, 103));
+        assert!(asked.is_due(id(1), 6, 102 + AGAIN_NS));
+    }
 }
