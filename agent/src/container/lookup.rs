@@ -24,6 +24,7 @@ use super::{names::Reader, sockets::Sockets};
 use crate::state::{
     cgroup::Container,
     container::{Metadata, News, Wanted},
+    users::NameTable,
 };
 
 /// Containers looked up at the same time; the rest wait in the channel.
@@ -105,9 +106,7 @@ pub async fn run(
             if names_only {
                 let names = reader.read(process, NAMES_MAX).await;
                 drop(place);
-                if let Some(names) = names {
-                    outlet.send(News::Names(Arc::clone(&container.id), names)).await;
-                }
+                outlet.send(names_news(&container.id, names)).await;
                 return;
             }
             tallies.running.fetch_add(1, Relaxed);
@@ -118,9 +117,7 @@ pub async fn run(
             let unsettled = found.as_ref().is_some_and(|metadata| metadata.unsettled);
             let id = Arc::clone(&container.id);
             // First, so that what waits for the container finds both.
-            if let Some(names) = names {
-                outlet.send(News::Names(Arc::clone(&id), names)).await;
-            }
+            outlet.send(names_news(&id, names)).await;
             if !outlet.send(News::Container(Arc::clone(&id), found.map(Box::new))).await || !unsettled {
                 return;
             }
@@ -130,6 +127,11 @@ pub async fn run(
             }
         });
     }
+}
+
+fn names_news(id: &Arc<str>, names: Option<Box<NameTable>>) -> News {
+    let id = Arc::clone(id);
+    names.map_or_else(|| News::NoNames(Arc::clone(&id)), |names| News::Names(Arc::clone(&id), names))
 }
 
 async fn look_up(asker: &Asker, container: &Container, tallies: &Tallies) -> Option<Metadata> {

@@ -26,7 +26,7 @@ use crate::{
     event::{ProcessId, syscall::Row},
     state::{
         cgroup::Container,
-        container::table::{ContainerTable, Known},
+        container::table::{ContainerTable, Known, KnownNames},
     },
 };
 
@@ -163,11 +163,12 @@ impl Held {
     /// Takes the first event whose wait is over, in the order of arrival.
     pub(super) fn pop(&mut self, containers: &ContainerTable, now_ns: u64) -> Option<(Waiting, Wait)> {
         let wait_ns = self.wait_ns;
-        let over = |waiting: &Waiting| match containers.get(&waiting.container) {
-            Known::Yes(_) => Some(WaitOutcome::Arrived),
-            Known::No => Some(WaitOutcome::Unknown),
-            Known::Pending => {
-                (waiting.time_ns.saturating_add(wait_ns) <= now_ns).then_some(WaitOutcome::Timeout)
+        let over = |waiting: &Waiting| {
+            let names_pending = matches!(containers.names(&waiting.container), KnownNames::Pending);
+            match containers.get(&waiting.container) {
+                Known::Yes(_) if !names_pending => Some(WaitOutcome::Arrived),
+                Known::No if !names_pending => Some(WaitOutcome::Unknown),
+                _ => (waiting.time_ns.saturating_add(wait_ns) <= now_ns).then_some(WaitOutcome::Timeout),
             }
         };
         let (index, outcome) =

@@ -174,6 +174,8 @@ pub enum News {
     Container(Arc<str>, Option<Box<Metadata>>),
     /// The user and group names of a container.
     Names(Arc<str>, Box<NameTable>),
+    /// They could not be read this time.
+    NoNames(Arc<str>),
     /// A pod is new or has changed.
     Pod(Arc<Pod>),
     /// A pod is gone.

@@ -117,7 +117,12 @@ impl Bench {
             .send(Wanted { container: Arc::new(wanted), process: NOBODY, names_only: false })
             .await
             .expect("somebody looks up");
-        match timeout(Duration::from_secs(20), self.news.recv()).await.expect("in time").expect("an answer") {
+        let mut next = async || {
+            timeout(Duration::from_secs(20), self.news.recv()).await.expect("in time").expect("an answer")
+        };
+        // Nobody's names cannot be read, which is said first.
+        assert!(matches!(next().await, News::NoNames(of) if of == id));
+        match next().await {
             News::Container(of, found) => {
                 assert_eq!(of, id);
                 found.map(|metadata| *metadata)

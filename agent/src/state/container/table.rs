@@ -24,7 +24,7 @@ const ABSENT_NS: u64 = 30_000_000_000;
 const PENDING_NS: u64 = 5_000_000_000;
 /// First wait before the names of a container are read again, nanoseconds; each further wait without names is twice as
 /// long. The first process may have ended before its files could be read, or may still have had the host's.
-const NAMES_WAIT_NS: u64 = 100_000_000;
+const NAMES_WAIT_NS: u64 = 20_000_000;
 /// How often names that are known are read again, nanoseconds, while the container is active; longest wait without.
 const NAMES_EVERY_NS: u64 = 60_000_000_000;
 /// When the table is full, this share of it is dropped at once.
@@ -65,6 +65,8 @@ enum Entry {
 struct Slot {
     entry: Entry,
     names: Option<Box<NameTable>>,
+    /// Whether its names are being read.
+    names_pending: bool,
     /// When its names are read next, by a process that is active then.
     names_due_ns: u64,
     /// What the wait after that is.
@@ -115,6 +117,7 @@ impl ContainerTable {
             match slot.entry {
                 Entry::Pending { since_ns } if now_ns.saturating_sub(since_ns) > PENDING_NS => {
                     slot.entry = Entry::Absent { until_ns: now_ns + ABSENT_NS };
+                    slot.names_pending = false;
                 }
                 // Looked up anew, but nothing waits for it.
                 Entry::Absent { until_ns } if until_ns <= now_ns && self.outbox.len() < OUTBOX_MAX => {
@@ -125,6 +128,7 @@ impl ContainerTable {
                     if slot.names_due_ns <= now_ns && self.outbox.len() < OUTBOX_MAX =>
                 {
                     slot.names_due_ns = now_ns + slot.names_wait_ns;
+                    slot.names_pending = true;
                     slot.names_wait_ns = (slot.names_wait_ns * 2).min(NAMES_EVERY_NS);
                     self.outbox.push_back(wanted(true));
                 }
@@ -140,6 +144,7 @@ impl ContainerTable {
         let slot = Slot {
             entry,
             names: None,
+            names_pending: true,
             names_due_ns: now_ns + NAMES_WAIT_NS,
             names_wait_ns: NAMES_WAIT_NS,
             used_ns: now_ns,
@@ -163,6 +168,8 @@ impl ContainerTable {
         match news {
             News::Container(id, found) => {
                 let Some(slot) = self.slots.get_mut(&id) else { return };
+                // They come before, if they do.
+                slot.names_pending = false;
                 match (found, &slot.entry) {
                     (Some(metadata), _) => slot.entry = Entry::Known(metadata),
                     // What was learned once stays when the container is gone meanwhile.
@@ -177,6 +184,12 @@ impl ContainerTable {
                         slot.names_wait_ns = NAMES_EVERY_NS;
                     }
                     slot.names = Some(names);
+                    slot.names_pending = false;
+                }
+            }
+            News::NoNames(id) => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.names_pending = false;
                 }
             }
             News::Pod(pod) => self.insert_pod(pod),
@@ -207,7 +220,7 @@ impl ContainerTable {
         }
         match self.slots.get(&container.id) {
             Some(Slot { names: Some(names), .. }) => KnownNames::Own(names),
-            Some(Slot { entry: Entry::Pending { .. }, .. }) => KnownNames::Pending,
+            Some(Slot { names_pending: true, .. }) => KnownNames::Pending,
             _ => KnownNames::None,
         }
     }
@@ -315,10 +328,8 @@ mod tests {
         };
         assert_eq!(asked_at(&mut table, 10..12), [(10, false)], "not while the container is looked up");
         table.take(News::Container(Arc::clone(&of("/ns/web").id), None), SECOND);
-        assert_eq!(
-            asked_at(&mut table, 12..30),
-            [(12, true), (13, true), (15, true), (19, true), (27, true)]
-        );
+        let at = [(12, true), (13, true), (14, true), (15, true), (17, true), (21, true), (28, true)];
+        assert_eq!(asked_at(&mut table, 12..30), at);
         for _ in 0..2 {
             table.take(News::Names(Arc::clone(&of("/ns/web").id), Box::default()), 3 * SECOND);
         }
