@@ -13,5 +13,5 @@ pub mod gcra;
 pub mod packet;
 pub mod pipeline;
 pub mod verdict;
-#[cfg(feature = "user")]
+#[cfg(any(test, feature = "user"))]
 pub mod wire;

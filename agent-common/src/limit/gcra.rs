@@ -163,7 +163,7 @@ impl Mode {
 }
 
 /// Why a rate cannot be a [`Limit`].
-#[cfg(feature = "user")]
+#[cfg(any(test, feature = "user"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// A rate or burst of nothing.
@@ -174,7 +174,7 @@ pub enum Unfit {
     TooMuch,
 }
 
-#[cfg(feature = "user")]
+#[cfg(any(test, feature = "user"))]
 impl Limit {
     /// `amount` units in `period_ns`, `burst` at once. Rejected requests of [`Mode::Penalize`] cost up to as much as
     /// another full burst.

@@ -21,6 +21,12 @@ pub trait Frame {
 
     /// Length of the whole frame, which may be more than can be read.
     fn length(&self) -> usize;
+
+    /// The same number. In the kernel the verifier forgets by which way the parser came to it, and need not follow
+    /// each combination of headers to its end.
+    fn settle(&self, number: usize) -> usize {
+        number
+    }
 }
 
 /// An address as a number, most significant bits first. IPv4 addresses are mapped (`::ffff:a.b.c.d`); on the wire no
@@ -163,9 +169,16 @@ const IP_BYTES_MAX: usize = u16::MAX as usize;
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, is_loopback: bool) -> Packet {
     let mut packet = Packet::default();
+    parse_into(frame, is_loopback, &mut packet);
+    packet
+}
+
+/// As [`parse`], into a packet that says nothing yet.
+#[inline(always)]
+pub fn parse_into<F: Frame + ?Sized>(frame: &F, is_loopback: bool, packet: &mut Packet) {
     let Some(header) = frame.read::<ETHERNET_BYTES>(0) else {
         packet.defect = Defect::Truncated;
-        return packet;
+        return;
     };
     let mut kind = u16::from_be_bytes([header[12], header[13]]);
     let mut offset = ETHERNET_BYTES;
@@ -175,17 +188,17 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, is_loopback: bool) -> Packet {
         }
         let Some(tag) = frame.read::<TAG_BYTES>(offset) else {
             packet.defect = Defect::Truncated;
-            return packet;
+            return;
         };
         kind = u16::from_be_bytes([tag[2], tag[3]]);
         offset += TAG_BYTES;
     }
+    let offset = frame.settle(offset);
     match kind {
-        TYPE_IPV4 => ipv4(frame, offset, is_loopback, &mut packet),
-        TYPE_IPV6 => ipv6(frame, offset, is_loopback, &mut packet),
+        TYPE_IPV4 => ipv4(frame, offset, is_loopback, packet),
+        TYPE_IPV6 => ipv6(frame, offset, is_loopback, packet),
         _ => {}
     }
-    packet
 }
 
 /// Notes a defect, unless there is one already.
@@ -297,6 +310,8 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, start: usize, is_loopback: bool, packet: &
             offset += if next == AUTHENTICATION { (length + 2) * 4 } else { (length + 1) * 8 };
             next = extension[0];
         }
+        offset = frame.settle(offset);
+        next = frame.settle(usize::from(next)) as u8;
     }
     packet.protocol = next;
     if next == FRAGMENT || is_extension(next) {
@@ -315,6 +330,7 @@ const fn is_extension(next: u8) -> bool {
 /// What is needed of the transport header at `start`.
 #[inline(always)]
 fn transport<F: Frame + ?Sized>(frame: &F, start: usize, packet: &mut Packet) {
+    let start = frame.settle(start);
     match packet.protocol {
         TCP => match frame.read::<14>(start) {
             Some(header) => tcp(header, packet),
@@ -386,7 +402,7 @@ impl Packet {
     }
 }
 
-#[cfg(feature = "user")]
+#[cfg(any(test, feature = "user"))]
 impl Frame for [u8] {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.get(offset..)?.first_chunk().copied()

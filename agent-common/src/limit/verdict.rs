@@ -140,7 +140,7 @@ impl Reason {
     }
 }
 
-#[cfg(feature = "user")]
+#[cfg(any(test, feature = "user"))]
 impl Direction {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
@@ -154,7 +154,7 @@ impl Direction {
     }
 }
 
-#[cfg(feature = "user")]
+#[cfg(any(test, feature = "user"))]
 impl Reason {
     /// All, in the order of their numbers.
     pub const ALL: [Self; 14] = [
@@ -195,7 +195,7 @@ impl Reason {
     }
 }
 
-#[cfg(feature = "user")]
+#[cfg(any(test, feature = "user"))]
 impl Defect {
     /// All that are one, in the order of their numbers.
     pub const ALL: [Self; 6] =
