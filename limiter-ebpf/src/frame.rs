@@ -77,7 +77,8 @@ impl Xdp {
     #[inline(always)]
     pub(crate) fn single(context: *mut xdp_md, notes: Notebook) -> Self {
         // SAFETY: the program's own context.
-        let (data, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
+        let fields = unsafe { &*context };
+        let (data, end) = (fields.data as usize, fields.data_end as usize);
         Self { notes, data, end, length: end.wrapping_sub(data) }
     }
 
@@ -94,9 +95,9 @@ impl Skb {
     #[inline(always)]
     pub(crate) fn new(context: *mut __sk_buff, notes: Notebook) -> Self {
         // SAFETY: the program's own context.
-        let (data, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
-        // SAFETY: as above.
-        let length = unsafe { (*context).len } as usize;
+        let fields = unsafe { &*context };
+        let (data, end) = (fields.data as usize, fields.data_end as usize);
+        let length = fields.len as usize;
         Self { notes, context, data, end, length }
     }
 }

@@ -70,7 +70,8 @@ fn tc_verdict(ctx: &TcContext, direction: Direction) -> i32 {
     let Some(notes) = Notebook::of(direction as u32) else { return TC_ACT_UNSPEC };
     let skb = ctx.skb.skb;
     // SAFETY: the program's own context.
-    let (interface, segments) = unsafe { ((*skb).ifindex, (*skb).gso_segs) };
+    let fields = unsafe { &*skb };
+    let (interface, segments) = (fields.ifindex, fields.gso_segs);
     let segments = if segments == 0 { 1 } else { segments };
     match verdict(&Skb::new(skb, notes), notes, &Place { direction, interface, segments }) {
         Verdict::Drop => TC_ACT_SHOT,
@@ -116,12 +117,11 @@ fn count(packet: &Packet, place: &Place, judgement: &Judgement) {
 /// Sends a sample, as far as the CPU's budget goes; a full ring costs the sample only.
 #[inline(always)]
 fn sample(packet: &Packet, place: &Place, judgement: &Judgement) {
-    let world = Maps;
-    let Some(config) = world.config(world.generation() & 1) else { return };
+    let Some(config) = Maps.config(Maps.generation() & 1) else { return };
     let Some(local) = L_LOCAL.get_ptr_mut(0) else { return };
     // SAFETY: a member of this CPU's map value.
     let word = Own(unsafe { &raw mut (*local).sample_tat });
-    let now = world.now();
+    let now = Maps.now();
     let step = config.samples.step_ns(1, STRETCH_ONE);
     if config.samples.charge(&word, now, step, Mode::Throttle) != Outcome::Admitted {
         return;

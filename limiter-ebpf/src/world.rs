@@ -32,7 +32,7 @@ pub(crate) enum Word {
 
 /// A known key.
 #[derive(Clone, Copy)]
-pub(crate) struct Key1(*mut Entry);
+pub(crate) struct KnownKey(*mut Entry);
 
 impl Cell for Word {
     #[inline(always)]
@@ -52,7 +52,7 @@ impl Cell for Word {
     }
 }
 
-impl Key1 {
+impl KnownKey {
     #[inline(always)]
     fn tat(&self) -> Shared {
         // SAFETY: a member of a map value.
@@ -60,7 +60,7 @@ impl Key1 {
     }
 }
 
-impl Cell for Key1 {
+impl Cell for KnownKey {
     #[inline(always)]
     fn load(&self) -> u64 {
         self.tat().load()
@@ -72,7 +72,7 @@ impl Cell for Key1 {
     }
 }
 
-impl Known for Key1 {
+impl Known for KnownKey {
     #[inline(always)]
     fn terms(&self) -> (u32, u16, u16) {
         // SAFETY: a map value. Another CPU may be writing the terms of the same generation, which are the same.
@@ -106,7 +106,7 @@ impl Known for Key1 {
 
 impl World for Maps {
     type Cell = Word;
-    type Known = Key1;
+    type Known = KnownKey;
 
     #[inline(always)]
     fn generation(&self) -> u32 {
@@ -152,8 +152,8 @@ impl World for Maps {
     }
 
     #[inline(always)]
-    fn entry(&self, key: &EntryKey) -> Option<Key1> {
-        L_ENTRIES.get_ptr_mut(key).map(Key1)
+    fn entry(&self, key: &EntryKey) -> Option<KnownKey> {
+        L_ENTRIES.get_ptr_mut(key).map(KnownKey)
     }
 
     #[inline(always)]
