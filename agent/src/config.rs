@@ -5,6 +5,7 @@
 
 pub mod fault;
 pub mod keys;
+mod limits;
 mod places;
 mod raw;
 pub mod schema;
@@ -22,6 +23,7 @@ use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
+pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
 use crate::container::sockets::Sockets;
 
 /// The file that is read when no `-c` names one; it may be absent.
@@ -48,6 +50,8 @@ pub struct Config {
     pub containers: Containers,
     /// What is asked about pods.
     pub kubernetes: Kubernetes,
+    /// Rate limits.
+    pub limits: Limits,
     /// This node.
     pub node: Node,
 }

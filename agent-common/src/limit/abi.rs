@@ -184,8 +184,10 @@ pub struct Policy {
     pub key_v6: u8,
     /// Index of [`Control::stretch`].
     pub class: u8,
+    /// 1: several services have it, and a source has one allowance over all of them.
+    pub is_shared: u8,
     /// Always zero.
-    pub pad: [u8; 5],
+    pub pad: [u8; 4],
 }
 
 /// A temporary limit in place of a policy's own.
@@ -270,7 +272,7 @@ pub struct Rule {
 
 /// [`EntryKey::kind`]: a source of a service, at the finest prefix that rules of prefixes tell apart.
 pub const ENTRY_SOURCE: u8 = 0;
-/// [`EntryKey::kind`]: a prefix of a policy that limits whole prefixes.
+/// [`EntryKey::kind`]: a source or prefix of a policy that limits whole prefixes, or several services together.
 pub const ENTRY_PREFIX: u8 = 1;
 /// [`EntryKey::kind`]: a single address with a rule of its own.
 pub const ENTRY_ADDRESS: u8 = 2;

@@ -254,7 +254,7 @@ impl<W: World> Case<'_, W> {
         let index = self.slot * POLICIES + (u32::from(number) & (POLICIES - 1));
         let Some(policy) = world.policy(index) else { return pass(Reason::NoPolicy, 0) };
         let policy_bits = u32::from(if is_v4 { policy.key_v4 } else { policy.key_v6 });
-        if kind == ENTRY_SOURCE && policy_bits < bits {
+        if kind == ENTRY_SOURCE && (policy_bits < bits || policy.is_shared != 0) {
             key = entry_key(packet.source, number, ENTRY_PREFIX, policy_bits);
             known = world.entry(&key);
         }

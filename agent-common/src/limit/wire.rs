@@ -83,7 +83,7 @@ macro_rules! arrays {
     )*};
 }
 
-arrays! { u32, 4; u32, CLASSES; u8, 5; u8, 6; }
+arrays! { u32, 4; u32, CLASSES; u8, 4; u8, 6; }
 
 macro_rules! structures {
     ($($name:ident { $($field:ident)* })*) => {$(
@@ -108,7 +108,7 @@ structures! {
     Limit { mult tau_ns cap_ns shift pad }
     Config { flags shapes dead_man_ns seed budget samples portless_policy pad }
     Control { heartbeat_ns stretch }
-    Policy { limit name_hash mark unit mode action is_dry key_v4 key_v6 class pad }
+    Policy { limit name_hash mark unit mode action is_dry key_v4 key_v6 class is_shared pad }
     Grant { until_ns limit }
     ServiceKey { interface port protocol has_protocol slot direction pad }
     Service { number policy }
