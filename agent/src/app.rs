@@ -2,6 +2,7 @@
 
 mod detection;
 mod enrich;
+mod limiting;
 mod load;
 mod ports;
 mod pushing;
@@ -233,6 +234,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     }
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
+    let limits = limiting::start(&config.limits, &mut tasks, &status)?;
     let (commands, received) = mpsc::sync_channel(COMMANDS);
     let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
     let detection = Detection {
@@ -250,6 +252,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         hooks,
         waker,
         commands,
+        limits,
         fanout,
         outputs,
         status,

@@ -279,6 +279,8 @@ impl Config {
             ("state", self.state == other.state),
             ("containers", self.containers == other.containers),
             ("kubernetes", self.kubernetes == other.kubernetes),
+            // The rest takes effect at once.
+            ("limits", other.limits == other.limits.after(&self.limits)),
             ("node", self.node == other.node),
         ];
         // The engine takes this one at its start, although it stands among the rules.

@@ -4,7 +4,7 @@
 
 /// Which way a packet goes through the interface.
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// From the wire into the node; on the node's side of a pod's veth: from the pod.
     Ingress = 0,

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     AppError,
     detection::{Command, SharedHooks, needs_names, wanted},
+    limiting,
     ports::Wake,
     tasks::Tasks,
 };
@@ -40,6 +41,9 @@ const SWAP_MAX: Duration = Duration::from_secs(10);
 /// Time the HTTP server has for answers under way.
 const ADMIN_MAX: Duration = Duration::from_secs(1);
 
+/// Time the limiter's thread has to see that the agent ends.
+const LIMITS_MAX: Duration = Duration::from_secs(2);
+
 /// Names of the tasks; outputs are named after themselves.
 pub(super) const DETECTION: &str = "detection";
 pub(super) const ADMIN: &str = "admin";
@@ -49,6 +53,7 @@ pub(super) struct Supervisor {
     pub(super) hooks: SharedHooks,
     pub(super) waker: Arc<dyn Wake>,
     pub(super) commands: SyncSender<Command>,
+    pub(super) limits: Option<SyncSender<limiting::Command>>,
     pub(super) fanout: Fanout,
     pub(super) outputs: Vec<&'static str>,
     pub(super) status: Arc<Status>,
@@ -128,6 +133,12 @@ impl Supervisor {
             return Err(error);
         }
         self.rules = new;
+        if let Some(limits) = &self.limits {
+            // Full policy: refuse. The thread takes one a second at the least.
+            limits
+                .try_send(limiting::Command::Change(Box::new(reload.limits.clone())))
+                .map_err(|_| AppError::Busy)?;
+        }
         self.set_wanted(&[&self.rules])?;
         Ok(self.reloader.accept(reload))
     }
@@ -158,7 +169,7 @@ impl Supervisor {
     /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
     /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
     pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
-        let Self { hooks, waker, commands, fanout, outputs, mut tasks, admin, stop_admin, .. } = self;
+        let Self { hooks, waker, commands, limits, fanout, outputs, mut tasks, admin, stop_admin, .. } = self;
         let grace = Grace::start(limit);
         if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
             tracing::warn!("Intake could not be stopped before the drain: {}", super::in_full(&error));
@@ -167,10 +178,16 @@ impl Supervisor {
         let _ = commands.try_send(Command::Stop);
         drop(commands);
         waker.wake();
+        if let Some(limits) = limits {
+            // A thread whose queue is full sees its end as well.
+            let _ = limits.try_send(limiting::Command::Stop);
+        }
         let mut late = None;
         if !tasks.ended(&[DETECTION], grace.left()).await {
             late = late.or(Some(Phase::Engine));
         }
+        // It only counts; what it has in force stays.
+        let _ = tasks.ended(&[limiting::LIMITS], LIMITS_MAX).await;
         drop(fanout);
         if !tasks.ended(&outputs, grace.left()).await {
             late = late.or(Some(Phase::Outputs));

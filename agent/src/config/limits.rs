@@ -90,6 +90,13 @@ pub struct PolicyLimits {
 }
 
 impl Limits {
+    /// These settings as far as they take effect while the agent runs; the others are those of before.
+    #[must_use]
+    pub fn after(&self, before: &Self) -> Self {
+        let Self { enabled, pin_dir, max_entries, .. } = before.clone();
+        Self { enabled, pin_dir, max_entries, ..self.clone() }
+    }
+
     /// Policies that claim the same packets, as (later, earlier) in the order of their names.
     pub fn conflicts(&self) -> BTreeSet<(&str, &str)> {
         let mut claims = BTreeMap::new();

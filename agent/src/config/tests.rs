@@ -236,3 +236,12 @@ fn a_default_policy_comes_from_names_that_others_use() {
     assert_eq!(limits.policies["default"].limit, Limit::new(120, 60_000_000_000, 120).unwrap());
     assert!(load("").unwrap().limits.policies.is_empty());
 }
+
+#[test]
+fn more_policies_than_the_kernel_holds_are_refused() {
+    let many: Vec<String> =
+        (0..63).map(|n| format!("    p{n}: {{rate: 1/s, match: {{protocol: {n}}}}}\n")).collect();
+    let found = faults(&format!("limits:\n  policies:\n{}", many.concat()));
+    assert_eq!(found, [":3:5: 63 policies are more than the 62 that are possible"]);
+    assert!(load(&format!("limits:\n  policies:\n{}", many[1..].concat())).is_ok());
+}

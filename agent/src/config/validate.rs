@@ -42,6 +42,8 @@ const PER_SEC: std::ops::RangeInclusive<u64> = 1..=10_000_000;
 const PER_SEC_OR_NONE: std::ops::RangeInclusive<u64> = 0..=10_000_000;
 /// Seconds of a window of the default policy.
 const WINDOW_SECS: std::ops::RangeInclusive<u64> = 1..=3600;
+/// Policies of the kernel's tables, without that of packets without ports.
+const POLICIES_MAX: usize = rampart_common::limit::abi::POLICIES as usize - 2;
 /// Name of the policy that `limits.default` makes.
 const DEFAULT_POLICY: &str = "default";
 
@@ -288,6 +290,13 @@ impl Check {
             deny,
             safety,
         };
+        if limits.policies.len() > POLICIES_MAX {
+            let message = format!(
+                "{} policies are more than the {POLICIES_MAX} that are possible",
+                limits.policies.len()
+            );
+            self.raw.fault(setting.clone(), message, None);
+        }
         for (later, first) in limits.conflicts() {
             let place = self.raw.place_of(&format!("limits.policies.{later}"), &setting);
             let message = format!("the policies `{first}` and `{later}` are about the same packets");

@@ -7,7 +7,7 @@ use prometheus::{
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use super::{names::Name, status::Status};
+use super::{limits, names::Name, status::Status};
 use crate::alert::WaitOutcome;
 
 /// The whole page.
@@ -17,6 +17,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     page.policy(status);
     page.detection(status);
     page.pushdown(status);
+    limits::add(&mut page, &status.limits());
     page.containers(status);
     page.outputs(status);
     let mut families = page.families();
@@ -26,13 +27,13 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
 
 /// Samples by metric, in the order they were added.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     samples: BTreeMap<&'static str, (Name, Vec<Metric>)>,
 }
 
 impl Page {
     #[expect(clippy::cast_precision_loss, reason = "the format has only floating-point numbers")]
-    fn add(&mut self, name: Name, labels: &[(&str, &str)], value: u64) {
+    pub(super) fn add(&mut self, name: Name, labels: &[(&str, &str)], value: u64) {
         self.add_f64(name, labels, value as f64);
     }
 

@@ -4,4 +4,6 @@
 #![expect(clippy::indexing_slicing, reason = "an index out of bounds is a fault of the test")]
 
 mod corpus;
+mod hooks;
 mod programs;
+mod traffic;

@@ -1,10 +1,10 @@
 //! Attaching: per interface and direction the first rung that works, and why the others did not.
 
-use std::{fmt::Write as _, fs, io, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, fs, io, path::Path};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
-    links::{FdLink, LinkError, PinnedLink},
+    links::{FdLink, Link, LinkError, PinnedLink},
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     xdp::XdpLink,
 };
@@ -95,13 +95,26 @@ pub(super) enum Held {
     /// A link, pinned or not: it ends with this value, unless it is pinned.
     Link(#[expect(dead_code, reason = "held for its descriptor")] FdLink),
     /// A filter, which needs nobody.
-    Filter,
+    Filter {
+        /// Name of its interface.
+        interface: String,
+    },
 }
 
 /// The programs' links, alike for XDP and tc.
 enum Fresh {
     Link(FdLink),
     Filter,
+}
+
+impl Hook {
+    fn new(interface: u32, direction: Direction) -> Self {
+        Self { interface, is_egress: direction == Direction::Egress }
+    }
+
+    fn direction(self) -> Direction {
+        if self.is_egress { Direction::Egress } else { Direction::Ingress }
+    }
 }
 
 impl Rung {
@@ -157,7 +170,7 @@ impl Limiter {
         direction: Direction,
         wish: Wish,
     ) -> Result<Attached, LimiterError> {
-        let hook = Hook { interface: interface.index, is_egress: direction == Direction::Egress };
+        let hook = Hook::new(interface.index, direction);
         let mut refused = Vec::new();
         for rung in rungs(wish, direction) {
             if let Some(reason) = self.objection(interface, direction, rung, wish) {
@@ -182,15 +195,29 @@ impl Limiter {
         Err(LimiterError::NoRung { interface: interface.name.clone(), direction, refused })
     }
 
-    /// Detaches from every place that was not attached to since the limiter was loaded.
-    pub fn detach_others(&mut self) -> Result<usize, LimiterError> {
-        let Some(pins) = &self.pins else { return Ok(0) };
-        let links = pins::links(pins);
+    /// Detaches from every other place than these, also from those of an agent before. Gives how many. (clsact filters
+    /// of an agent before are not known any more.)
+    pub fn detach_except(&mut self, wanted: &BTreeSet<(u32, Direction)>) -> Result<usize, LimiterError> {
+        let is_wanted = |hook: &Hook| wanted.contains(&(hook.interface, hook.direction()));
         let mut gone = 0;
+        let others: Vec<Hook> = self.attached.keys().filter(|hook| !is_wanted(hook)).copied().collect();
+        for hook in others {
+            if let Some(Held::Filter { interface }) = self.attached.remove(&hook) {
+                let kind = if hook.is_egress { TcAttachType::Egress } else { TcAttachType::Ingress };
+                let old =
+                    SchedClassifierLink::attached(&interface, kind, CLSACT_PRIORITY, CLSACT_HANDLE, None);
+                // An interface that is gone took its filters along.
+                let _ = old.map(Link::detach);
+            }
+            gone += usize::from(self.pins.is_none());
+        }
+        let Some(pins) = &self.pins else { return Ok(gone) };
+        let links = pins::links(pins);
         for entry in fs::read_dir(&links).map_err(pins::fault("read", &links))? {
             let path = entry.map_err(pins::fault("read", &links))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if !self.attached.keys().any(|hook| Rung::ALL.iter().any(|rung| pin_name(*hook, *rung) == name)) {
+            let mut hooks = wanted.iter().map(|(interface, direction)| Hook::new(*interface, *direction));
+            if !hooks.any(|hook| Rung::ALL.iter().any(|rung| pin_name(hook, *rung) == name)) {
                 fs::remove_file(&path).map_err(pins::fault("remove", &path))?;
                 gone += 1;
             }
@@ -230,7 +257,7 @@ impl Limiter {
         direction: Direction,
         rung: Rung,
     ) -> Result<(Held, bool), ProgramError> {
-        let hook = Hook { interface: interface.index, is_egress: direction == Direction::Egress };
+        let hook = Hook::new(interface.index, direction);
         let pin = self.pins.as_ref().map(|pins| pins::links(pins).join(pin_name(hook, rung)));
         let old = pin.as_deref().and_then(pinned);
         let (fresh, is_taken_over) = if rung.is_xdp() {
@@ -249,7 +276,9 @@ impl Limiter {
                 attach_clsact(program, &interface.name, kind)?
             }
         };
-        let Fresh::Link(link) = fresh else { return Ok((Held::Filter, is_taken_over)) };
+        let Fresh::Link(link) = fresh else {
+            return Ok((Held::Filter { interface: interface.name.clone() }, is_taken_over));
+        };
         let Some(pin) = pin.filter(|_| !is_taken_over) else { return Ok((Held::Link(link), is_taken_over)) };
         // A pin that is there although its link was of no use any more.
         let _absent = fs::remove_file(&pin);
@@ -282,8 +311,7 @@ fn rungs(wish: Wish, direction: Direction) -> Vec<Rung> {
 }
 
 fn pin_name(hook: Hook, rung: Rung) -> String {
-    let direction = if hook.is_egress { Direction::Egress } else { Direction::Ingress };
-    format!("{}-{}-{}", hook.interface, direction.name(), rung.name())
+    format!("{}-{}-{}", hook.interface, hook.direction().name(), rung.name())
 }
 
 /// The link of an agent before.
