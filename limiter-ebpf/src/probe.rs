@@ -121,7 +121,7 @@ fn sample(packet: &Packet, place: &Place, judgement: &Judgement) {
     let Some(local) = L_LOCAL.get_ptr_mut(0) else { return };
     // SAFETY: a member of this CPU's map value.
     let word = Own(unsafe { &raw mut (*local).sample_tat });
-    let now = Maps.now();
+    let now = judgement.now_ns;
     let step = config.samples.step_ns(1, STRETCH_ONE);
     if config.samples.charge(&word, now, step, Mode::Throttle) != Outcome::Admitted {
         return;
@@ -141,7 +141,7 @@ fn sample(packet: &Packet, place: &Place, judgement: &Judgement) {
         reason: judgement.reason as u8,
         direction: place.direction as u8,
         is_observed: u8::from(judgement.is_observed),
-        pad: [0; 6],
+        pad: [0; 3],
     };
     let _ = L_SAMPLES.output::<Sample>(&sample, 0);
 }

@@ -388,7 +388,7 @@ pub struct Sample {
     /// 1: only observed.
     pub is_observed: u8,
     /// Always zero.
-    pub pad: [u8; 6],
+    pub pad: [u16; 3],
 }
 
 impl RuleKey {

@@ -105,6 +105,8 @@ pub struct Judgement {
     pub excess_ns: u64,
     /// How far the limit lets a key run ahead.
     pub allowed_ns: u64,
+    /// When, for packets that a reason rejects.
+    pub now_ns: u64,
 }
 
 /// How often a UDP flow's time is written: not for every datagram.
@@ -150,7 +152,15 @@ pub fn judge<W: World>(world: &W, packet: &Packet, place: &Place) -> Judgement {
 
 #[inline(always)]
 const fn pass(reason: Reason, policy: u32) -> Judgement {
-    Judgement { verdict: Verdict::Pass, reason, policy, is_observed: false, excess_ns: 0, allowed_ns: 0 }
+    Judgement {
+        verdict: Verdict::Pass,
+        reason,
+        policy,
+        is_observed: false,
+        excess_ns: 0,
+        allowed_ns: 0,
+        now_ns: 0,
+    }
 }
 
 /// A packet that is being judged.
@@ -418,7 +428,7 @@ impl<W: World> Case<'_, W> {
     fn reject(&self, reason: Reason, now: u64) -> Judgement {
         let is_observed = self.observes(now);
         let verdict = if is_observed { Verdict::Pass } else { Verdict::Drop };
-        Judgement { verdict, reason, policy: 0, is_observed, excess_ns: 0, allowed_ns: 0 }
+        Judgement { verdict, reason, policy: 0, is_observed, excess_ns: 0, allowed_ns: 0, now_ns: now }
     }
 
     /// Does what the policy does to packets over it.
@@ -432,7 +442,7 @@ impl<W: World> Case<'_, W> {
             _ => Verdict::Pass,
         };
         let allowed_ns = terms.limit.tau_ns;
-        Judgement { verdict, reason, policy: terms.number, is_observed, excess_ns, allowed_ns }
+        Judgement { verdict, reason, policy: terms.number, is_observed, excess_ns, allowed_ns, now_ns: now }
     }
 
     /// Whether nothing is enforced: by the switch, or because the agent is dead.

@@ -83,7 +83,7 @@ macro_rules! arrays {
     )*};
 }
 
-arrays! { u32, 4; u32, CLASSES; u8, 4; u8, 6; }
+arrays! { u32, 4; u32, CLASSES; u8, 4; u16, 3; }
 
 macro_rules! structures {
     ($($name:ident { $($field:ident)* })*) => {$(

@@ -12,7 +12,7 @@ use std::{borrow::Borrow, collections::BTreeMap, io, path::PathBuf};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
+    programs::{Program, ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use rampart_common::limit::{
     abi::{
@@ -216,25 +216,22 @@ impl Limiter {
 
     /// Runs a program on a frame, on no interface (`lo` is what it sees); gives what it returned and how many
     /// nanoseconds a run took. The packets count as any others.
-    pub fn run(
-        &mut self,
-        program: &'static str,
-        frame: &[u8],
-        repeat: u32,
-    ) -> Result<(u32, u64), LimiterError> {
-        let options = || TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        let outcome = if [abi::PROG_INGRESS, abi::PROG_EGRESS].contains(&program) {
-            self.classifier(program)?.test_run(options())
-        } else {
-            let xdp = self.xdp_program(program)?;
-            // Only one of the two is loaded to be attached.
-            if xdp.fd().is_err() {
-                xdp.load().map_err(refused(program))?;
-            }
-            xdp.test_run(options())
+    pub fn run(&self, program: &'static str, frame: &[u8], repeat: u32) -> Result<(u32, u64), LimiterError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+        let of = self.ebpf.program(program).ok_or(LimiterError::Missing(program))?;
+        let outcome = match of {
+            Program::Xdp(xdp) => xdp.test_run(options),
+            Program::SchedClassifier(classifier) => classifier.test_run(options),
+            _ => return Err(LimiterError::Missing(program)),
         };
         let outcome = outcome.map_err(|error| LimiterError::Program { program, source: Box::new(error) })?;
         Ok((outcome.return_value, outcome.duration.as_nanos() as u64))
+    }
+
+    /// Loads the XDP program for packets in one buffer, should the other one have been loaded, so that it can be run.
+    pub fn load_spare(&mut self) -> Result<(), LimiterError> {
+        let xdp = self.xdp_program(abi::PROG_XDP)?;
+        if xdp.fd().is_ok() { Ok(()) } else { xdp.load().map_err(refused(abi::PROG_XDP)) }
     }
 
     /// State of a key.

@@ -5,5 +5,6 @@
 
 mod corpus;
 mod hooks;
+mod load;
 mod programs;
 mod traffic;

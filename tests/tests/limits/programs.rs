@@ -32,7 +32,10 @@ const MARK: u32 = 0x77;
 const ONE_BUFFER: usize = 3000;
 
 fn limiter() -> Limiter {
-    Limiter::load(&LimiterConfig { entries: 1 << 14, pins: None }).expect("the limiter loads")
+    let mut limiter =
+        Limiter::load(&LimiterConfig { entries: 1 << 14, pins: None }).expect("the limiter loads");
+    limiter.load_spare().expect("both XDP programs load");
+    limiter
 }
 
 fn four(address: [u8; 4]) -> Address {
