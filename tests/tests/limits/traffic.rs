@@ -139,6 +139,15 @@ fn flood(space: &Namespace, four: bool) -> (u64, u64) {
     (from_loud, allowed)
 }
 
+/// How many of a few datagrams arrive from an address.
+fn trickle(space: &Namespace, from: &str) -> u64 {
+    let from: IpAddr = from.parse().expect("an address");
+    let socket = receiver("198.18.77.1".parse().expect("an address"));
+    let to = socket.local_addr().expect("a bound socket");
+    send(space, from, to, 100, Duration::from_millis(100));
+    arrived(&socket, from)
+}
+
 fn assert_limited(space: &Namespace, when: &str) {
     for four in [true, false] {
         let (passed, allowed) = flood(space, four);
@@ -191,13 +200,42 @@ fn limits_cut_a_flood_and_outlive_the_agent() {
     agent.until("limiting", |agent| agent.metric("rampart_limits_attached") > 0.0);
     let (passed, allowed) = flood(&space, true);
     assert!(passed > allowed * 5, "{passed} passed while observing");
+
+    // Settings that change while it runs: first enforced, then with a list.
+    let generation = agent.metric("rampart_limits_generation");
+    agent.reconfigure(&settings(&space, &bpffs, "enforce"));
+    agent.until("enforcing", |agent| agent.metric("rampart_limits_generation") > generation);
+    assert_limited(&space, "after a reload");
+    let listed = format!("{}  deny: [198.18.77.2]\n", settings(&space, &bpffs, "enforce"));
+    let generation = agent.metric("rampart_limits_generation");
+    agent.reconfigure(&listed);
+    agent.until("denying", |agent| agent.metric("rampart_limits_generation") > generation);
+    assert_eq!(trickle(&space, "198.18.77.2"), 0, "a denied source gets nothing through");
+    assert!(trickle(&space, "198.18.77.3") > 0, "another one does");
+    // The node itself is on nobody's list for long.
+    let own = format!("{}  deny: [0.0.0.0/0, 127.0.0.1, 198.18.77.1]\n", settings(&space, &bpffs, "enforce"));
+    agent.reconfigure(&own);
+    let denied = "rampart_limits_packets_total{direction=\"ingress\",observed=\"false\",policy=\"\",reason=\"denied\"}";
+    let before = agent.metric(denied);
+    agent.until("denying all", |agent| {
+        trickle(&space, "198.18.77.3");
+        agent.metric(denied) > before
+    });
+    // A policy that is faulty changes nothing.
+    agent.reconfigure("limits: {enabled: true, policies: {broken: {rate: never}}}\n");
+    agent.until("complaining", |agent| agent.log().contains("`limits.policies.broken.rate` must be"));
+    assert_eq!(trickle(&space, "198.18.77.3"), 0, "what was in force stays in force");
     assert!(agent.stop().success());
 
-    assert!(limiter::remove(&bpffs.pins()).expect("pins are removed"));
+    // Switched off: what the agent before left is taken away.
+    let off = settings(&space, &bpffs, "enforce").replace("enabled: true", "enabled: false");
+    let agent = Agent::start_with(&rules, &off);
+    assert!(agent.log().contains("are taken away"), "{}", agent.log());
     let socket = receiver("198.18.77.1".parse().expect("an address"));
     let from: IpAddr = "198.18.77.2".parse().expect("an address");
     let to = socket.local_addr().expect("a bound socket");
     let (sent, _) = send(&space, from, to, 5000, Duration::from_millis(500));
     assert!(arrived(&socket, from) > sent * 9 / 10, "without pins nothing is limited");
+    assert!(!limiter::remove(&bpffs.pins()).expect("pins are looked for"), "no pin is left");
     drop(listener);
 }
