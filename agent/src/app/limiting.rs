@@ -30,7 +30,10 @@ use crate::{
         plan::{Given, Plan, PlanError, plan},
         safety,
     },
-    telemetry::{limits::Limiting, status::Status},
+    telemetry::{
+        limits::{Limiting, RECENT},
+        status::Status,
+    },
 };
 
 /// Name of the thread.
@@ -258,14 +261,19 @@ impl Thread {
 
     fn report(&mut self, status: &Status) -> Result<(), Fault> {
         let samples = self.limiter.samples(SAMPLES)?;
-        let before = status.limits().samples;
+        let before = status.limits();
+        let total = before.samples + samples.len() as u64;
+        let mut recent = before.recent;
+        recent.extend(samples);
+        recent.drain(..recent.len().saturating_sub(RECENT));
         status.set_limits(Limiting {
             generation: self.generation,
             names: self.plan.names.clone(),
             attached: self.attached.values().cloned().collect(),
             counted: self.limiter.tallies()?,
             defects: self.limiter.defects()?,
-            samples: before + samples.len() as u64,
+            samples: total,
+            recent,
             fault: self.faults.iter().next().cloned(),
         });
         Ok(())

@@ -63,7 +63,7 @@ impl Page {
         self.samples.entry(text).or_insert_with(|| (name, Vec::new())).1.push(metric);
     }
 
-    fn families(self) -> Vec<MetricFamily> {
+    pub(super) fn families(self) -> Vec<MetricFamily> {
         let family = |(name, metrics): (Name, Vec<Metric>)| {
             let (text, kind, help) = name.info();
             let mut family = MetricFamily::default();

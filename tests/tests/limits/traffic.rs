@@ -182,7 +182,9 @@ fn limits_cut_a_flood_and_outlive_the_agent() {
     assert_eq!(connections(&space, [198, 18, 77, 3], [198, 18, 77, 1], NEW_FLOWS), NEW_FLOWS);
     agent.until("counting", |agent| agent.metric("rate_limit_exceeded_total") > 5000.0);
     let exceeded = agent.metric("rate_limit_exceeded_total");
-    assert!(agent.metric("rampart_limits_samples_total") > 0.0);
+    agent.until("sampling", |agent| agent.metric("rampart_limits_samples_total") > 0.0);
+    let (code, page) = agent.get("/limits").expect("the agent answers");
+    assert!(code == 200 && page.contains("198.18.77.2") && page.contains("\"rung\":\"tcx\""), "{page}");
 
     agent.signal(Signal::SIGKILL);
     drop(agent);
