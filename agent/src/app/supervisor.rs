@@ -134,10 +134,11 @@ impl Supervisor {
         }
         self.rules = new;
         if let Some(limits) = &self.limits {
-            // Full policy: refuse. The thread takes one a second at the least.
-            limits
-                .try_send(limiting::Command::Change(Box::new(reload.limits.clone())))
-                .map_err(|_| AppError::Busy)?;
+            // Full policy: refuse. The thread takes one a second at the least, and the rules are in force by now.
+            let change = limiting::Command::Change(Box::new(reload.limits.clone()));
+            if limits.try_send(change).is_err() {
+                tracing::error!("Rate limits stay as they are, their thread does not answer");
+            }
         }
         self.set_wanted(&[&self.rules])?;
         Ok(self.reloader.accept(reload))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::UdpSocket};
 
-use rampart_agent::kernel::limiter::{Interface, Limiter, LimiterConfig, LimiterError, Rung, Wish};
+use rampart_agent::kernel::limiter::{Interface, Limiter, LimiterConfig, LimiterError, Rung, Tables, Wish};
 use rampart_common::limit::verdict::{Direction, Reason};
 use rampart_tests::{
     netns::{Bpffs, Namespace},
@@ -96,7 +96,7 @@ fn pins_are_taken_over_and_need_their_file_system() {
     let bpffs = Bpffs::mount().expect("a BPF file system is mounted");
     let space = Namespace::new("rppin", &["198.18.80.1/24"], &["198.18.80.2/24"]);
     let interface = Interface::find(space.interface()).expect("the interface is there");
-    for rung in [Rung::Tcx, Rung::Generic, Rung::Native] {
+    for rung in [Rung::Tcx, Rung::Generic, Rung::Native, Rung::Clsact] {
         let mut first = limiter(Some(&bpffs));
         let attached = first.attach(&interface, Direction::Ingress, Wish::Force(rung)).expect("it attaches");
         assert!(!attached.is_taken_over, "{rung:?}");
@@ -114,6 +114,12 @@ fn pins_are_taken_over_and_need_their_file_system() {
     other.switch_off().expect("it is switched off");
     assert_eq!(other.generation().expect("the generation is read"), 0);
     drop(other);
+    // A filter goes on without pins, and lets everything pass.
+    let mut filter =
+        Limiter::load(&LimiterConfig { entries: 1 << 15, pins: Some(bpffs.pins()) }).expect("it loads");
+    filter.publish(&Tables::default()).expect("the tables are written");
+    filter.attach(&interface, Direction::Ingress, Wish::Only(Rung::Clsact)).expect("it attaches");
     assert!(rampart_agent::kernel::limiter::remove(&bpffs.pins()).expect("pins are removed"));
+    assert_eq!(filter.generation().expect("the generation is read"), 0);
     assert!(!rampart_agent::kernel::limiter::remove(&bpffs.pins()).expect("nothing is left"));
 }

@@ -251,3 +251,23 @@ fn tc_judges_the_corpus_as_its_twin() {
     assert!(compare(PROG_INGRESS, ENFORCE) > 10_000);
     assert!(compare(PROG_EGRESS, 0) > 10_000);
 }
+
+#[test]
+fn the_verifier_is_far_from_its_limit() {
+    require_root!("the_verifier_is_far_from_its_limit");
+    let limiter = limiter();
+    let names = [PROG_XDP_FRAGS, PROG_XDP, PROG_INGRESS, PROG_EGRESS];
+    let mut seen = BTreeMap::new();
+    for program in aya::programs::loaded_programs().flatten() {
+        if let Some(name) = program.name_as_str().and_then(|name| names.iter().find(|own| **own == name))
+            && let Some(count) = program.verified_instruction_count()
+        {
+            seen.insert(*name, count);
+        }
+    }
+    println!("verified instructions: {seen:?}");
+    assert_eq!(seen.len(), names.len());
+    // Kernels give up at a million; newer and older ones differ by less than this.
+    assert!(seen.values().all(|count| *count < 300_000), "{seen:?}");
+    drop(limiter);
+}

@@ -202,14 +202,19 @@ impl Limiter {
         let mut gone = 0;
         let others: Vec<Hook> = self.attached.keys().filter(|hook| !is_wanted(hook)).copied().collect();
         for hook in others {
-            if let Some(Held::Filter { interface }) = self.attached.remove(&hook) {
-                let kind = if hook.is_egress { TcAttachType::Egress } else { TcAttachType::Ingress };
-                let old =
-                    SchedClassifierLink::attached(&interface, kind, CLSACT_PRIORITY, CLSACT_HANDLE, None);
-                // An interface that is gone took its filters along.
-                let _ = old.map(Link::detach);
+            match self.attached.remove(&hook) {
+                Some(Held::Filter { interface }) => {
+                    let kind = if hook.is_egress { TcAttachType::Egress } else { TcAttachType::Ingress };
+                    let old =
+                        SchedClassifierLink::attached(&interface, kind, CLSACT_PRIORITY, CLSACT_HANDLE, None);
+                    // An interface that is gone took its filters along.
+                    let _ = old.map(Link::detach);
+                    gone += 1;
+                }
+                // A pinned link is counted when its pin goes.
+                Some(Held::Link(_)) => gone += usize::from(self.pins.is_none()),
+                None => {}
             }
-            gone += usize::from(self.pins.is_none());
         }
         let Some(pins) = &self.pins else { return Ok(gone) };
         let links = pins::links(pins);
@@ -373,8 +378,9 @@ fn attach_clsact(
     kind: TcAttachType,
 ) -> Result<(Fresh, bool), ProgramError> {
     match tc::qdisc_add_clsact(interface) {
-        Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-        Err(error) => return Err(error.into()),
+        // It may be there already, from an agent before or from somebody else.
+        Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        other => other?,
     }
     let old = SchedClassifierLink::attached(interface, kind, CLSACT_PRIORITY, CLSACT_HANDLE, None);
     let replaced = old.ok().and_then(|old| program.attach_to_link(old).ok());

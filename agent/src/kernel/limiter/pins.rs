@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{MapData, MapError};
+use aya::maps::{Array, Map, MapData, MapError};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use rampart_common::limit::abi;
 
@@ -63,6 +63,7 @@ pub fn remove(pins: &Path) -> Result<bool, LimiterError> {
         .collect();
     ours.sort_by_key(|path| !path.ends_with("links"));
     for directory in ours {
+        switch_off(&directory.join(abi::MAP_GENERATION));
         for entry in fs::read_dir(&directory).map_err(fault("read", &directory))? {
             let path = entry.map_err(fault("read", &directory))?.path();
             fs::remove_file(&path).map_err(fault("remove", &path))?;
@@ -71,6 +72,16 @@ pub fn remove(pins: &Path) -> Result<bool, LimiterError> {
         fs::remove_dir(&directory).map_err(fault("remove", &directory))?;
     }
     Ok(found)
+}
+
+/// Switches off what runs on the maps of a directory. Filters are not pinned, go on when all pins are gone, and let
+/// everything pass then.
+fn switch_off(generation: &Path) {
+    let Ok(data) = MapData::from_pin(generation) else { return };
+    let off = Map::from_map_data(data).and_then(|map| Array::<_, u32>::try_from(map)?.set(0, 0, 0));
+    if let Err(error) = off {
+        tracing::warn!(path = %generation.display(), "Rate limits may still be in force: {error}");
+    }
 }
 
 pub(super) fn fault(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LimiterError {
