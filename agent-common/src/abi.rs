@@ -44,12 +44,30 @@ pub const MAP_EPOCH: &str = "EPOCH";
 pub const MAP_TABLES: &str = "TABLES";
 /// Hash, [`crate::pushdown::CallKey`] → [`crate::pushdown::Mask`].
 pub const MAP_MEMO: &str = "MEMO";
+/// Per-CPU array of paths that were judged before, with what was left of the rules; the programs' own.
+pub const MAP_PATHS: &str = "PATHS";
+/// Frozen number of entries of [`MAP_PATHS`], a power of two, or 0 for none.
+pub const GLOBAL_PATH_SLOTS: &str = "PATH_SLOTS";
+/// Bytes of an entry of [`MAP_PATHS`].
+pub const PATH_SLOT_BYTES: u64 = 288;
 /// Hash, process id → [`crate::pushdown::ProcessEntry`]. Written by the agent; the programs remove what ends.
 pub const MAP_PROCESSES: &str = "PROCESSES";
 /// Longest prefix match, [`crate::pushdown::AddressKey`] → u32 class.
 pub const MAP_ADDRESSES: &str = "ADDRESSES";
 /// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].
 pub const GLOBAL_LAYOUT: &str = "LAYOUT";
+/// Frozen table of the BTF ids of the structures that these offsets are in, indexed in the same way; 0 = not known, or
+/// the kernel has no [`CALL_RDONLY_CAST`].
+pub const GLOBAL_TYPES: &str = "TYPES";
+
+/// What the programs call where they mean the kernel's function [`FUNCTION_RDONLY_CAST`]: a helper number that no kernel
+/// has. The loader puts the function in its place; where there is none, the call is never reached.
+pub const CALL_RDONLY_CAST: i32 = 0x7fff_0001;
+/// The kernel function that makes a typed pointer of an address, so that members are read by plain loads (since 6.2).
+pub const FUNCTION_RDONLY_CAST: &str = "bpf_rdonly_cast";
+
+/// Frozen set of CPUs on which no program wakes the reader, [`crate::wake::CpuBits`].
+pub const GLOBAL_ISOLATED: &str = "ISOLATED";
 
 /// `tp_btf/sys_exit`: looks the syscall up and tail-calls its family.
 pub const PROG_DISPATCH: &str = "dispatch";

@@ -15,3 +15,4 @@ pub mod layout;
 pub mod limit;
 pub mod member;
 pub mod pushdown;
+pub mod wake;

@@ -100,6 +100,7 @@ members! {
     FileMode = "file.f_mode",
     DentryParent = "dentry.d_parent",
     DentryName = "dentry.d_name.name",
+    DentryLen = "dentry.d_name.len",
     DentryInode = "dentry.d_inode",
     MountMnt = "mount.mnt",
     MountParent = "mount.mnt_parent",
@@ -162,6 +163,9 @@ members! {
     KernfsName = "kernfs_node.name",
     // Index of the pids controller, used for container paths when v2 is not in use.
     PidsSubsys = "enum:cgroup_subsys_id.pids_cgrp_id?",
+    // Any structure that begins with a pointer, and any that begins with a number of 64 bits.
+    AnyPointer = "list_head.next",
+    AnyWord = "timespec64.tv_sec",
     // 1 when the helper exists (5.11): the current task then is a pointer whose type the verifier knows.
     TypedTask = "has:bpf_func_id.BPF_FUNC_get_current_task_btf?",
 }

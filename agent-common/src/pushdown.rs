@@ -287,10 +287,13 @@ impl Automaton {
     /// The bits that a state makes true.
     #[inline(always)]
     pub fn output(&self, state: u32) -> Option<&Signature> {
-        if state < self.first_output {
+        // Not `state < first_output`, which would tell the verifier of the state what it need not know: it would then see
+        // the loop around this once for each outcome.
+        let index = state.wrapping_sub(self.first_output);
+        if index > u32::MAX / 2 {
             return None;
         }
-        Some(&self.outputs[(state - self.first_output) as usize & (OUTPUTS - 1)])
+        Some(&self.outputs[index as usize & (OUTPUTS - 1)])
     }
 }
 

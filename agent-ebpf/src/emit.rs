@@ -12,6 +12,7 @@ use rampart_common::{
     counter::FamilyCounters,
     event::{EventKind, Family},
     pushdown::ALL,
+    wake::{CPU_WORDS, CpuBits, wakes},
 };
 
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
     record::Record,
     task,
 };
+
+/// CPUs that are not to be interrupted; frozen by the loader before verification.
+#[unsafe(no_mangle)]
+static ISOLATED: CpuBits = [0; CPU_WORDS];
 
 /// An event that has been counted as seen. Ends in exactly one of its methods.
 #[derive(Clone, Copy)]
@@ -60,7 +65,7 @@ impl Seen {
         let header = record.header();
         header.syscall = u32::MAX;
         header.ret = 0;
-        header.args = [0; 6];
+        record.set_args([0; 6]);
         header.generation = 0;
         header.candidates = ALL;
         header.epoch = 0;
@@ -104,7 +109,7 @@ impl Seen {
         let next = unsafe { &mut *sequence };
         header.seq = *next;
         *next += 1;
-        if EVENTS.output::<[u8]>(bytes, wake_flags()).is_ok() {
+        if EVENTS.output::<[u8]>(bytes, wake_flags(header.cpu)).is_ok() {
             self.get().emitted += 1;
         } else {
             self.get().ring_full += 1;
@@ -128,16 +133,26 @@ pub(crate) fn head(record: Record, kind: EventKind, family: Family, who: Typed) 
 
 /// Wakes the reader when it said it sleeps, or when much is waiting; else leaves it to its own bounded delay.
 #[inline(always)]
-fn wake_flags() -> u64 {
-    let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
+fn wake_flags(cpu: u32) -> u64 {
+    let Some(control) = CONTROL.get_ptr_mut(0) else { return u64::from(BPF_RB_NO_WAKEUP) };
     // SAFETY: a non-null map value; a race with the reader costs one wake-up or one bounded delay.
     let control = unsafe { &mut *control };
-    if control.reader_idle != 0 {
+    let sleeps = control.reader_idle != 0;
+    let waiting = || EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+    if !wakes(is_isolated(cpu), sleeps, waiting, control.wake_bytes) {
+        return u64::from(BPF_RB_NO_WAKEUP);
+    }
+    if sleeps {
         control.reader_idle = 0;
-        return u64::from(BPF_RB_FORCE_WAKEUP);
     }
-    if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(control.wake_bytes) {
-        return u64::from(BPF_RB_FORCE_WAKEUP);
-    }
-    u64::from(BPF_RB_NO_WAKEUP)
+    u64::from(BPF_RB_FORCE_WAKEUP)
+}
+
+/// Whether a CPU is one of [`ISOLATED`]. Volatile, so that the compiler does not fold the initial value in.
+#[inline(always)]
+fn is_isolated(cpu: u32) -> bool {
+    let word = ISOLATED.as_ptr().wrapping_add(cpu as usize / 64 % CPU_WORDS);
+    // SAFETY: the index is below the array's length.
+    let word = unsafe { word.read_volatile() };
+    word >> (cpu % 64) & 1 != 0
 }

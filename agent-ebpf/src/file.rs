@@ -6,7 +6,7 @@ use rampart_common::{
 };
 
 use crate::{
-    path::{self, Path, Written},
+    path::{self, Path},
     read::{Raw, Typed, has, layout},
     record::{Copied, Record},
     sock,
@@ -34,7 +34,7 @@ pub(crate) fn of(task: Typed, fd: i64) -> Raw {
         return Raw(0);
     }
     let slots: u64 = table.load(M::FdtableFd);
-    Raw(Raw(slots).load_at(fd as u64 * 8))
+    Raw(slots).plus(fd as u64 * 8).pointer()
 }
 
 /// The `struct path` of an open file.
@@ -54,15 +54,15 @@ pub(crate) fn put(record: Record, file: Raw) -> bool {
         return sock::put(record, file);
     }
     put_facts(record, file);
-    let _ = put_path(record, file);
+    put_path(record, file);
     false
 }
 
 /// Writes the path of an open file, from the root of the mount namespace, not of the process: a process that made
 /// some directory its root shall not thereby rename what it opens.
 #[inline(always)]
-pub(crate) fn put_path(record: Record, file: Raw) -> Option<Written> {
-    path::put(record, AttrTag::RealPath, path(file), Path::NOWHERE)
+pub(crate) fn put_path(record: Record, file: Raw) {
+    path::put(record, AttrTag::RealPath, path(file), Path::NOWHERE);
 }
 
 /// Writes the facts of an open file.

@@ -129,6 +129,36 @@ impl Judge {
         judge
     }
 
+    /// What is known of the event whose record this is, whatever its family.
+    #[inline(always)]
+    pub(crate) fn of(record: Record) -> Self {
+        Self { record, family: Family::None }
+    }
+
+    /// Rule set, call and result in one number; bits 1 to 15 are free.
+    #[inline(always)]
+    pub(crate) fn call(self) -> u64 {
+        get!(self, generation) << 32 | get!(self, call) << 16 | get!(self, failed)
+    }
+
+    /// What is left.
+    #[inline(always)]
+    pub(crate) fn left(self) -> Mask {
+        get!(self, mask)
+    }
+
+    /// Says what is left.
+    #[inline(always)]
+    pub(crate) fn leave(self, mask: Mask) {
+        set!(self, mask, mask);
+    }
+
+    /// Whether no key without a mask was met.
+    #[inline(always)]
+    pub(crate) fn knows_key(self) -> bool {
+        get!(self, unknown_key) == 0
+    }
+
     /// Rule set the event is judged by.
     #[inline(always)]
     pub(crate) fn generation(self) -> u32 {
@@ -145,7 +175,7 @@ impl Judge {
     /// The tables by which a record is judged.
     #[inline(always)]
     pub(crate) fn tables_of<'a>(record: Record) -> Option<&'a Tables> {
-        Self { record, family: Family::None }.tables()
+        Self::of(record).tables()
     }
 
     #[inline(always)]

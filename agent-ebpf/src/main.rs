@@ -19,6 +19,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "the program macros hand the context over by value")]
 #![expect(unsafe_code, reason = "maps, helpers and kernel pointers; each block says why it is sound")]
 
+mod cell;
 mod cgroup;
 mod emit;
 mod file;
@@ -27,10 +28,12 @@ mod maps;
 mod path;
 mod probe;
 mod read;
+mod recall;
 mod record;
 mod scan;
 mod sock;
 mod task;
+mod trail;
 
 /// An endless loop, which the verifier refuses: code that can panic does not load.
 #[cfg(target_arch = "bpf")]

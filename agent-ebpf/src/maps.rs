@@ -15,7 +15,10 @@ use rampart_common::{
     },
 };
 
-use crate::record::{SCRATCH_SLOTS, Scratch};
+use crate::{
+    recall::Judged,
+    record::{SCRATCH_SLOTS, Scratch},
+};
 
 /// Records to the agent. The size here is the smallest; the loader sets the configured one.
 #[map]
@@ -77,6 +80,10 @@ pub(crate) static TABLES: Array<Tables> = Array::with_max_entries(2, 0);
 /// Masks of calls. Not a map that evicts: there an entry could become another one while it is read.
 #[map]
 pub(crate) static MEMO: HashMap<CallKey, Mask> = HashMap::with_max_entries(MEMO_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// Paths that were judged. The loader sets how many.
+#[map]
+pub(crate) static PATHS: PerCpuArray<Judged> = PerCpuArray::with_max_entries(1, 0);
 
 /// Masks of processes; allocated as they come.
 #[map]

@@ -6,21 +6,14 @@ use rampart_common::{
 };
 
 use crate::{
-    read::{Raw, Typed, layout},
+    cell::{ATTRIBUTE, DENTRY, END_DENTRY, END_MOUNT, MOUNT},
+    read::{Raw, Typed, casts, layout},
     record::{OpenAttr, Record},
 };
 
 /// Components and mount crossings followed. Deeper paths keep the part nearest to the file and are marked
 /// truncated.
 const DEPTH: u32 = 64;
-
-/// Cell with where the attribute being written begins.
-const ATTRIBUTE: usize = 13;
-/// Cells with where a walk starts and where it is to end.
-const DENTRY: usize = 14;
-const MOUNT: usize = 15;
-const ROOT_DENTRY: usize = 16;
-const ROOT_MOUNT: usize = 17;
 
 /// A `struct path`: a mount and a dentry.
 #[derive(Clone, Copy)]
@@ -63,7 +56,14 @@ fn side_by_side() -> bool {
 /// Parent, name and length of the name of a dentry, in one read where they lie side by side; the length is 0 where it is
 /// not known.
 #[inline(always)]
-fn parent_and_name(dentry: Raw) -> (Raw, Raw, u64) {
+pub(crate) fn parent_and_name(dentry: Raw) -> (Raw, Raw, u64) {
+    if casts() {
+        return (
+            dentry.follow(M::DentryParent),
+            dentry.follow(M::DentryName),
+            u64::from(dentry.load::<u32>(M::DentryLen)),
+        );
+    }
     if side_by_side() {
         let [parent, hash_and_len, name] = dentry.load::<[u64; 3]>(M::DentryParent);
         // Both supported machines are little-endian: the hash is in the low half.
@@ -84,31 +84,21 @@ pub(crate) fn cwd(task: Typed) -> Path {
     Path::inside(task.follow(M::TaskFs), layout(M::FsPwd))
 }
 
-/// A path as it was written into a record.
-#[derive(Clone, Copy)]
-pub(crate) struct Written {
-    /// Where its payload starts.
-    pub(crate) payload: u64,
-    /// Whether it is whole: walked to the root it was to reach.
-    pub(crate) whole: bool,
-}
-
 /// Writes the names from `path` up to `root` (of the task that acts, or [`Path::NOWHERE`]).
 ///
 /// The walk reads live structures without locks: a rename in the same instant can mix old and new names, as it
 /// can for `/proc`; the walk is bounded and cannot fault.
 #[inline(always)]
-pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) -> Option<Written> {
-    let attr = record.open(tag)?;
+pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) {
+    let Some(attr) = record.open(tag) else { return };
     record.set_cell::<ATTRIBUTE>(attr.start());
     // By way of the buffer, for such a function takes numbers, and what the verifier knows to be a pointer is none.
     record.set_cell::<DENTRY>(path.dentry.0);
     record.set_cell::<MOUNT>(path.mnt.0);
-    record.set_cell::<ROOT_DENTRY>(root.dentry.0);
-    record.set_cell::<ROOT_MOUNT>(root.mnt.0);
+    record.set_cell::<END_DENTRY>(root.dentry.0);
+    record.set_cell::<END_MOUNT>(root.mnt.0);
     let flags = walk_path(record.slot()) as u16;
     record.close(attr, flags);
-    Some(Written { payload: attr.payload(), whole: flags == 0 })
 }
 
 /// Writes the names of a path into the attribute that begins at the offset in [`ATTRIBUTE`], and gives its flags.
@@ -121,7 +111,7 @@ extern "C" fn walk_path(slot: u32) -> u32 {
     let attr = OpenAttr::at(record.cell::<ATTRIBUTE>());
     let mount_offset = layout(M::MountMnt);
     let (mut dentry, mut mnt) = (Raw(record.cell::<DENTRY>()), Raw(record.cell::<MOUNT>()));
-    let (root_dentry, root_mnt) = (record.cell::<ROOT_DENTRY>(), record.cell::<ROOT_MOUNT>());
+    let (root_dentry, root_mnt) = (record.cell::<END_DENTRY>(), record.cell::<END_MOUNT>());
     let mut mnt_root = mnt.follow(M::VfsmountRoot);
     for _ in 0..DEPTH {
         if dentry == Raw(root_dentry) && mnt == Raw(root_mnt) {
@@ -139,8 +129,11 @@ extern "C" fn walk_path(slot: u32) -> u32 {
             continue;
         }
         let (parent, name, len) = parent_and_name(dentry);
-        let pushed =
-            if side_by_side() { record.push_name_of(attr, name, len) } else { record.push_name(attr, name) };
+        let pushed = if casts() || side_by_side() {
+            record.push_name_of(attr, name, len)
+        } else {
+            record.push_name(attr, name)
+        };
         if !pushed {
             break;
         }

@@ -4,6 +4,8 @@ mod answer;
 mod dispatch;
 mod exec;
 mod family;
+mod open;
 mod process;
 mod regs;
 mod socket;
+mod step;

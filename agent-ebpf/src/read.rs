@@ -1,20 +1,64 @@
 //! The only reads of kernel and user memory.
 //!
 //! Two kinds of kernel pointer: [`Typed`] ones, whose type the verifier knows (the current task, tracepoint
-//! arguments, and what is loaded from their members), are read by plain loads; [`Raw`] ones by
-//! `bpf_probe_read_kernel`. Both give zero where the memory cannot be read, so a race with a dying task or a
-//! layout surprise yields an empty fact, never a fault.
+//! arguments, and what is loaded from their members), are read by plain loads; [`Raw`] ones, which are just addresses, by
+//! `bpf_probe_read_kernel`, or, where the kernel has `bpf_rdonly_cast` (6.2), by plain loads too: it costs nothing, while
+//! a helper costs some 40 ns. All give zero where the memory cannot be read, so a race with a dying task or a layout
+//! surprise yields an empty fact, never a fault.
 
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
 };
-use rampart_common::member::{ABSENT, MEMBER_COUNT, Member};
+use rampart_common::{
+    abi::CALL_RDONLY_CAST,
+    member::{ABSENT, MEMBER_COUNT, Member},
+};
 
 /// Offsets of this kernel, frozen by the loader before verification; all absent until then.
 #[unsafe(no_mangle)]
 static LAYOUT: [u32; MEMBER_COUNT] = [ABSENT; MEMBER_COUNT];
+
+/// BTF ids of the structures, frozen likewise; all unknown until then.
+#[unsafe(no_mangle)]
+static TYPES: [u32; MEMBER_COUNT] = [0; MEMBER_COUNT];
+
+/// How many judged paths are remembered per CPU, a power of two or 0; frozen likewise.
+#[unsafe(no_mangle)]
+static PATH_SLOTS: u32 = 0;
+
+/// How many judged paths are remembered per CPU. Volatile as in [`layout`].
+#[inline(always)]
+pub(crate) fn path_slots() -> u32 {
+    // SAFETY: a static of this crate.
+    unsafe { (&raw const PATH_SLOTS).read_volatile() }
+}
+
+/// The BTF id of the structure that a member is in; 0 where addresses cannot be given a type. Volatile as in [`layout`].
+#[inline(always)]
+fn type_of(member: Member) -> u32 {
+    let entry = TYPES.as_ptr().wrapping_add(member as usize);
+    // SAFETY: `member` is an index of the table by construction of the enum.
+    unsafe { entry.read_volatile() }
+}
+
+/// Whether addresses can be given a type. Known to the verifier.
+#[inline(always)]
+pub(crate) fn casts() -> bool {
+    type_of(Member::AnyWord) != 0
+}
+
+/// The address as a pointer to a structure, by the structure's BTF id, which the verifier must know.
+#[inline(always)]
+fn cast(address: u64, structure: u32) -> *const u8 {
+    // SAFETY: the loader has put `bpf_rdonly_cast(void *, u32)` in place of this number, or the ids are all zero and
+    // nobody comes here.
+    let function: unsafe extern "C" fn(u64, u32) -> *const u8 =
+        unsafe { core::mem::transmute(CALL_RDONLY_CAST as usize) };
+    // SAFETY: any address will do; loads through the pointer give zero where there is nothing.
+    unsafe { function(address, structure) }
+}
 
 /// The offset (or size, or value) of a member on this kernel.
 ///
@@ -33,17 +77,63 @@ pub(crate) fn has(member: Member) -> bool {
     layout(member) != u64::from(ABSENT)
 }
 
-/// Integers that may be read from foreign memory: every bit pattern is a value.
-pub(crate) trait Plain: Copy + Default {}
-impl Plain for u8 {}
-impl Plain for u16 {}
-impl Plain for u32 {}
-impl Plain for i32 {}
-impl Plain for u64 {}
-impl Plain for i64 {}
-impl<const N: usize> Plain for [u8; N] where [u8; N]: Default {}
-impl Plain for [u64; 2] {}
-impl Plain for [u64; 3] {}
+/// Integers, and rows of them, that may be read from foreign memory: every bit pattern is a value.
+pub(crate) trait Plain: Copy + Default {
+    /// Whether [`Plain::at`] can be used for typed pointers, through which only whole numbers can be loaded.
+    const LOADS: bool;
+
+    /// Loads from a place that the verifier has checked.
+    ///
+    /// # Safety
+    /// The place is a member of this type, or several in a row.
+    unsafe fn at(place: *const u8) -> Self;
+}
+
+macro_rules! numbers {
+    ($($number:ty)*) => {$(
+        impl Plain for $number {
+            const LOADS: bool = true;
+
+            #[inline(always)]
+            unsafe fn at(place: *const u8) -> Self {
+                // SAFETY: as the caller says.
+                unsafe { place.cast::<Self>().read_volatile() }
+            }
+        }
+    )*};
+}
+
+numbers!(u8 u16 u32 i32 u64 i64);
+
+impl<const N: usize> Plain for [u8; N]
+where
+    [u8; N]: Default,
+{
+    const LOADS: bool = false;
+
+    #[inline(always)]
+    unsafe fn at(place: *const u8) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { place.cast::<Self>().read_volatile() }
+    }
+}
+
+impl<const N: usize> Plain for [u64; N]
+where
+    [u64; N]: Default,
+{
+    const LOADS: bool = true;
+
+    #[inline(always)]
+    unsafe fn at(place: *const u8) -> Self {
+        let mut words = Self::default();
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: as the caller says.
+            *word = unsafe { u64::at(place.wrapping_add(index * 8)) };
+        }
+        words
+    }
+}
 
 /// A kernel pointer whose type the verifier tracks.
 #[derive(Clone, Copy)]
@@ -67,7 +157,7 @@ impl Typed {
         if layout(Member::TypedTask) == 1 {
             // SAFETY: the verifier has checked that the pointer has this type and that a member of this size
             // lies at the offset; a stale pointer reads as zero.
-            unsafe { address.cast::<T>().read_volatile() }
+            unsafe { T::at(address) }
         } else {
             Raw(address as u64).load_at(0)
         }
@@ -101,7 +191,18 @@ impl Raw {
     /// Reads a member.
     #[inline(always)]
     pub(crate) fn load<T: Plain>(self, member: Member) -> T {
+        let structure = type_of(member);
+        if T::LOADS && structure != 0 {
+            // SAFETY: as for typed pointers.
+            return unsafe { T::at(cast(self.0, structure).wrapping_add(layout(member) as usize)) };
+        }
         self.load_at(layout(member))
+    }
+
+    /// Reads the pointer that lies here.
+    #[inline(always)]
+    pub(crate) fn pointer(self) -> Self {
+        Self(self.load(Member::AnyPointer))
     }
 
     /// Reads at a byte offset.

@@ -22,9 +22,11 @@ use rampart_common::{
 };
 
 use crate::{
+    cell,
     judge::Judged,
     maps::SCRATCH,
-    read::{Plain, Raw, layout, user},
+    read::{Plain, Raw, casts, layout, user},
+    trail,
 };
 
 /// Buffers per CPU.
@@ -49,14 +51,12 @@ pub(crate) struct Scratch {
     tag: u64,
     /// 1 while a program uses the buffer.
     busy: u64,
-    /// Arguments of the system call, padded so that any masked index is inside.
-    args: [u64; 8],
     /// A copy of the start of a kernel object.
     copy: [u8; COPY_BYTES],
-    /// Where the names of the last path walked end in its payload.
-    ends: [u16; NAMES],
-    /// How many they are.
-    names: u64,
+    /// Words of the names that are judged.
+    trail: [u64; TRAIL_WORDS],
+    /// Their lengths.
+    lens: Lengths,
     /// Bits of the automaton's states on the way.
     signature: Signature,
     /// Facts of the call that a mask is looked up for.
@@ -64,16 +64,16 @@ pub(crate) struct Scratch {
     /// An address whose class is looked up.
     address: Key<AddressKey>,
     /// Where loops keep their place: see the module.
-    cells: [u64; CELLS],
+    cells: [u64; cell::COUNT],
     /// What is known of the event.
     judged: Judged,
 }
 
-/// Cells of a loop.
-const CELLS: usize = 18;
+/// Words of a trail; a power of two.
+const TRAIL_WORDS: usize = trail::WORDS_MAX as usize;
 
-/// Names of a path whose ends are kept.
-const NAMES: usize = 64;
+/// Lengths of the names of a trail, a byte each.
+pub(crate) type Lengths = [u64; trail::NAMES_MAX as usize / 8];
 
 /// Bytes copied of a kernel object by [`Record::copy`]: what is used of an inode lies in its first 200 bytes.
 const COPY_BYTES: usize = 256;
@@ -90,7 +90,7 @@ impl Copied {
     #[inline(always)]
     pub(crate) fn load<T: Plain>(self, member: Member) -> T {
         let offset = layout(member);
-        if offset > (COPY_BYTES - 8) as u64 {
+        if casts() || offset > (COPY_BYTES - 8) as u64 {
             return self.at.load(member);
         }
         let place = self.copy.wrapping_add(offset as usize).cast::<T>();
@@ -192,22 +192,25 @@ impl Record {
         unsafe { &mut *self.scratch.cast::<RecordHeader>() }
     }
 
-    /// Keeps a raw argument, for [`Self::arg`].
+    /// Writes the raw arguments, for [`Self::arg`]: word by word, for a copy of all would be a call of a function that
+    /// goes byte by byte.
     #[inline(always)]
     pub(crate) fn set_args(self, args: [u64; 6]) {
-        let slots = &mut self.get_mut().args;
-        *slots = [0; 8];
-        for (slot, arg) in slots.iter_mut().zip(args) {
-            *slot = arg;
+        for (slot, arg) in self.header().args.iter_mut().zip(args) {
+            write(slot, arg);
         }
     }
 
     /// Argument of a plan slot (1-based); zero for slot 0.
     #[inline(always)]
     pub(crate) fn arg(self, slot: u8) -> u64 {
-        let index = usize::from(slot.wrapping_sub(1) & 7);
-        let entry = self.get().args.as_ptr().wrapping_add(index);
-        // SAFETY: the index is masked to the array's length.
+        let index = usize::from(slot.wrapping_sub(1));
+        let args = &self.header().args;
+        if index >= args.len() {
+            return 0;
+        }
+        let entry = args.as_ptr().wrapping_add(index);
+        // SAFETY: the index is less than the array's length.
         unsafe { entry.read_volatile() }
     }
 
@@ -215,6 +218,9 @@ impl Record {
     #[inline(always)]
     pub(crate) fn copy(self, at: Raw) -> Copied {
         let copy = self.get().copy.as_ptr();
+        if casts() {
+            return Copied { at, copy };
+        }
         // SAFETY: the destination is this long; the helper checks the source and zeroes what it cannot read.
         unsafe { bpf_probe_read_kernel(copy.cast_mut().cast(), COPY_BYTES as u32, at.0 as *const _) };
         Copied { at, copy }
@@ -240,7 +246,6 @@ impl Record {
             return None;
         }
         write(&raw mut self.get_mut().fill, 0);
-        write(&raw mut self.get_mut().names, 0);
         write(&raw mut self.get_mut().tag, tag as u64);
         Some(OpenAttr { header })
     }
@@ -294,7 +299,6 @@ impl Record {
         let len = unsafe { bpf_probe_read_kernel_str(spot.cast(), NAME_BYTES as u32, name.0 as *const _) };
         if len > 0 {
             self.grow(len as u64);
-            self.note_name();
         }
         true
     }
@@ -309,29 +313,97 @@ impl Record {
         // it cannot read.
         unsafe { bpf_probe_read_kernel(spot.cast(), len as u32 + 1, name.0 as *const _) };
         self.grow(len + 1);
-        self.note_name();
         true
     }
 
-    /// Keeps where the name just written ends.
+    /// Appends a name of the trail, with the NUL behind it. False when there is no room for the longest.
     #[inline(always)]
-    fn note_name(self) {
-        let count = read(&raw const self.get().names);
-        let end = read(&raw const self.get().fill) as u16 - 1;
-        write(&raw mut self.get_mut().ends[count as usize & (NAMES - 1)], end);
-        write(&raw mut self.get_mut().names, count + 1);
+    pub(crate) fn push_words(self, attr: OpenAttr, at: u64, len: u64) -> bool {
+        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
+        if at > trail::WORDS_MAX - trail::NAME_WORDS || len > trail::NAME_MAX {
+            return false;
+        }
+        let source = self.get().trail.as_ptr().wrapping_add(at as usize);
+        // SAFETY: `spot` has room for NAME_BYTES, which is more than the longest name; the source is inside the trail.
+        unsafe { bpf_probe_read_kernel(spot.cast(), len as u32 + 1, source.cast()) };
+        self.grow(len + 1);
+        true
     }
 
-    /// How many names the path walked last has.
+    /// A word of the trail.
     #[inline(always)]
-    pub(crate) fn names(self) -> u64 {
-        read(&raw const self.get().names)
+    pub(crate) fn trail(self, at: u64) -> u64 {
+        read(&raw const self.get().trail[at as usize & (TRAIL_WORDS - 1)])
     }
 
-    /// Where a name of the path walked last ends in its payload.
+    /// Writes a word of the trail.
     #[inline(always)]
-    pub(crate) fn name_end(self, index: u64) -> u64 {
-        u64::from(read(&raw const self.get().ends[index as usize & (NAMES - 1)]))
+    pub(crate) fn set_trail(self, at: u64, word: u64) {
+        write(&raw mut self.get_mut().trail[at as usize & (TRAIL_WORDS - 1)], word);
+    }
+
+    /// Copies a name of kernel memory, with what is behind it, into words of the trail that have room for the longest.
+    #[inline(always)]
+    pub(crate) fn read_words(self, at: u64, name: Raw, len: u64) {
+        if at > trail::WORDS_MAX - trail::NAME_WORDS || len > trail::NAME_MAX {
+            return;
+        }
+        let place = self.get().trail.as_ptr().wrapping_add(at as usize).cast_mut();
+        // SAFETY: the place has room for the longest name; the helper checks the source.
+        unsafe { bpf_probe_read_kernel(place.cast(), len as u32 + 1, name.0 as *const _) };
+    }
+
+    /// A byte of the trail.
+    #[inline(always)]
+    pub(crate) fn trail_byte(self, offset: u64) -> u8 {
+        let place =
+            self.get().trail.as_ptr().cast::<u8>().wrapping_add(offset as usize & (TRAIL_WORDS * 8 - 1));
+        // SAFETY: masked to the trail's length.
+        unsafe { place.read_volatile() }
+    }
+
+    /// Lengths of the names of the trail.
+    #[inline(always)]
+    pub(crate) fn lens(self) -> Lengths {
+        read(&raw const self.get().lens)
+    }
+
+    /// Forgets the lengths.
+    #[inline(always)]
+    pub(crate) fn clear_lens(self) {
+        write(&raw mut self.get_mut().lens, Lengths::default());
+    }
+
+    /// Length of a name of the trail.
+    #[inline(always)]
+    pub(crate) fn len_of(self, name: u64) -> u64 {
+        if name >= trail::NAMES_MAX {
+            return 0;
+        }
+        let place = self.get().lens.as_ptr().cast::<u8>().wrapping_add(name as usize);
+        // SAFETY: inside the lengths (checked above).
+        u64::from(unsafe { place.read_volatile() })
+    }
+
+    /// Notes the length of a name of the trail.
+    #[inline(always)]
+    pub(crate) fn set_len(self, name: u64, len: u8) {
+        if name < trail::NAMES_MAX {
+            let place = self.get_mut().lens.as_mut_ptr().cast::<u8>().wrapping_add(name as usize);
+            // SAFETY: inside the lengths (checked above).
+            unsafe { place.write_volatile(len) };
+        }
+    }
+
+    /// Eight bytes of the buffer from any offset; the offset wraps at a power of two inside it.
+    #[inline(always)]
+    pub(crate) fn word(self, offset: u64) -> u64 {
+        let shift = (offset & 7) * 8;
+        let place = self.scratch.cast::<u64>().wrapping_add((offset & (BYTE_LIMIT - 8)) as usize / 8);
+        // SAFETY: masked to less than the buffer's length, which is a multiple of eight like the place.
+        let (low, high) = unsafe { (place.read_volatile(), place.wrapping_add(1).read_volatile()) };
+        // In two steps, for a shift by a whole word is none.
+        (low >> shift) | ((high << 1) << (63 - shift))
     }
 
     /// Payload bytes of the attribute written last.
@@ -365,14 +437,14 @@ impl Record {
     /// Reads a cell, of which the verifier then knows nothing.
     #[inline(always)]
     pub(crate) fn cell<const N: usize>(self) -> u64 {
-        const { assert!(N < CELLS) };
+        const { assert!(N < cell::COUNT) };
         read(&raw const self.get().cells[N])
     }
 
     /// Writes a cell.
     #[inline(always)]
     pub(crate) fn set_cell<const N: usize>(self, value: u64) {
-        const { assert!(N < CELLS) };
+        const { assert!(N < cell::COUNT) };
         write(&raw mut self.get_mut().cells[N], value);
     }
 

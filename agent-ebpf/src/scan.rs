@@ -6,36 +6,15 @@
 
 use rampart_common::pushdown::{Automaton, END};
 
-use crate::{judge::Judge, record::Record};
+use crate::{
+    cell::{END_INDEX, INDEX, LEFT, NAME, NAMED, NEXT, SCAN_AT, SKIP, STATE},
+    judge::Judge,
+    record::Record,
+    trail::{NAME_MAX, NAMES_MAX},
+};
 
 /// Most bytes of a path that are classified.
-const SCAN_BYTES: u32 = 512;
-/// Most names of a path that are classified.
-const NAMES_MAX: u32 = 16;
-/// Longest name that is classified, bytes.
-const NAME_MAX: u64 = 80;
-/// Offsets and lengths of what is scanned are below this.
-const OFFSET_MASK: u64 = 16 * 1024 - 1;
-
-/// Cell with the index of the name being read.
-const INDEX: usize = 0;
-/// Cell with the names still to be left out.
-pub(crate) const SKIP: usize = 1;
-/// Cell with what the name being read is: [`AHEAD`], [`READ`] or [`LEFT_OUT`].
-const NAME: usize = 2;
-/// Cell that says whether any name was read.
-const NAMED: usize = 3;
-/// Cell that is 1 as long as the names are the text they are compared with.
-pub(crate) const SAME: usize = 9;
-
-/// Cell with the offset behind the next byte.
-const NEXT: usize = 10;
-/// Cell with the offset of the first byte of the name being read.
-const FIRST: usize = 11;
-
-/// Cell with the state of the automaton.
-const STATE: usize = 12;
-
+pub(crate) const SCAN_BYTES: u64 = 512;
 /// No name has begun.
 const AHEAD: u64 = 0;
 /// The name counts.
@@ -57,11 +36,16 @@ impl Run {
         Self(record)
     }
 
-    /// Reads the names of a walked path, without the first `skip`, and compares with the text that ends at `same`
-    /// ([`SAME`]). Says whether all was read.
+    /// Reads `count` names of the trail, of which the first has the index `first` and begins at the word `at`, and leaves
+    /// the first `skip` out. Says whether all was read.
     #[inline(always)]
-    pub(crate) fn names(self, payload: u64, skip: u64, same: u64) -> bool {
-        scan_names(self.0.slot(), payload, skip, same) != 0
+    pub(crate) fn names(self, first: u64, count: u64, at: u64, skip: u64) -> bool {
+        let record = self.0;
+        record.set_cell::<INDEX>(first);
+        record.set_cell::<END_INDEX>(first + count);
+        record.set_cell::<SKIP>(skip);
+        record.set_cell::<SCAN_AT>(at);
+        scan_names(record.slot()) != 0
     }
 
     /// Reads the text of a path, without `.`, `..` and repeated slashes. [`SKIP`] then says how many names of the
@@ -109,53 +93,58 @@ impl Steps<'_> {
 /// See [`Run::names`]; ends at the beginning of the path. 0 = not all was read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scan_names(slot: u32, payload: u64, skip: u64, same: u64) -> u32 {
-    let Some(mut steps) = Steps::resume(slot) else { return 0 };
-    let record = steps.record;
-    let count = record.names();
-    if skip >= count {
-        if record.cell::<NAMED>() == 0 {
-            steps.step(b'/');
+extern "C" fn scan_names(slot: u32) -> u32 {
+    let Some(record) = Record::claimed(slot) else { return 0 };
+    for _ in 0..=NAMES_MAX {
+        let (index, at) = (record.cell::<INDEX>(), record.cell::<SCAN_AT>());
+        if index >= record.cell::<END_INDEX>() {
+            return scan_end(slot);
         }
-        steps.step(END);
-        record.set_cell::<SAME>(0);
-        return 1;
-    }
-    record.set_cell::<INDEX>(skip);
-    record.set_cell::<NEXT>(same);
-    record.set_cell::<FIRST>(if skip == 0 { 0 } else { record.name_end(skip - 1) + 1 });
-    for _ in 0..NAMES_MAX {
-        let index = record.cell::<INDEX>();
-        let (first, end) = (record.cell::<FIRST>(), record.name_end(index));
-        let len = end.wrapping_sub(first) & OFFSET_MASK;
-        if len > NAME_MAX {
-            return 0;
-        }
-        let (last, text) = (payload.wrapping_add(end), record.cell::<NEXT>());
-        let mut differs = 0;
-        // The turn is the only number here that the verifier knows; so one turn is seen once.
-        for turn in 1..=NAME_MAX {
-            if turn > len {
-                break;
-            }
-            let byte = record.byte(last.wrapping_sub(turn));
-            differs |= record.byte(text.wrapping_sub(turn)) ^ byte;
-            steps.step(byte);
-        }
-        steps.step(b'/');
-        let before = text.wrapping_sub(len).wrapping_sub(1);
-        if differs | (record.byte(before) ^ b'/') != 0 {
-            record.set_cell::<SAME>(0);
-        }
-        if index + 1 >= count {
-            steps.step(END);
-            return 1;
-        }
-        record.set_cell::<NEXT>(before);
-        record.set_cell::<FIRST>(end + 1);
+        let len = record.len_of(index);
         record.set_cell::<INDEX>(index + 1);
+        record.set_cell::<SCAN_AT>(at.wrapping_add((len >> 3) + 1));
+        let skip = record.cell::<SKIP>();
+        if skip != 0 {
+            record.set_cell::<SKIP>(skip - 1);
+            continue;
+        }
+        record.set_cell::<NEXT>((at << 3).wrapping_add(len));
+        record.set_cell::<LEFT>(len);
+        scan_name(slot);
     }
     0
+}
+
+/// Reads one name, and the slash before it. A function of its own, for the verifier then sees it once, not once for
+/// every name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scan_name(slot: u32) -> u32 {
+    let Some(mut steps) = Steps::resume(slot) else { return 0 };
+    let record = steps.record;
+    record.set_cell::<NAMED>(1);
+    let (end, len) = (record.cell::<NEXT>(), record.cell::<LEFT>());
+    // The turn is the only number here that the verifier knows; so one turn is seen once.
+    for turn in 1..=NAME_MAX {
+        if turn > len {
+            break;
+        }
+        steps.step(record.trail_byte(end.wrapping_sub(turn)));
+    }
+    steps.step(b'/');
+    steps.pause()
+}
+
+/// Reads the beginning of a path.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scan_end(slot: u32) -> u32 {
+    let Some(mut steps) = Steps::resume(slot) else { return 0 };
+    if steps.record.cell::<NAMED>() == 0 {
+        steps.step(b'/');
+    }
+    steps.step(END);
+    steps.pause()
 }
 
 /// See [`Run::text`]. 0 = not all was read.

@@ -4,6 +4,7 @@
 
 pub mod client;
 mod pages;
+pub mod top;
 
 use std::{
     io,
@@ -83,6 +84,7 @@ fn router(status: Arc<Status>) -> Router {
         .route("/healthz", get(pages::healthz))
         .route("/health", get(pages::health))
         .route("/health/detailed", get(pages::detailed))
+        .route("/top", get(pages::top))
         .route("/ready", get(pages::ready))
         .route("/versions", get(pages::versions))
         .route("/metrics", get(pages::metrics))
@@ -92,8 +94,8 @@ fn router(status: Arc<Status>) -> Router {
 }
 
 /// The pages there are.
-pub(crate) const PAGES: [&str; 7] =
-    ["/healthz", "/health", "/health/detailed", "/ready", "/versions", "/metrics", "/limits"];
+pub(crate) const PAGES: [&str; 8] =
+    ["/healthz", "/health", "/health/detailed", "/top", "/ready", "/versions", "/metrics", "/limits"];
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,13 @@
 //! The only wiring: builds every part, starts every thread and task, and ends them in order.
 
+mod budgeting;
 mod detection;
 mod enrich;
 mod limiting;
 mod load;
 mod ports;
 mod pushing;
+mod quiet;
 pub mod record;
 mod settle;
 mod supervisor;
@@ -24,11 +26,13 @@ use tokio::sync::watch;
 pub(crate) use self::detection::wanted;
 pub use self::verdict::VERIFIER_LOG;
 use self::{
+    budgeting::Budgeting,
     detection::{Detection, SharedHooks},
     enrich::Enrich,
     load::{Loaded, load},
     ports::{Records, Wake},
     pushing::Pushing,
+    quiet::{check_threads, keep_off},
     supervisor::{ADMIN, DETECTION, Supervisor, publish},
     tasks::Tasks,
 };
@@ -161,13 +165,14 @@ struct Parts<R> {
 
 /// Runs the agent until it is told to stop.
 pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppError> {
+    let cores = keep_off(&config);
     let (fanout, workers) = output::build(output::open(&config.output), config.output.queue_alerts)?;
     let lock = NodeLock::acquire(&config.node.runtime_dir)?;
     for note in &lock.notes {
         tracing::warn!("The node is locked by other means only: {note}");
     }
     let admin = config.admin.enabled.then(|| Admin::bind(config.admin.listen)).transpose()?;
-    let Loaded { hooks, records, waker } = load(&config)?;
+    let Loaded { hooks, records, waker } = load(&config, &cores)?;
     let status = status::shared();
     let parts = Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status };
     let runtime = runtime()?;
@@ -176,6 +181,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
             .map_err(|source| AppError::System { operation: "listen to signals", source })?;
         let grace = parts.config.node.shutdown_grace;
         let mut supervisor = launch(parts)?;
+        check_threads(&cores);
         tracing::info!("Ready");
         let outcome = supervisor.supervise(&mut signals).await;
         tracing::info!("Stopping");
@@ -232,6 +238,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         let plan = Arc::new(Plan::new(Arc::clone(&bundle.rules), 1));
         pushing.put(&hooks, &mut detector, Some(plan))?;
     }
+    let (budgeting, replan) = Budgeting::new(&config, &bundle.rules);
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let limits = limiting::start(&config.limits, &mut tasks, &status)?;
@@ -243,6 +250,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         hooks: Arc::clone(&hooks),
         detector,
         pushing,
+        budgeting,
         commands: received,
         fanout: fanout.clone(),
         status: Arc::clone(&status),
@@ -258,6 +266,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         status,
         reloader: Reloader::new(sources, config),
         rules: bundle.rules,
+        replan,
         tasks,
         admin,
         stop_admin,

@@ -3,6 +3,7 @@
 //! Data goes to standard output, messages to standard error, and every command ends with one of the codes of
 //! [`Outcome`].
 
+mod ask;
 mod check;
 mod completions;
 mod doctor;
@@ -14,6 +15,7 @@ mod replay;
 mod run;
 mod status;
 mod test;
+mod top;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -94,6 +96,9 @@ enum Command {
     /// Ask the agent that runs on this node how it is
     #[command(after_help = status::EXAMPLES)]
     Status(status::Arguments),
+    /// Show what rules and events cost on this node, live
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Arguments),
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
@@ -161,6 +166,7 @@ impl Cli {
             Command::Replay(arguments) => replay::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
+            Command::Top(arguments) => top::run(&arguments),
             Command::Completions(arguments) => completions::run(arguments),
         };
         match done {

@@ -19,12 +19,13 @@ use std::{
     time::Duration,
 };
 
+use rampart_common::event::FAMILY_COUNT;
 use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
-use crate::container::sockets::Sockets;
+use crate::{container::sockets::Sockets, cores::Isolation};
 
 /// The file that is read when no `-c` names one; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/rampart/rampart.yaml";
@@ -44,6 +45,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// What the kernel rejects.
     pub pushdown: Pushdown,
+    /// What the rules may cost.
+    pub budgets: Budgets,
     /// What is remembered of processes.
     pub state: State,
     /// What is asked about containers.
@@ -138,6 +141,21 @@ pub struct Pushdown {
     pub shadow_every: u32,
 }
 
+/// Section `budgets`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Rules less severe than this may be left out.
+    pub shed_below: Priority,
+    /// What the rules may take of one core, in millionths, by family; `None` for as much as they need.
+    pub families: [Option<u32>; FAMILY_COUNT],
+    /// Time over which it is measured.
+    pub window: Duration,
+    /// A family below so many percent of its budget has room for rules that were left out.
+    pub return_below_percent: u32,
+    /// Windows in a row in which it must have room before one comes back.
+    pub return_windows: u32,
+}
+
 /// Section `kernel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
@@ -198,6 +216,8 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// Time for the shutdown.
     pub shutdown_grace: Duration,
+    /// CPUs to be left alone.
+    pub isolated_cpus: Isolation,
 }
 
 /// Settings given as flags; they win over everything else.
@@ -276,6 +296,7 @@ impl Config {
             ("admin", self.admin == other.admin),
             ("kernel", self.kernel == other.kernel),
             ("pushdown", self.pushdown == other.pushdown),
+            ("budgets", self.budgets == other.budgets),
             ("state", self.state == other.state),
             ("containers", self.containers == other.containers),
             ("kubernetes", self.kubernetes == other.kubernetes),

@@ -8,28 +8,33 @@ pub mod accounting;
 pub mod clock;
 pub mod fields;
 pub mod held;
+mod internal;
 mod late;
+pub mod profile;
 pub mod push;
+pub mod shed;
 pub mod stats;
 mod told;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use bumpalo::Bump;
 use rampart_common::event::Family;
 use rampart_rules::{
     catalog::{FieldId, ids},
     event_set::EventSet,
-    rule::{Priority, Rule, RuleId, RuleSet},
+    rule::{Rule, RuleId, RuleSet},
+    value::Truth,
 };
-use serde_json::Value as Json;
 
 use self::{
     accounting::{Accounting, Check, Counters},
     clock::{Clock, boot_now_ns, system_offset_ns},
     fields::{Context, EventFields, Facts, Position, Scratch, View, datagram_peer},
     held::Held,
+    profile::{Cost, Profile, RuleUse, Stopwatch, Usage},
     push::{Judging, Lessons, Push},
+    shed::Shed,
     stats::{Stats, Tally},
 };
 use crate::{
@@ -66,6 +71,8 @@ pub struct Options {
     pub clock_offset_ns: Option<fn() -> i64>,
     /// Clock and zone to start with.
     pub clock: Clock,
+    /// What measures the rules.
+    pub stopwatch: Stopwatch,
     /// Random number that makes alert ids unique over restarts.
     pub id_seed: u64,
     /// Longest wait for the metadata of a container, nanoseconds; `None` when nobody looks it up.
@@ -91,6 +98,7 @@ impl Default for Options {
             policy_digest: None,
             clock_offset_ns: Some(system_offset_ns),
             clock: Clock::system(),
+            stopwatch: Stopwatch::system(),
             id_seed: u64::from_ne_bytes(seed),
             metadata_wait_ns: None,
             state: state::Config::default(),
@@ -123,6 +131,7 @@ pub struct Detector {
     matched: Vec<RuleId>,
     held: Held,
     push: Push,
+    profile: Profile,
 }
 
 impl Detector {
@@ -138,6 +147,7 @@ impl Detector {
         }
         let placed = options.placed.union(&placed_for(&policy, options.realpath_matching));
         Self {
+            profile: Profile::new(options.stopwatch, options.id_seed, &policy),
             policy,
             table: SyscallTable::new(),
             state,
@@ -226,11 +236,13 @@ impl Detector {
                 &[View::Lexical]
             };
             self.push.learn(&event, &facts);
-            if let Some(waiting) = held::waiting(&facts, row.event, views, &self.policy, &self.style) {
+            let among = |rule| !self.profile.shed().contains(row.family, rule);
+            if let Some(waiting) = held::waiting(&facts, row, views, &self.policy, &self.style, among) {
                 self.hold(waiting, sink);
             } else {
                 self.matched.clear();
                 let candidates = self.push.candidates(&event.header);
+                let mut trial = self.profile.begin(row.family);
                 for view in views {
                     let fields = EventFields::new(&facts, *view);
                     self.tally.evaluated += 1;
@@ -244,10 +256,21 @@ impl Detector {
                     };
                     match &candidates {
                         Some((plan, mask)) => {
-                            plan.evaluate(row.event, row.family, mask, &fields, &mut on_match);
+                            let mut tries = |rule| trial.tries(rule);
+                            plan.evaluate(row.event, row.family, mask, &fields, &mut tries, &mut on_match);
                         }
-                        None => self.policy.evaluate(row.event, &fields, on_match),
+                        None => self.policy.evaluate_among(
+                            row.event,
+                            &fields,
+                            |rule| trial.tries(rule),
+                            |rule, truth| {
+                                if truth == Truth::True {
+                                    on_match(rule);
+                                }
+                            },
+                        ),
                     }
+                    trial.end();
                 }
                 if self.push.sampled(&event.header, !self.matched.is_empty()) {
                     let alert = self.disagreement(now_ns);
@@ -319,13 +342,44 @@ impl Detector {
         self.push.set(plan);
     }
 
-    /// Replaces the rules; the state stays. The kernel judges by none of them until [`Detector::set_plan`].
+    /// Replaces the rules; the state stays. The kernel judges by none of them until [`Detector::set_plan`], and none of
+    /// them is left out.
     pub fn swap(&mut self, policy: Arc<RuleSet>, digest: Option<Arc<str>>) {
         self.push.set(None);
         self.tally.rules_changed(&self.policy);
+        self.profile.rules_changed(&self.policy, &policy);
         self.placed = self.always_placed.union(&placed_for(&policy, self.realpath_matching));
         self.policy = policy;
         self.style.policy_digest = digest;
+    }
+
+    /// Leaves rules out from now on. What the kernel judges by must not take back more than this does.
+    pub fn set_shed(&mut self, shed: Arc<Shed>) {
+        self.profile.set_shed(shed);
+    }
+
+    /// The rules that are left out.
+    pub fn shed(&self) -> &Arc<Shed> {
+        self.profile.shed()
+    }
+
+    /// What the rules cost on the events of a family, by position.
+    pub fn costs(&self, family: Family) -> &[Cost] {
+        self.profile.of(family)
+    }
+
+    /// What the rules cost and found since the start.
+    pub fn usage(&self) -> Usage {
+        let rules = self.policy.rules().iter().enumerate();
+        let rules = rules.map(|(position, rule)| RuleUse {
+            matches: self.tally.matches_of(rule),
+            ..self.profile.rule(position)
+        });
+        Usage {
+            rules: rules.collect(),
+            family_ns: self.profile.family_ns(),
+            policy: Some(Arc::clone(&self.policy)),
+        }
     }
 
     /// The rules in force.
@@ -345,39 +399,6 @@ impl Detector {
             push: self.push.counts(),
             ..self.tally.stats(&self.policy, &self.state, &self.accounting)
         }
-    }
-
-    /// A rule matched an event that the kernel would have rejected.
-    fn disagreement(&mut self, now_ns: u64) -> Alert {
-        let rules = self.policy.rules();
-        let names: Vec<&str> = self
-            .matched
-            .iter()
-            .filter_map(|id| rules.iter().find(|rule| rule.id == *id))
-            .map(|rule| rule.name.as_str())
-            .collect();
-        let message = format!("the kernel would have rejected an event that matches {}", names.join(", "));
-        let fields = BTreeMap::from([("rules".to_owned(), Json::from(names))]);
-        let notice =
-            build::Internal { what: "pushdown disagreement", priority: Priority::Critical, message, fields };
-        let wall_ns = self.clock.wall_ns(now_ns);
-        build::internal(notice, wall_ns, &self.clock, &self.style, &mut self.ids)
-    }
-
-    fn loss(&mut self, family: &str, cause: &str, count: u64, now_ns: u64, elapsed_ns: u64) -> Alert {
-        // What is lost without a known cause is a fault of the agent, not of the load.
-        let priority = if cause == "unexplained" { Priority::Critical } else { Priority::Warning };
-        let span_ms = elapsed_ns / 1_000_000;
-        let message = format!("{count} events of family {family} lost in {span_ms} ms, cause {cause}");
-        let fields = BTreeMap::from([
-            ("family".to_owned(), Json::from(family)),
-            ("cause".to_owned(), Json::from(cause)),
-            ("count".to_owned(), Json::from(count)),
-            ("span_ms".to_owned(), Json::from(span_ms)),
-        ]);
-        let wall_ns = self.clock.wall_ns(now_ns);
-        let notice = build::Internal { what: "event loss", priority, message, fields };
-        build::internal(notice, wall_ns, &self.clock, &self.style, &mut self.ids)
     }
 
     fn refresh_clock(&mut self, now_ns: u64) {

@@ -9,6 +9,7 @@ mod compat;
 mod layout;
 pub mod limiter;
 mod names;
+mod object;
 mod ring;
 mod sys;
 mod tables;
@@ -20,17 +21,25 @@ use aya::{
     maps::{Array, MapData, MapError, PerCpuArray, ProgramArray},
     programs::{BtfTracePoint, ProgramError, cgroup_skb::CgroupSkbLinkId},
 };
-use rampart_common::{abi, counter::FamilyCounters, event::Family, event::SyscallPlan};
+use rampart_common::{
+    abi, counter::FamilyCounters, event::Family, event::SyscallPlan, member::MEMBER_COUNT, wake::CpuBits,
+};
 use thiserror::Error;
 
 pub use names::NamesFault;
-pub use ring::{Incoming, RingReader, Waker};
+pub use ring::{Incoming, RING_POLL, RingReader, Waker};
 pub use tables::Learned;
 
 use btf::{Btf, BtfError};
+use layout::LayoutTable;
 
 /// Where the kernel publishes its type information.
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Memory for judged paths on all CPUs, bytes, and least and most of them per CPU.
+const PATHS_BYTES: u64 = 8 << 20;
+const PATHS_MIN: u64 = 64;
+const PATHS_MAX: u64 = 1024;
 
 /// The programs, built with the agent.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_BPF_OBJECT"));
@@ -51,6 +60,8 @@ pub struct KernelConfig {
     pub ring_bytes: u32,
     /// Process whose own events are rejected in the kernel; 0 for none.
     pub own_pid: u32,
+    /// CPUs on which no program wakes the reader.
+    pub isolated: CpuBits,
 }
 
 /// Why the kernel half could not be brought up or used.
@@ -132,16 +143,50 @@ pub struct Kernel {
 
 impl Kernel {
     /// Creates the maps and loads every program; nothing is attached yet.
+    ///
+    /// Where the kernel has a function for it, the programs read its memory by typed pointers; should they be refused
+    /// with it, they are loaded without.
     pub fn load(config: &KernelConfig) -> Result<Self, KernelError> {
         let bytes =
             fs::read(BTF_PATH).map_err(|source| KernelError::NoBtf { path: BTF_PATH.into(), source })?;
-        let table = layout::resolve(&Btf::parse(&bytes)?).map_err(KernelError::Layout)?;
+        let btf = Btf::parse(&bytes)?;
+        let table = layout::resolve(&btf).map_err(KernelError::Layout)?;
+        let casting = btf
+            .function_id(abi::FUNCTION_RDONLY_CAST)
+            .and_then(|function| object::with_casts(OBJECT, function))
+            .map(|object| (object, layout::structures(&btf, &table)));
+        drop(btf);
         drop(bytes);
+        if let Some((object, structures)) = casting {
+            match Self::load_object(&object, config, &table, &structures) {
+                Err(KernelError::Refused { program, source, .. }) => {
+                    tracing::warn!(
+                        "The kernel refused `{program}` with typed pointers ({source}); it is loaded without, and rejects more slowly."
+                    );
+                }
+                other => return other,
+            }
+        }
+        Self::load_object(OBJECT, config, &table, &[0; MEMBER_COUNT])
+    }
+
+    fn load_object(
+        object: &[u8],
+        config: &KernelConfig,
+        table: &LayoutTable,
+        structures: &LayoutTable,
+    ) -> Result<Self, KernelError> {
+        let cpus = aya::util::nr_cpus().unwrap_or(usize::MAX) as u64;
+        let path_slots = path_slots(cpus);
         let loaded = EbpfLoader::new()
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .override_global(abi::GLOBAL_LAYOUT, table.as_slice(), true)
+            .override_global(abi::GLOBAL_TYPES, structures.as_slice(), true)
+            .override_global(abi::GLOBAL_PATH_SLOTS, &path_slots, true)
+            .override_global(abi::GLOBAL_ISOLATED, config.isolated.as_slice(), true)
             .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
-            .load(OBJECT)
+            .map_max_entries(abi::MAP_PATHS, path_slots)
+            .load(object)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
         let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
         let mut kernel =
@@ -195,7 +240,8 @@ impl Kernel {
         let events = self.ebpf.take_map(abi::MAP_EVENTS).ok_or(KernelError::Missing(abi::MAP_EVENTS))?;
         let answers = self.ebpf.take_map(abi::MAP_ANSWERS).ok_or(KernelError::Missing(abi::MAP_ANSWERS))?;
         let control = self.ebpf.take_map(abi::MAP_CONTROL).ok_or(KernelError::Missing(abi::MAP_CONTROL))?;
-        RingReader::new(events, answers, control, self.control())
+        let polls = self.config.isolated.iter().any(|word| *word != 0);
+        RingReader::new(events, answers, control, self.control(), polls)
     }
 
     /// Counters of each family, summed over all CPUs.
@@ -296,6 +342,12 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// How many judged paths are remembered per CPU: what 8 MiB hold on all CPUs together, within reason.
+fn path_slots(cpus: u64) -> u32 {
+    let share = (PATHS_BYTES / abi::PATH_SLOT_BYTES / cpus.max(1)).clamp(PATHS_MIN, PATHS_MAX);
+    1 << share.ilog2()
 }
 
 fn list(faults: &[BtfError]) -> String {

@@ -6,9 +6,11 @@
 pub mod admin;
 pub mod alert;
 pub mod app;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod cores;
 pub mod drain;
 pub mod engine;
 pub mod event;

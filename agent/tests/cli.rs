@@ -33,7 +33,7 @@ fn rampart(dir: &Path, arguments: &[&str]) -> Command {
     if !file.exists() {
         write_config(dir, "");
     }
-    if ["run", "check", "doctor", "status", "replay"].contains(arguments.first().unwrap()) {
+    if ["run", "check", "doctor", "status", "top", "replay"].contains(arguments.first().unwrap()) {
         command.arg("-c").arg(file);
     }
     command
@@ -352,6 +352,21 @@ fn status_without_an_agent_says_so() {
 }
 
 #[test]
+fn top_without_an_agent_says_so_and_refuses_nonsense() {
+    let dir = scratch();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (code, out, err) = outcome(&mut rampart(dir.path(), &["top", "--address", &free]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains(&format!("no agent answers at {free}; no agent runs on this node")), "{err}");
+    for wrong in
+        [&["--interval", "1ms"][..], &["--count", "0"], &["--once", "--count", "2"], &["--sort", "x"]]
+    {
+        let (code, out, err) = outcome(&mut rampart(dir.path(), &[&["top"], wrong].concat()));
+        assert!(code == 2 && out.is_empty() && err.starts_with("error: "), "{wrong:?}: {err}");
+    }
+}
+
+#[test]
 fn explain_covers_fields_events_rules_and_codes() {
     let dir = scratch();
     let (code, out, _) = outcome(&mut rampart(dir.path(), &["explain", "fields"]));
@@ -391,7 +406,7 @@ fn completions_name_every_command() {
     let dir = scratch();
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, _) = outcome(&mut rampart(dir.path(), &["completions", shell]));
-        for command in ["run", "check", "explain", "doctor", "status"] {
+        for command in ["run", "check", "explain", "doctor", "status", "top"] {
             assert!(code == 0 && out.contains(command), "{shell} {command}");
         }
     }

@@ -211,17 +211,17 @@ impl RuleSet {
 
     /// An enabled rule by its id.
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
-        let index = self.rules.binary_search_by_key(&id, |candidate| candidate.id).ok()?;
-        self.rules.get(index)
+        self.rules.get(self.position(id)?)
+    }
+
+    /// Where in [`RuleSet::rules`] an enabled rule is.
+    pub fn position(&self, id: RuleId) -> Option<usize> {
+        self.rules.binary_search_by_key(&id, |candidate| candidate.id).ok()
     }
 
     /// Evaluates one enabled rule; its event type is asked from the source too. `False` for any other rule.
     pub fn evaluate_rule<S: FieldSource>(&self, rule: RuleId, source: &S) -> Truth {
-        let program = self
-            .rules
-            .binary_search_by_key(&rule, |candidate| candidate.id)
-            .ok()
-            .and_then(|index| self.programs.get(index));
+        let program = self.position(rule).and_then(|index| self.programs.get(index));
         program.map_or(Truth::False, |program| program.evaluate(None, source, &mut Memo::default()))
     }
 

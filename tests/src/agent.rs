@@ -53,9 +53,15 @@ impl Agent {
 
     /// Starts the agent with more settings, as text of its configuration file.
     pub fn start_with(rules: &Path, settings: &str) -> Self {
+        Self::start_in(rules, settings, &[])
+    }
+
+    /// Starts the agent with more settings and variables of its environment.
+    pub fn start_in(rules: &Path, settings: &str, env: &[(&str, &str)]) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let admin = free_port();
-        let mut child = command(scratch.path(), admin, rules, settings).spawn().expect("the agent starts");
+        let mut command = command(scratch.path(), admin, rules, settings);
+        let mut child = command.envs(env.iter().copied()).spawn().expect("the agent starts");
         let alerts = Arc::new(Alerts::default());
         let stdout = child.stdout.take().expect("its output is a pipe");
         let to = Arc::clone(&alerts);
@@ -85,6 +91,11 @@ impl Agent {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Sends a signal.

@@ -13,6 +13,7 @@ pub mod image;
 pub mod netns;
 pub mod recorder;
 pub mod runtime;
+pub mod vault;
 
 /// Ends the test, saying why it cannot run; the test runner counts the line.
 #[macro_export]

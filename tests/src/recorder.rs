@@ -14,7 +14,7 @@ use rampart_agent::{
     event::{Event, decode::decode},
     kernel::{Incoming, Kernel, KernelConfig, KernelError, RingReader, Waker},
 };
-use rampart_common::event::SyscallPlan;
+use rampart_common::{event::SyscallPlan, wake::CPU_WORDS};
 
 /// Longest wait for a record that a test has provoked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub struct Recorder {
 impl Recorder {
     /// Loads and attaches with a ring of `ring_bytes`, watching the given calls.
     pub fn start(ring_bytes: u32, own_pid: u32, wanted: &[(u32, SyscallPlan)]) -> Self {
-        let mut kernel = match Kernel::load(&KernelConfig { ring_bytes, own_pid }) {
+        let mut kernel = match Kernel::load(&KernelConfig { ring_bytes, own_pid, isolated: [0; CPU_WORDS] }) {
             Ok(kernel) => kernel,
             Err(error) => panic!("{error}: {}", error.verifier_log().unwrap_or_default()),
         };

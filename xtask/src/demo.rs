@@ -20,7 +20,8 @@ use self::alert::Alert;
 use self::report::Seen;
 use self::scene::Scene;
 use self::step::{Pack, Step};
-use crate::agent::Agent;
+use crate::agent::{Agent, Setup};
+use crate::compare::{self, Comparison, Heard};
 use crate::{build, console, interrupt, process, workspace};
 
 /// Distinct rules that must have fired with the right facts.
@@ -41,6 +42,9 @@ pub(crate) struct Options {
     /// Use this agent instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Run the intrusion twice, with pushdown and without, and compare the alerts; ends with 1 on a difference
+    #[arg(long)]
+    compare_pushdown: bool,
 }
 
 /// Builds, runs the intrusion and judges what was seen.
@@ -53,6 +57,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         Some(binary) => binary.clone(),
         None => build::agent()?,
     };
+    if options.compare_pushdown {
+        return Ok(differential(&binary)?.report("steps"));
+    }
     console::say("[2/4] scratch folders, a decoy, and programs named as an intruder would name them");
     let upstream = workspace::upstream_rules();
     let scene = Scene::prepare(upstream.is_some())?;
@@ -108,6 +115,51 @@ fn intrude(agent: &mut Agent, scene: &Scene) -> Result<Vec<Seen>> {
         }
     }
     Ok(seen)
+}
+
+/// Runs the intrusion against an agent with pushdown and against one without, without a word.
+pub(crate) fn differential(binary: &Path) -> Result<Comparison> {
+    Ok(Comparison::new(&heard(binary, true)?, &heard(binary, false)?))
+}
+
+/// What the agent says about each step: the alerts of rules that the intrusion is about, each once.
+fn heard(binary: &Path, pushdown: bool) -> Result<Heard> {
+    let upstream = workspace::upstream_rules();
+    let scene = Scene::prepare(upstream.is_some())?;
+    let mut rules = vec![workspace::root().join("rules/packs/base.yaml")];
+    rules.extend(upstream);
+    rules.push(scene.rules.clone());
+    let agent = Agent::start_as(&Setup {
+        binary,
+        folder: scene.folder(),
+        rules: &rules,
+        matching: "all",
+        configuration: compare::setting(pushdown),
+        passwd: None,
+    })?;
+    let steps = step::all(&scene);
+    // What else goes on on this machine is not the same twice.
+    let of_intrusion = |alert: &Alert| {
+        steps.iter().flat_map(|step| &step.expected).any(|expected| expected.rule == alert.rule)
+    };
+    let mut heard = Heard::new();
+    for step in &steps {
+        act(step)?;
+        let alerts = collect(&agent, step);
+        if let Some(wrong) = alerts.iter().find(|alert| alert.rule == compare::DISAGREEMENT) {
+            bail!("pushdown is wrong: {}", wrong.line(&scene));
+        }
+        let mut alerts: Vec<String> =
+            alerts.iter().filter(|alert| of_intrusion(alert)).map(|alert| alert.words(&scene)).collect();
+        alerts.sort_unstable();
+        alerts.dedup();
+        heard.insert(step.title.to_owned(), alerts);
+    }
+    let status = agent.stop()?;
+    if !status.success() {
+        bail!("the agent ended with {status}");
+    }
+    Ok(heard)
 }
 
 /// Runs the step's script with a shell as its parent; returns what it complained about.

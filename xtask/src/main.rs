@@ -12,6 +12,7 @@ mod bench;
 mod build;
 mod ci;
 mod cli;
+mod compare;
 mod conformance;
 mod console;
 mod demo;

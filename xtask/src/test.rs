@@ -67,14 +67,14 @@ pub(crate) fn groups(options: &Options) -> Result<Tally> {
     if groups.iter().any(Group::needs_actor) {
         triggers::build(&["rampart-tests"], false)?;
     }
-    let mut total = Tally::default();
+    let (mut total, mut heard) = (Tally::default(), None);
     for group in groups {
         if interrupt::pending() {
             bail!("interrupted");
         }
         console::begin(format!("group {} … ", group.name()));
         let started = Instant::now();
-        let outcome = group.run(&built);
+        let outcome = group.run(&built, &mut heard);
         console::say(outcome.line(started.elapsed()));
         for skip in &outcome.skipped {
             console::say(format!("  skipped {skip}"));

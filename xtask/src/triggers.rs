@@ -29,6 +29,7 @@ use self::podman::Podman;
 use self::score::Score;
 use self::users::Users;
 use crate::agent::{Agent, Setup};
+use crate::compare::{self, Comparison, Heard};
 use crate::{console, process, toolchain, workspace};
 
 /// Which cases, against what.
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     /// Build agent and actor with optimisation
     #[arg(long)]
     release: bool,
+    /// Run the cases twice, with pushdown and without, and compare the alerts; ends with 1 on a difference
+    #[arg(long)]
+    compare_pushdown: bool,
     /// Print every alert of every case's processes
     #[arg(long, short)]
     verbose: bool,
@@ -60,6 +64,8 @@ struct Cast<'a> {
     actor: &'a Path,
     rules: &'a [PathBuf],
     talk: Talk,
+    /// Whether the kernel rejects what no rule can match.
+    pushdown: bool,
 }
 
 /// How much is said while cases are played.
@@ -89,16 +95,49 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let (agent, actor) = binaries(options)?;
     let started = Instant::now();
     let talk = if options.verbose { Talk::Alerts } else { Talk::Progress };
-    let score = against(&Cast { agent: &agent, actor: &actor, rules: &rules, talk }, cases)?;
+    let cast = Cast { agent: &agent, actor: &actor, rules: &rules, talk, pushdown: true };
+    let passed = if options.compare_pushdown {
+        compared(&cast, &cases)?.report("cases")
+    } else {
+        against(&cast, cases)?.report()
+    };
     console::say(format!("took {:.1} s", started.elapsed().as_secs_f64()));
-    Ok(score.report())
+    Ok(passed)
 }
 
 /// Runs the cases of one file against binaries that are built, without a word, for `cargo xtask test`.
 pub(crate) fn test(file: &Path, rules: PathBuf, binaries: &Path) -> Result<Score> {
     let (agent, actor) = (binaries.join("rampart"), binaries.join("rampart-actor"));
-    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk: Talk::Nothing };
+    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk: Talk::Nothing, pushdown: true };
     against(&cast, case::read(file, 0)?)
+}
+
+/// The same, twice: with pushdown, unless that has been done, and without.
+pub(crate) fn differential(
+    file: &Path,
+    rules: PathBuf,
+    binaries: &Path,
+    with: Option<Heard>,
+) -> Result<Comparison> {
+    let (agent, actor) = (binaries.join("rampart"), binaries.join("rampart-actor"));
+    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk: Talk::Nothing, pushdown: true };
+    let cases = case::read(file, 0)?;
+    match with {
+        None => compared(&cast, &cases),
+        Some(with) => Ok(Comparison::new(&with, against(&Cast { pushdown: false, ..cast }, cases)?.heard())),
+    }
+}
+
+/// Plays the cases with pushdown and without.
+fn compared(cast: &Cast<'_>, cases: &[Case]) -> Result<Comparison> {
+    let on = against(&Cast { pushdown: true, ..*cast }, cases.to_vec())?;
+    let off = against(&Cast { pushdown: false, ..*cast }, cases.to_vec())?;
+    if cast.talk != Talk::Nothing {
+        for (name, score) in [("with pushdown", &on), ("without", &off)] {
+            console::say(format!("{name}: {} passed, {} failed", score.passed(), score.failures().len()));
+        }
+    }
+    Ok(Comparison::new(on.heard(), off.heard()))
 }
 
 /// Starts everything, plays the cases, and stops everything again.
@@ -120,15 +159,16 @@ fn against(cast: &Cast<'_>, mut cases: Vec<Case>) -> Result<Score> {
     rules.push(rules::additions(folder, asked)?);
     let contained = cases.iter().any(|case| case.fate == Fate::Run && case.container.is_some());
     let podman = if contained { Some(Podman::start(&folder.join("podman"))?) } else { None };
-    let configuration = podman
+    let sockets = podman
         .as_ref()
         .map(|podman| format!("containers: {{podman_sockets: [\"{}\"]}}\n", podman.socket().display()));
+    let configuration = [compare::setting(cast.pushdown), sockets.as_deref().unwrap_or_default()].concat();
     let setup = Setup {
         binary: cast.agent,
         folder,
         rules: &rules,
         matching: "first",
-        configuration: configuration.as_deref().unwrap_or_default(),
+        configuration: &configuration,
         passwd: Some(&passwd),
     };
     let mut agent = Agent::start_as(&setup)?;

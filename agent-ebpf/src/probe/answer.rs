@@ -6,7 +6,10 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, macros::cgroup_skb, programs::SkBuffContext};
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_skb_load_bytes, macros::cgroup_skb,
+    programs::SkBuffContext,
+};
 use rampart_common::event::{ANSWER_MAX, Answer};
 
 use crate::maps::{ANSWER_COUNTERS, ANSWERS};
@@ -69,9 +72,10 @@ fn send(ctx: &SkBuffContext, offset: u32) {
     // SAFETY: the rest of the entry has room for the longest message, and the length is at most that.
     let loaded = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, message.cast(), len) };
     if loaded == 0 {
-        entry.submit(0);
+        // Nobody waits at this ring: the reader takes what is there before the next event.
+        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
         counters.emitted += 1;
     } else {
-        entry.discard(0);
+        entry.discard(u64::from(BPF_RB_NO_WAKEUP));
     }
 }

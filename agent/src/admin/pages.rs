@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::PAGES;
+use super::{PAGES, top as top_page};
 use crate::telemetry::{limits, metrics, status::Status};
 
 type Shared = State<Arc<Status>>;
@@ -66,6 +66,11 @@ pub(super) async fn limits(State(status): Shared) -> Json<Value> {
     Json(limits::document(&status.limits()))
 }
 
+/// What rules and event families cost, for `rampart top`.
+pub(super) async fn top(State(status): Shared) -> Json<top_page::Top> {
+    Json(top_page::page(&status))
+}
+
 pub(super) async fn unknown() -> Response {
     let body = json!({ "error": "no such page", "pages": PAGES });
     (StatusCode::NOT_FOUND, Json(body)).into_response()
@@ -107,6 +112,12 @@ pub(super) async fn detailed(State(status): Shared) -> Json<Value> {
         })
         .collect();
     let waiting = status.latches.waiting_for();
+    let shed: Vec<Value> = top_page::page(&status)
+        .rules
+        .iter()
+        .filter(|rule| !rule.shed.is_empty())
+        .map(|rule| json!({ "rule": rule.rule, "families": rule.shed }))
+        .collect();
     Json(json!({
         "status": verdict(&complaints).1,
         "complaints": complaints,
@@ -142,6 +153,7 @@ pub(super) async fn detailed(State(status): Shared) -> Json<Value> {
             "processes": detection.processes,
             "process_evictions": detection.evictions,
             "families": families,
+            "shed": shed,
         },
         "outputs": outputs,
     }))

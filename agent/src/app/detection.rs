@@ -17,6 +17,7 @@ use rampart_rules::{event_set::EventSet, rule::RuleSet};
 use tokio::sync::oneshot;
 
 use super::{
+    budgeting::Budgeting,
     enrich::Enrich,
     ports::{Hooks, Records},
     pushing::Pushing,
@@ -47,6 +48,8 @@ pub(super) const LAST_ROUNDS: u32 = 64;
 pub(super) enum Command {
     /// Replace the rules, and what the kernel judges by; answered when it is done.
     Swap(Box<Bundle>, Option<Arc<Plan>>, oneshot::Sender<()>),
+    /// Let the kernel judge by this: the plan without the rules that are to be left out.
+    Replan(Arc<Plan>),
     /// Take what is in the ring and end.
     Stop,
 }
@@ -65,6 +68,8 @@ pub(super) struct Detection<R> {
     pub(super) detector: Detector,
     /// What the kernel judges by.
     pub(super) pushing: Pushing,
+    /// Which rules are left out.
+    pub(super) budgeting: Budgeting,
     /// Where it learns about containers.
     pub(super) enrich: Enrich,
     /// Commands; bounded, the sender waits.
@@ -85,15 +90,16 @@ struct Sink {
 impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
     pub(super) fn run(self) -> Result<(), KernelError> {
-        let Self { mut records, hooks, mut detector, mut pushing, mut enrich, commands, fanout, status } =
-            self;
+        let Self { mut records, hooks, mut detector, mut pushing, .. } = self;
+        let Self { mut budgeting, mut enrich, commands, fanout, status, .. } = self;
         let mut sink = Sink { fanout, alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
         let mut next_beat = Instant::now();
         loop {
             let now = Instant::now();
             if now >= next_beat {
-                beat(&hooks, &mut detector, &pushing, &mut sink, &mut settle, &status)?;
+                budgeting.look(&mut detector, boot_now_ns(), &mut |alert| sink.take(alert));
+                beat(&hooks, &mut detector, (&pushing, &budgeting), &mut sink, &mut settle, &status)?;
                 next_beat = now + BEAT;
             }
             enrich.exchange(&mut detector, &mut |alert| sink.take(alert));
@@ -107,8 +113,15 @@ impl<R: Records> Detection<R> {
                     // ring still is tried on all of the new.
                     detector.swap(bundle.rules, Some(bundle.digest));
                     pushing.put(&hooks, &mut detector, plan)?;
+                    budgeting.rules_changed(&detector);
                     // Nobody waiting for the answer changes nothing.
                     let _ = done.send(());
+                }
+                Ok(Command::Replan(plan)) => {
+                    if budgeting.awaits(&plan, &detector) {
+                        pushing.put(&hooks, &mut detector, Some(plan))?;
+                        budgeting.in_force(&mut detector);
+                    }
                 }
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {}
@@ -120,7 +133,7 @@ impl<R: Records> Detection<R> {
             }
         }
         detector.on_end(boot_now_ns(), &mut |alert| sink.take(alert));
-        beat(&hooks, &mut detector, &pushing, &mut sink, &mut settle, &status)
+        beat(&hooks, &mut detector, (&pushing, &budgeting), &mut sink, &mut settle, &status)
     }
 }
 
@@ -142,7 +155,7 @@ fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -
 fn beat(
     hooks: &SharedHooks,
     detector: &mut Detector,
-    pushing: &Pushing,
+    (pushing, budgeting): (&Pushing, &Budgeting),
     sink: &mut Sink,
     settle: &mut Settle,
     status: &Status,
@@ -170,6 +183,9 @@ fn beat(
         waits: counts.waits,
         judged: counts.push,
         pushdown: pushing.counts(),
+        usage: Arc::new(detector.usage()),
+        budgets: budgeting.standing(),
+        shed: Arc::clone(detector.shed()),
     });
     status.latches.release(Latch::Detection);
     Ok(())

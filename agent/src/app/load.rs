@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    cores::Cores,
     kernel::{Kernel, KernelConfig, RingReader, caps},
     privilege,
 };
@@ -25,10 +26,14 @@ pub(super) struct Loaded {
 }
 
 /// Loads the programs, after a look whether this machine and this user allow it.
-pub(super) fn load(config: &Config) -> Result<Loaded, AppError> {
+pub(super) fn load(config: &Config, cores: &Cores) -> Result<Loaded, AppError> {
     privilege::decide(&caps::probe())?;
     privilege::lift_memlock();
-    let settings = KernelConfig { ring_bytes: config.kernel.ring_bytes, own_pid: std::process::id() };
+    let settings = KernelConfig {
+        ring_bytes: config.kernel.ring_bytes,
+        own_pid: std::process::id(),
+        isolated: cores.isolated.bits(),
+    };
     let mut kernel = Kernel::load(&settings).map_err(|error| keep_log(error, config))?;
     forget_log(config);
     let records = kernel.reader()?;

@@ -35,6 +35,7 @@ use super::{
     in_full,
     load::{Loaded, load as bring_up},
     ports::{Records, Wake},
+    quiet::keep_off,
     tasks::Tasks,
 };
 use crate::{
@@ -81,7 +82,7 @@ pub fn record(config: &Config, bundle: &Bundle, order: &Order, report: Report) -
     if !order.force && order.file.symlink_metadata().is_ok() {
         return Err(at("make")(there()));
     }
-    let Loaded { hooks, records, waker } = bring_up(config)?;
+    let Loaded { hooks, records, waker } = bring_up(config, &keep_off(config))?;
     let file = create(&order.file, order.force).map_err(at("make"))?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {

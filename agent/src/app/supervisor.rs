@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     drain::{Grace, Phase, Request, Signals},
+    engine::shed::Shed,
     event::syscall,
     output::Fanout,
     policy::{
@@ -59,6 +60,8 @@ pub(super) struct Supervisor {
     pub(super) status: Arc<Status>,
     pub(super) reloader: Reloader,
     pub(super) rules: Arc<RuleSet>,
+    /// Rules that the kernel is to take for not there.
+    pub(super) replan: watch::Receiver<Arc<Shed>>,
     pub(super) tasks: Tasks,
     pub(super) admin: Option<AbortHandle>,
     pub(super) stop_admin: watch::Sender<bool>,
@@ -82,6 +85,7 @@ impl Supervisor {
                 end = self.tasks.next_end() => {
                     return Err(AppError::Ended { task: end.task, source: end.cause });
                 }
+                Ok(()) = self.replan.changed() => self.replan(),
                 _ = look.tick() => {
                     if self.reloader.changed() {
                         tracing::info!("Configuration or rules have changed");
@@ -156,6 +160,16 @@ impl Supervisor {
         match timeout(SWAP_MAX, answer).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(AppError::Busy),
+        }
+    }
+
+    /// Has the kernel judge by the same rules without those that are left out.
+    fn replan(&mut self) {
+        let shed = Arc::clone(&self.replan.borrow_and_update());
+        let plan = Arc::new(Plan::without(Arc::clone(&self.rules), 1, shed));
+        // A thread that does not answer asks again when it does.
+        if self.commands.try_send(Command::Replan(plan)).is_ok() {
+            self.waker.wake();
         }
     }
 

@@ -1,3 +1,5 @@
+mod budgets;
+
 use std::{
     collections::VecDeque,
     fs, io,
@@ -176,6 +178,10 @@ fn sources(dir: &Path) -> Sources {
 fn start(outputs: Option<Vec<Box<dyn Output>>>) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let sources = sources(dir.path());
+    start_in(dir, sources, outputs)
+}
+
+fn start_in(dir: tempfile::TempDir, sources: Sources, outputs: Option<Vec<Box<dyn Output>>>) -> Bench {
     let config = sources.load().unwrap();
     let bundle = policy::load(&config.rules).bundle.unwrap();
     let outputs = outputs.unwrap_or_else(|| output::open(&config.output));

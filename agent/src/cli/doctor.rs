@@ -10,7 +10,8 @@ use crate::{
     app::VERIFIER_LOG,
     config::{Config, WatchMode},
     container::kubernetes,
-    kernel::caps,
+    cores::Cores,
+    kernel::{RING_POLL, caps},
     policy,
     privilege::lock,
 };
@@ -66,6 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             lines.push(line(Mark::Ok, "configuration", "valid", ""));
             lines.push(rules(&config));
             lines.extend(node(&config));
+            lines.extend(isolated_lines(&Cores::find(&config.node.isolated_cpus)));
             lines.extend(runtimes(&config));
             kept = kept_log(&config.node.state_dir).or_else(|| kept_log(&config.node.runtime_dir));
         }
@@ -127,6 +129,25 @@ fn node(config: &Config) -> Vec<Line> {
             ),
         });
     }
+    lines
+}
+
+/// Isolated CPUs, and what the agent does about them.
+fn isolated_lines(cores: &Cores) -> Vec<Line> {
+    let name = "isolated CPUs";
+    let fix = "name them with `node.isolated_cpus`";
+    let mut lines: Vec<Line> = cores.faults.iter().map(|fault| line(Mark::Less, name, fault, fix)).collect();
+    let list = &cores.isolated;
+    let quiet = format!("no event there wakes it, it looks every {} ms", RING_POLL.as_millis());
+    lines.push(if list.is_empty() {
+        line(Mark::Ok, name, "none", "")
+    } else if cores.has_no_other() {
+        let detail = format!("{list}, all there are: the agent's threads run on them all the same; {quiet}");
+        line(Mark::Less, name, &detail, "leave it a CPU, or set `node.isolated_cpus: none`")
+    } else {
+        let threads = cores.allowed.without(list);
+        line(Mark::Ok, name, &format!("{list}; the agent's threads run on {threads}; {quiet}"), "")
+    });
     lines
 }
 
@@ -274,6 +295,25 @@ mod tests {
         assert_eq!(shown, [("docker socket", Mark::Ok), ("podman socket", Mark::Less)]);
         let config = load("containers: {enabled: false}\nkubernetes: {watch: on}\n");
         assert_eq!(runtimes(&config)[0].detail, "not asked");
+    }
+
+    #[test]
+    fn isolated_cpus_are_told_with_what_is_done() {
+        let cores = |isolated: &str| Cores {
+            isolated: isolated.parse().unwrap(),
+            allowed: "0-3".parse().unwrap(),
+            faults: Vec::new(),
+        };
+        let shown = |isolated: &str| {
+            let lines = isolated_lines(&cores(isolated));
+            (lines[0].mark, lines[0].detail.clone())
+        };
+        assert_eq!(shown(""), (Mark::Ok, "none".to_owned()));
+        let some = "2-3; the agent's threads run on 0-1; no event there wakes it, it looks every 10 ms";
+        assert_eq!(shown("2-3"), (Mark::Ok, some.to_owned()));
+        assert_eq!(shown("0-3").0, Mark::Less);
+        let faulty = Cores { faults: vec!["x".to_owned()], ..cores("") };
+        assert_eq!(isolated_lines(&faulty).len(), 2);
     }
 
     #[test]

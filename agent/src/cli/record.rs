@@ -97,7 +97,7 @@ fn line(progress: &Progress) -> String {
 }
 
 /// A time such as `30s`, `1m 30s` or `500ms`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(secs) = text.parse() {
         return Ok(Duration::from_secs(secs));
     }

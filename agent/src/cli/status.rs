@@ -1,15 +1,11 @@
 //! `rampart status`: asks the running agent and shows its answer.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::{ConfigArgs, FormatArg, Outcome, complain, complain_config, in_full, print};
-use crate::{
-    admin::client::{self, ClientError},
-    privilege::lock,
-};
+use super::{FormatArg, Outcome, ask::AgentArgs, complain, print};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -22,46 +18,23 @@ Exit codes: 0 ready and well, 1 starting or something is wrong, 2 no agent answe
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    config: ConfigArgs,
-    /// Address to ask [default: `admin.listen` of the configuration]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    address: Option<SocketAddr>,
+    agent: AgentArgs,
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = FormatArg::Text)]
     format: FormatArg,
 }
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let config = match arguments.config.sources().load() {
-        Ok(config) => config,
-        Err(faults) => return Ok(complain_config(&faults)),
+    let agent = match arguments.agent.agent()? {
+        Ok(agent) => agent,
+        Err(outcome) => return Ok(outcome),
     };
-    let address = arguments.address.unwrap_or(config.admin.listen);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = match runtime.block_on(client::get(address, "/health/detailed")) {
-        Ok(answer) => answer,
-        Err(error) => {
-            let mut text = in_full(&error);
-            if matches!(error, ClientError::Refused { .. }) {
-                let hint = match lock::holder(&config.node.runtime_dir) {
-                    Some(pid) => format!(
-                        "; process {pid} is an agent of this node, listening elsewhere or not at all: see its `admin` settings"
-                    ),
-                    None => "; no agent runs on this node: start one with `rampart run`".to_owned(),
-                };
-                text.push_str(&hint);
-            }
-            return Ok(complain(&text));
-        }
-    };
-    let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else {
-        return Ok(complain(&format!("what listens on {address} is no agent: its answer is no JSON")));
+    let body: Value = match agent.page("/health/detailed") {
+        Ok(body) => body,
+        Err(why) => return Ok(complain(&why)),
     };
     if body.get("policy").is_none() {
-        return Ok(complain(&format!(
-            "what listens on {address} is no agent: it answered with status {}",
-            answer.status
-        )));
+        return Ok(complain(&agent.no_agent()));
     }
     match arguments.format {
         FormatArg::Json => print::data(&format!("{body:#}\n"))?,
@@ -110,6 +83,10 @@ fn page(body: &Value) -> String {
             ),
         ),
     ];
+    let shed: Vec<&str> = list(at(detection, "shed")).iter().map(|one| text(at(one, "rule"))).collect();
+    if !shed.is_empty() {
+        rows.push(row("shed", &format!("{}, left out to keep CPU budgets", shed.join(", "))));
+    }
     for output in list(at(body, "outputs")) {
         let lost = number(at(output, "dropped_queue_full")) + number(at(output, "dropped_write_failed"));
         let failing = if *at(output, "failing") == true { ", fails now" } else { "" };
@@ -176,7 +153,8 @@ fn size(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-fn duration(secs: u64) -> String {
+/// A time for people, roughly.
+pub(super) fn duration(secs: u64) -> String {
     let (days, hours, minutes) = (secs / 86400, secs / 3600 % 24, secs / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{secs} s"),
@@ -200,6 +178,7 @@ mod tests {
             "complaints": ["the last reload failed"],
             "policy": {"rules": 10, "digest": "0123456789abcdef", "reloads": 2, "failed_reloads": 1},
             "detection": {"records": 5, "evaluated": 4, "alerts": 1, "decode_errors": 0, "processes": 9,
+                "shed": [{"rule": "A", "families": ["open"]}],
                 "families": [{"family": "open", "seen": 3, "filtered": 0, "emitted": 3, "ring_full": 0, "error": 0, "unexplained": 0}]},
             "outputs": [{"name": "stdout", "written": 1, "dropped_queue_full": 2, "dropped_write_failed": 3, "failing": true}],
         });
@@ -210,6 +189,7 @@ mod tests {
              state    ready, degraded\n\
              rules    10 in force, digest 0123456789ab, 2 reloads (1 failed)\n\
              events   5 records, 4 evaluated, 1 alerts, 0 undecodable; 9 processes known\n\
+             shed     A, left out to keep CPU budgets\n\
              output   stdout: 1 written, 5 lost, fails now\n\
              problem  the last reload failed\n\
              \n\

@@ -14,6 +14,8 @@ pub enum Kind {
     Bool,
     /// A whole number, zero or more.
     Number,
+    /// A percentage up to 100, which may have a fraction and the sign, or `off`.
+    Percent,
     /// One of a few words, in any letter case.
     Choice(&'static [&'static str]),
     /// `ADDRESS:PORT`.
@@ -99,6 +101,73 @@ pub static KEYS: &[Key] = &[
         Kind::Number,
         "4096",
         "one in so many rejected events is judged all the same, to check; rounded up to a power of two, 0 for none",
+    ),
+    key(
+        "budgets.default",
+        Kind::Percent,
+        "off",
+        "time that evaluating the rules may take on the events of each family, in percent of one core",
+    ),
+    key(
+        "budgets.families.open",
+        Kind::Percent,
+        "the value of `budgets.default`",
+        "the same for calls that open files",
+    ),
+    key(
+        "budgets.families.path",
+        Kind::Percent,
+        "the value of `budgets.default`",
+        "the same for other calls on names of files",
+    ),
+    key(
+        "budgets.families.net",
+        Kind::Percent,
+        "the value of `budgets.default`",
+        "the same for calls on sockets",
+    ),
+    key(
+        "budgets.families.fd",
+        Kind::Percent,
+        "the value of `budgets.default`",
+        "the same for other calls on descriptors",
+    ),
+    key(
+        "budgets.families.exec",
+        Kind::Percent,
+        "the value of `budgets.default`",
+        "the same for programs that start",
+    ),
+    key(
+        "budgets.families.process",
+        Kind::Percent,
+        "the value of `budgets.default`",
+        "the same for processes that are made or end",
+    ),
+    key(
+        "budgets.families.scalar",
+        Kind::Percent,
+        "the value of `budgets.default`",
+        "the same for all other calls",
+    ),
+    key(
+        "budgets.shed_below",
+        Kind::Choice(PRIORITIES),
+        "notice",
+        "when a budget is exceeded, rules less severe than this are left out, the costliest first; never others",
+    ),
+    key("budgets.window_secs", Kind::Number, "10", "time over which it is measured what the rules take"),
+    key(
+        "budgets.return_below",
+        Kind::Number,
+        "50",
+        "rules come back when a family takes less than so many percent of its budget",
+    ),
+    key(
+        "budgets.return_windows",
+        Kind::Number,
+        "3",
+        "for so many windows in a row; longer for a rule that went again soon after it came back",
     ),
     key("state.max_processes", Kind::Number, "65536", "processes remembered before the oldest are forgotten"),
     key("containers.enabled", Kind::Bool, "true", "ask container runtimes about containers"),
@@ -220,6 +289,13 @@ pub static KEYS: &[Key] = &[
         Kind::Number,
         "10",
         "time to hand over the last alerts when told to stop",
+    ),
+    key(
+        "node.isolated_cpus",
+        Kind::Text,
+        "auto",
+        "CPUs that no thread of the agent runs on and that wake none: `auto` for those the kernel has isolated \
+         (`isolcpus`, `nohz_full`), `none`, or a list such as `2-5,8`",
     ),
 ];
 

@@ -59,6 +59,12 @@ fn value(key: &Key) -> Value {
             out.insert("type".to_owned(), "integer".into());
             out.insert("minimum".to_owned(), 0.into());
         }
+        Kind::Percent => {
+            out.insert("type".to_owned(), json!(["number", "string"]));
+            out.insert("exclusiveMinimum".to_owned(), 0.into());
+            out.insert("maximum".to_owned(), 100.into());
+            out.insert("pattern".to_owned(), "^([0-9.]+ *%?|[oO][fF][fF])$".into());
+        }
         Kind::Choice(words) => {
             // Letter case does not matter; editors complete these spellings.
             let spelled =

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use rampart_common::limit::gcra::Limit;
+use rampart_common::{event::Family, limit::gcra::Limit};
 
 use super::*;
 
@@ -32,6 +32,18 @@ fn an_empty_file_is_the_documented_defaults() {
     assert_eq!(config.node.hostname, "node-1");
     assert_eq!(config.node.shutdown_grace, Duration::from_secs(10));
     assert!(config.rules.files.is_empty() && config.output.file.is_none() && config.output.stdout.enabled);
+}
+
+#[test]
+fn isolated_cpus_are_found_named_or_none() {
+    let isolated = |text: &str| load(&format!("node: {{isolated_cpus: {text}}}")).unwrap().node.isolated_cpus;
+    assert_eq!(load("").unwrap().node.isolated_cpus, Isolation::Auto);
+    assert_eq!((isolated("auto"), isolated("None")), (Isolation::Auto, Isolation::None));
+    let listed = |text: &str| Isolation::Listed(text.parse().unwrap());
+    assert_eq!((isolated("3"), isolated("\"2-5,8\"")), (listed("3"), listed("2-5,8")));
+    assert!(
+        faults("node: {isolated_cpus: 5-2}")[0].contains("`node.isolated_cpus`: `5-2` is an empty range")
+    );
 }
 
 #[test]
@@ -94,6 +106,33 @@ fn wrong_shapes_are_named() {
         [":1:28: `output.stdout.enabled` must be `true` or `false`, found `maybe`"]
     );
     assert_eq!(faults("1: 2\n"), [": a setting's name must be text, found `1`"]);
+}
+
+#[test]
+fn budgets_are_percentages_of_one_core_and_off_unless_set() {
+    let budget = |config: &Config, family: Family| config.budgets.families[family as usize];
+    let config = load("").unwrap();
+    assert!(config.budgets.families.iter().all(Option::is_none));
+    let text =
+        "budgets: {default: 5%, shed_below: WARNING, families: {open: 0.5, net: off, exec: '2.25 %'}}\n";
+    let config = load(text).unwrap();
+    assert_eq!(budget(&config, Family::Open), Some(5_000));
+    assert_eq!(budget(&config, Family::Net), None);
+    assert_eq!(budget(&config, Family::Exec), Some(22_500));
+    assert_eq!(budget(&config, Family::Path), Some(50_000));
+    assert_eq!(config.budgets.shed_below, Priority::Warning);
+    assert_eq!(config.differences(&load("").unwrap()), ["budgets"]);
+    assert_eq!(
+        faults("budgets: {default: 101, families: {fd: 0}}\n"),
+        [
+            ":1:20: `budgets.default` must be `off` or a percentage above 0 and up to 100, such as `5%`, found `101`",
+            ":1:40: `budgets.families.fd` must be `off` or a percentage above 0 and up to 100, such as `5%`, found `0`",
+        ]
+    );
+    assert_eq!(
+        faults("budgets: {families: {opne: 1%}}\n"),
+        [":1:22: unknown setting `budgets.families.opne`; did you mean `open`?"]
+    );
 }
 
 #[test]

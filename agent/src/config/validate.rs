@@ -1,5 +1,7 @@
 //! From the configuration as written to the checked one; every fault is collected, not only the first.
 
+mod budgets;
+
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use rampart_rules::rule::{Matching, Priority};
@@ -18,7 +20,10 @@ use super::{
     limits::read,
     raw::{Raw, describe},
 };
-use crate::container::sockets::{self, Interface, Sockets};
+use crate::{
+    container::sockets::{self, Interface, Sockets},
+    cores::{CpuListFault, Isolation},
+};
 
 /// Smallest and largest event ring: below, one burst of execs overflows it; above, the kernel refuses it.
 const RING_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=1 << 30;
@@ -28,8 +33,9 @@ const PROCESSES: std::ops::RangeInclusive<u64> = 1024..=4_194_304;
 const QUEUE: std::ops::RangeInclusive<u64> = 1..=1_048_576;
 /// Milliseconds an alert may wait for the metadata of its container.
 const WAIT_MS: std::ops::RangeInclusive<u64> = 0..=100;
-/// Seconds of grace at the end.
+/// One in so many rejected events.
 const SHADOW: std::ops::RangeInclusive<u64> = 0..=1 << 30;
+/// Seconds of grace at the end.
 const GRACE_SECS: std::ops::RangeInclusive<u64> = 1..=300;
 
 /// Seconds without a sign of life.
@@ -91,6 +97,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             enabled: check.bool("pushdown.enabled", true),
             shadow_every: check.number("pushdown.shadow_every", &SHADOW, 4096) as u32,
         },
+        budgets: check.budgets(),
         state: State { max_processes: check.number("state.max_processes", &PROCESSES, 65536) as u32 },
         containers: check.containers(),
         kubernetes: check.kubernetes(&hostname),
@@ -100,6 +107,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),
             state_dir: check.path("node.state_dir").unwrap_or_else(|| PathBuf::from("/var/lib/rampart")),
             shutdown_grace: Duration::from_secs(check.number("node.shutdown_grace_secs", &GRACE_SECS, 10)),
+            isolated_cpus: check.isolation("node.isolated_cpus"),
         },
     };
     check.together(&config);
@@ -342,6 +350,28 @@ impl Check {
             return default;
         };
         address
+    }
+
+    fn isolation(&mut self, path: &str) -> Isolation {
+        let Some((value, place)) = self.take(path) else { return Isolation::Auto };
+        // One CPU alone is a number in YAML.
+        let text = value.as_u64().map(|cpu| cpu.to_string());
+        let Some(text) = text.as_deref().or_else(|| value.as_str()) else {
+            self.wrong(path, &value, place, "`auto`, `none` or a list of CPUs such as `2-5,8`");
+            return Isolation::Auto;
+        };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "auto" => Isolation::Auto,
+            "none" | "" => Isolation::None,
+            list => list.parse().map_or_else(
+                |fault: CpuListFault| {
+                    let help = "use `auto`, `none` or a list of CPUs such as `2-5,8`".to_owned();
+                    self.raw.fault(place, format!("`{path}`: {fault}"), Some(help));
+                    Isolation::Auto
+                },
+                Isolation::Listed,
+            ),
+        }
     }
 
     fn wrong(&mut self, path: &str, value: &Value, place: Place, expected: &str) {

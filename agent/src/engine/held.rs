@@ -9,8 +9,9 @@ mod kept;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use rampart_common::event::Family;
 use rampart_rules::{
-    catalog::{EventId, FieldId, ids},
+    catalog::{FieldId, ids},
     output::OutputFormat,
     rule::{Rule, RuleId, RuleSet},
     typed::{Arg, FieldUse, Right},
@@ -22,7 +23,7 @@ pub(super) use self::kept::Replay;
 use super::fields::{self, EventFields, Facts};
 use crate::{
     alert::{Wait, WaitOutcome, build::Style},
-    event::ProcessId,
+    event::{ProcessId, syscall::Row},
     state::{
         cgroup::Container,
         container::table::{ContainerTable, Known},
@@ -47,6 +48,7 @@ pub struct Waits {
 pub(super) struct Waiting {
     pub(super) container: Arc<Container>,
     pub(super) process: ProcessId,
+    pub(super) family: Family,
     pub(super) time_ns: u64,
     /// The rules it is judged by, also after a reload.
     pub(super) policy: Arc<RuleSet>,
@@ -68,13 +70,14 @@ impl Waiting {
 }
 
 /// The event with all that is needed to judge it later, when a rule or an alert depends on what is not known of its
-/// container yet.
+/// container yet. Rules count whose position `among` accepts.
 pub(super) fn waiting(
     facts: &Facts<'_>,
-    event: EventId,
+    row: &Row,
     views: &[fields::View],
     policy: &Arc<RuleSet>,
     style: &Style,
+    among: impl Fn(usize) -> bool,
 ) -> Option<Waiting> {
     let container = facts.pending_container()?;
     let suffix = style.suffix.as_ref();
@@ -83,7 +86,7 @@ pub(super) fn waiting(
     for view in views {
         let source = EventFields::new(facts, *view);
         let mut rules = Vec::new();
-        policy.evaluate_partial(event, &source, |rule, truth| {
+        policy.evaluate_among(row.event, &source, &among, |rule, truth| {
             rules.push(rule.id);
             let unknown = |(field, arg): (FieldId, &Arg)| source.field(field, arg.as_ref()) == Value::Unknown;
             waits = waits || truth == Truth::Unknown || shown(rule, suffix).any(unknown);
@@ -93,6 +96,7 @@ pub(super) fn waiting(
     waits.then(|| Waiting {
         container: Arc::clone(container),
         process: facts.process_id(),
+        family: row.family,
         time_ns: facts.time_ns(),
         policy: Arc::clone(policy),
         policy_digest: style.policy_digest.clone(),

@@ -49,10 +49,17 @@ impl Detector {
             };
             let names = self.state.containers.names(&waiting.container);
             let fields = Replay { kept: &view.values, asked, names };
-            let holds = |id: &&RuleId| waiting.policy.evaluate_rule(**id, &fields) == Truth::True;
+            let profile = &mut self.profile;
+            let mut holds = |id: &&RuleId| {
+                if let Some(position) = same_policy.then(|| waiting.policy.position(**id)).flatten() {
+                    profile.late(waiting.family, position);
+                }
+                waiting.policy.evaluate_rule(**id, &fields) == Truth::True
+            };
             let first = waiting.policy.matching() == Matching::First;
             let limit = if first { 1 } else { usize::MAX };
-            for rule in view.rules.iter().filter(holds).take(limit).filter_map(|id| waiting.policy.rule(*id))
+            for rule in
+                view.rules.iter().filter(&mut holds).take(limit).filter_map(|id| waiting.policy.rule(*id))
             {
                 if matched.contains(&rule.id) {
                     continue;

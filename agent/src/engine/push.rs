@@ -44,13 +44,14 @@ pub trait Judging: fmt::Debug + Send + Sync {
     fn process_masks(&self, facts: &Facts<'_>) -> ProcessMasks;
 
     /// Calls `on_match` with those rules of an event type that a mask leaves and that are true, in order: the first
-    /// or all.
+    /// or all. Asks `tries` about each that is left, by position, before it is evaluated.
     fn evaluate(
         &self,
         event: EventId,
         family: Family,
         candidates: &Mask,
         fields: &EventFields<'_, '_>,
+        tries: &mut dyn FnMut(usize) -> bool,
         on_match: &mut dyn FnMut(&Rule),
     );
 }

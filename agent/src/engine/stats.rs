@@ -87,6 +87,12 @@ impl Tally {
         *self.by_rule.entry(rule.id).or_default() += 1;
     }
 
+    /// Matches of a rule of the present policy, those of its namesakes in earlier ones included.
+    pub(super) fn matches_of(&self, rule: &Rule) -> u64 {
+        let earlier = self.earlier.get(&rule.name).copied().unwrap_or(0);
+        earlier + self.by_rule.get(&rule.id).copied().unwrap_or(0)
+    }
+
     /// Rule ids are about to mean other rules.
     pub(super) fn rules_changed(&mut self, old: &RuleSet) {
         self.earlier = self.rule_matches(old);

@@ -1,5 +1,7 @@
 //! The whole path: record bytes in, alerts out.
 
+#[path = "tests/cost.rs"]
+mod cost;
 #[path = "tests/hostile.rs"]
 mod hostile;
 #[path = "tests/late.rs"]

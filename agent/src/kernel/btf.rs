@@ -24,6 +24,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -123,6 +124,21 @@ impl<'a> Btf<'a> {
             current = member.ty;
         }
         if bits % 8 == 0 { Ok(bits / 8) } else { Err(BtfError::BitField(path.to_owned())) }
+    }
+
+    /// Id of a structure or union.
+    pub fn structure_id(&self, name: &str) -> Result<u32, BtfError> {
+        Ok(self.find(name, &[KIND_STRUCT, KIND_UNION])?.0)
+    }
+
+    /// Id of a function.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        (self.first_id..self.type_count()).find(|id| {
+            let Some(offset) = self.offsets.get((id - self.first_id) as usize) else { return false };
+            let at = *offset as usize;
+            word(self.types, at + 4).is_some_and(|info| kind_of(info) == KIND_FUNC)
+                && word(self.types, at).is_some_and(|text| self.string(text) == name.as_bytes())
+        })
     }
 
     /// Value of an enumerator.

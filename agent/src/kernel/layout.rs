@@ -7,6 +7,18 @@ use super::btf::{Btf, BtfError};
 /// The frozen table of the programs.
 pub(super) type LayoutTable = [u32; MEMBER_COUNT];
 
+/// Ids of the structures that the members are in, for programs that give addresses a type.
+pub(super) fn structures(btf: &Btf<'_>, table: &LayoutTable) -> LayoutTable {
+    let mut ids = [0; MEMBER_COUNT];
+    for ((member, offset), id) in MEMBERS.iter().zip(table).zip(ids.iter_mut()) {
+        if *offset != ABSENT && !member.name().contains(':') {
+            let structure = member.name().split(['.', '|', '?']).next().unwrap_or_default();
+            *id = btf.structure_id(structure).unwrap_or(0);
+        }
+    }
+    ids
+}
+
 /// Resolves all members. Every missing one that the programs cannot do without is listed.
 pub(super) fn resolve(btf: &Btf<'_>) -> Result<LayoutTable, Vec<BtfError>> {
     let mut table = [ABSENT; MEMBER_COUNT];

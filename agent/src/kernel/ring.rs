@@ -2,7 +2,8 @@
 //!
 //! While events flow, the reader looks every [`MAX_DELAY`] and the kernel side wakes it only when much is
 //! waiting, so the watched programs pay for few wake-ups. When nothing has come for a while it says that it
-//! sleeps, and the next event wakes it.
+//! sleeps, and the next event wakes it. Events on isolated CPUs wake nobody: where there are any, it looks every
+//! [`RING_POLL`] even so.
 
 use std::{
     mem::offset_of,
@@ -27,6 +28,8 @@ const LOOKS_BEFORE_SLEEP: u32 = 8;
 /// First wait after saying "asleep": closes the window in which a program has read "awake" but not yet
 /// published its record.
 const SETTLE: Duration = Duration::from_millis(2);
+/// Longest sleep when there are CPUs that wake nobody.
+pub const RING_POLL: Duration = Duration::from_millis(10);
 /// Most records handed out in one go, so that the caller gets to its other duties under any load.
 const BATCH: usize = 16_384;
 /// Most DNS messages handed out before an event: more than the ring holds.
@@ -54,6 +57,8 @@ pub struct RingReader {
     waker: Arc<EventFd>,
     empty_looks: u32,
     sleeping: bool,
+    /// Longest time it does.
+    sleep: Duration,
 }
 
 /// Ends a wait from another thread.
@@ -73,6 +78,7 @@ impl RingReader {
         answers: Map,
         control: Map,
         settings: [u32; 4],
+        polls: bool,
     ) -> Result<Self, KernelError> {
         let ring =
             RingBuf::try_from(events).map_err(|source| KernelError::Map { map: abi::MAP_EVENTS, source })?;
@@ -97,6 +103,7 @@ impl RingReader {
             waker,
             empty_looks: 0,
             sleeping: false,
+            sleep: if polls { RING_POLL } else { Duration::MAX },
         })
     }
 
@@ -110,7 +117,7 @@ impl RingReader {
             self.sleeping = true;
             return self.park(SETTLE.min(timeout));
         }
-        self.park(timeout)
+        self.park(self.sleep.min(timeout))
     }
 
     /// Hands out what is there, up to a bounded number of events. Returns how many events. Whatever came before an

@@ -99,13 +99,7 @@ pub fn plan(given: &Given<'_>) -> Result<Plan, PlanError> {
         return Err(PlanError::Services { count: own.len(), most: SERVICES / 2 });
     }
     let deeds = effective(&own);
-    let groups: BTreeMap<(u8, &Deeds), u16> = deeds
-        .iter()
-        .map(|(key, deeds)| (key.direction, deeds))
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .zip(SERVICE_FIRST..)
-        .collect();
+    let groups = groups(&deeds);
     let tables = &mut plan.tables;
     tables.policies = policies(limits, &numbers, &groups);
     tables.config = config(given, numbers.get(PORTLESS).copied().unwrap_or(0));
@@ -122,6 +116,30 @@ pub fn plan(given: &Given<'_>) -> Result<Plan, PlanError> {
     }
     lists(given, tables);
     Ok(plan)
+}
+
+/// Numbers of services that do the same in the same direction. They follow from the number of their policy, so that a
+/// change elsewhere does not give a known source's state to another service.
+fn groups(deeds: &BTreeMap<ServiceKey, Deeds>) -> BTreeMap<(u8, &Deeds), u16> {
+    let mut groups = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for (key, deeds) in deeds {
+        let group = (key.direction, deeds);
+        if groups.contains_key(&group) {
+            continue;
+        }
+        let policy =
+            if deeds.default == 0 { deeds.rules.values().min().copied().unwrap_or(0) } else { deeds.default };
+        let mut candidates = (SERVICE_FIRST + policy..u16::MAX).step_by(POLICIES as usize);
+        // There are fewer services than candidates of one policy only if that policy has a thousand of them.
+        let number = candidates.find(|number| !taken.contains(number));
+        let number = number.or_else(|| (SERVICE_FIRST..u16::MAX).find(|number| !taken.contains(number)));
+        if let Some(number) = number {
+            taken.insert(number);
+            groups.insert(group, number);
+        }
+    }
+    groups
 }
 
 /// Numbers of policies by name: those of before where possible, so that known sources keep their state.

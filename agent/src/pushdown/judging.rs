@@ -31,9 +31,11 @@ impl Judging for Plan {
         family: Family,
         candidates: &Mask,
         fields: &EventFields<'_, '_>,
+        tries: &mut dyn FnMut(usize) -> bool,
         on_match: &mut dyn FnMut(&Rule),
     ) {
-        Self::evaluate(self, event, family, candidates, fields, |rule, truth| {
+        let among = |rule| self.bits.contains(family, candidates, rule) && tries(rule);
+        self.policy().evaluate_among(event, fields, among, |rule, truth| {
             if truth == Truth::True {
                 on_match(rule);
             }

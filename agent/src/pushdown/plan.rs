@@ -15,7 +15,7 @@ use rampart_rules::{
     catalog::{EventId, ids},
     comparisons::{ComparisonId, Comparisons, Expression},
     rule::{Rule, RuleSet},
-    value::{FieldSource, Truth},
+    value::Truth,
 };
 
 use self::tables::feeds_peers;
@@ -34,6 +34,7 @@ use crate::{
         clock::Clock,
         fields::{EventFields, Facts, View},
         push::ProcessMasks,
+        shed::Shed,
     },
     event::syscall::{self, SyscallTable},
     state::{self, State, told::Outside},
@@ -42,6 +43,8 @@ use crate::{
 /// What the kernel knows of a rule set, and what else it will be told.
 pub struct Plan {
     policy: Arc<RuleSet>,
+    /// What it takes for not there.
+    shed: Arc<Shed>,
     generation: u32,
     table: SyscallTable,
     pub(super) comparisons: Comparisons,
@@ -65,6 +68,11 @@ pub struct Plan {
 impl Plan {
     /// Plans a rule set. `generation` is never 0; see [`Plan::number`].
     pub fn new(policy: Arc<RuleSet>, generation: u32) -> Self {
+        Self::without(policy, generation, Arc::default())
+    }
+
+    /// Plans a rule set as if some rules did not exist on the events of some families.
+    pub fn without(policy: Arc<RuleSet>, generation: u32, shed: Arc<Shed>) -> Self {
         let comparisons = Comparisons::new(&policy);
         let paths = Paths::new(&comparisons, policy.strict());
         let classes = Classes::new(&comparisons);
@@ -74,6 +82,7 @@ impl Plan {
         let mut plan = Self {
             bits: Bits::new(&policy, needs_peers),
             policy,
+            shed,
             generation,
             table: SyscallTable::new(),
             comparisons,
@@ -108,6 +117,11 @@ impl Plan {
     /// The rules.
     pub fn policy(&self) -> &Arc<RuleSet> {
         &self.policy
+    }
+
+    /// What it takes for not there, although it is in [`Plan::policy`].
+    pub fn shed(&self) -> &Arc<Shed> {
+        &self.shed
     }
 
     /// The value of the kernel's table map, [`rampart_common::pushdown::Tables`], in words.
@@ -187,20 +201,6 @@ impl Plan {
             }
         }
         masks
-    }
-
-    /// Evaluates those rules of an event type that a mask leaves, in order: calls `on_rule` with each that is not
-    /// false, up to the first that is true when only one may match.
-    pub fn evaluate<S: FieldSource>(
-        &self,
-        event: EventId,
-        family: Family,
-        candidates: &Mask,
-        source: &S,
-        on_rule: impl FnMut(&Rule, Truth),
-    ) {
-        let among = |rule| self.bits.contains(family, candidates, rule);
-        self.policy.evaluate_among(event, source, among, on_rule);
     }
 
     /// The rules of a family that a mask leaves, in evaluation order.

@@ -26,7 +26,11 @@ use super::{
     Plan,
     process::{Scope, scope},
 };
-use crate::{engine::fields::fillable, event::syscall::SyscallTable, shared_facts};
+use crate::{
+    engine::{fields::fillable, shed::Shed},
+    event::syscall::{self, SyscallTable},
+    shared_facts,
+};
 
 fn compile(text: &str) -> Arc<RuleSet> {
     let loaded = load(&[Source { name: "test".into(), text: text.into() }], &LoadOptions::default());
@@ -121,6 +125,41 @@ fn the_daily_work_of_a_node_is_no_candidate() {
         left.retain(|rule| !(what.ends_with("connect") && by_process.contains(&rule.as_str())));
         assert_eq!(left, [""; 0], "{what}");
     }
+}
+
+#[test]
+fn a_plan_without_rules_is_the_whole_plan_less_their_bits() {
+    let rules = compile(rampart_rules::pack::BASE_PACK);
+    let whole = Plan::new(Arc::clone(&rules), 1);
+    let mut shed = Shed::default();
+    for rule in (0..rules.rules().len()).step_by(2) {
+        shed.add(Family::Open, rule);
+        shed.add(Family::Exec, rule + 1);
+    }
+    let plan = Plan::without(Arc::clone(&rules), 1, Arc::new(shed.clone()));
+    let (mut removed, mut left) = (0, 0);
+    for row in syscall::rows() {
+        let Some(number) = row.number else { continue };
+        let key = CallKey { generation: 1, syscall: number as u16, ..CallKey::default() };
+        for class in [0, CLASS_FAILED, CLASS_PATH | CLASS_VERBATIM] {
+            let key = CallKey { class, ..key };
+            let names = |plan: &Plan, shed: &Shed| -> Vec<String> {
+                let mask = plan.mask_of(&key);
+                let all = rules.rules().iter().enumerate();
+                let among = all.filter(|(at, _)| {
+                    plan.bits.bit(*at, row.family).is_some()
+                        && plan.bits.contains(row.family, &mask, *at)
+                        && !shed.contains(row.family, *at)
+                });
+                among.map(|(_, rule)| rule.name.clone()).collect()
+            };
+            let expected = names(&whole, &shed);
+            assert_eq!(names(&plan, &Shed::default()), expected, "{number} {class}");
+            removed += names(&whole, &Shed::default()).len() - expected.len();
+            left += expected.len();
+        }
+    }
+    assert!(removed > 0 && left > 0, "{removed} {left}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rampart_rules::event_set::EventSet;
 use super::{ReadError, facts::Facts, item::Item, read::Reader};
 use crate::{
     alert::Alert,
-    engine::{self, Detector, clock::Clock},
+    engine::{self, Detector, clock::Clock, profile::Stopwatch},
     event::decode,
     policy::Bundle,
     state::{
@@ -51,6 +51,7 @@ pub fn detector(facts: &Facts, bundle: &Bundle, switches: Switches) -> Detector 
         policy_digest: Some(Arc::clone(&bundle.digest)),
         clock_offset_ns: None,
         clock: Clock::fixed(facts.clock_offset_ns, facts.utc_offset_secs),
+        stopwatch: Stopwatch::system(),
         id_seed: facts.id_seed,
         metadata_wait_ns: facts.metadata_wait_ns,
         state: state::Config {

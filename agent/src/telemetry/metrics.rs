@@ -1,5 +1,7 @@
 //! The metrics page: the status at this moment in the Prometheus text format.
 
+mod rules;
+
 use std::{collections::BTreeMap, fs, sync::atomic::Ordering::Relaxed, time::SystemTime};
 
 use prometheus::{
@@ -18,6 +20,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     page.detection(status);
     page.pushdown(status);
     limits::add(&mut page, &status.limits());
+    page.rules(status);
     page.containers(status);
     page.outputs(status);
     let mut families = page.families();

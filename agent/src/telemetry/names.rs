@@ -127,13 +127,29 @@ pub enum Name {
     LimitsSamples,
     /// Packets over a limit.
     RateLimitExceeded,
+    /// Trials of a rule.
+    RuleCandidates,
+    /// Time that a rule took.
+    RuleSeconds,
+    /// Rules left out.
+    RuleShed,
+    /// Time that the rules took, by family.
+    FamilySeconds,
+    /// CPU budget of a family.
+    Budget,
+    /// What a family took of it.
+    BudgetUsed,
+    /// Times a rule was left out.
+    BudgetSheds,
+    /// Times a rule came back.
+    BudgetReturns,
     /// Whether the agent is ready.
     Ready,
 }
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 62] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -187,6 +203,14 @@ impl Name {
         Self::PushdownFreshStarts,
         Self::PushdownSamples,
         Self::PushdownDisagreements,
+        Self::RuleCandidates,
+        Self::RuleSeconds,
+        Self::RuleShed,
+        Self::FamilySeconds,
+        Self::Budget,
+        Self::BudgetUsed,
+        Self::BudgetSheds,
+        Self::BudgetReturns,
         Self::Ready,
     ];
 
@@ -376,6 +400,44 @@ impl Name {
             Self::RateLimitExceeded => {
                 ("rate_limit_exceeded_total", COUNTER, "Packets over a limit, dropped or only observed")
             }
+            Self::RuleCandidates => (
+                "rampart_rule_candidates_total",
+                COUNTER,
+                "Times the agent tried a rule because the kernel left it possible; rules beyond the first 512 as `other`",
+            ),
+            Self::RuleSeconds => (
+                "rampart_rule_evaluation_seconds_total",
+                COUNTER,
+                "Time that trying a rule took, estimated from one event in 64; rules beyond the first 512 as `other`",
+            ),
+            Self::RuleShed => (
+                "rampart_rule_shed",
+                GAUGE,
+                "1 for each rule that is left out on the events of a family to keep its CPU budget; counted as `other` beyond the first 512",
+            ),
+            Self::FamilySeconds => (
+                "rampart_events_evaluation_seconds_total",
+                COUNTER,
+                "Time that the rules took on the events of a family, estimated from one event in 64",
+            ),
+            Self::Budget => {
+                ("rampart_budget_cores", GAUGE, "CPU time that the rules may take, by family, in cores")
+            }
+            Self::BudgetUsed => (
+                "rampart_budget_used_cores",
+                GAUGE,
+                "CPU time that the rules took in the last window, by family, in cores",
+            ),
+            Self::BudgetSheds => (
+                "rampart_budget_sheds_total",
+                COUNTER,
+                "Times a rule was left out to keep the CPU budget of a family",
+            ),
+            Self::BudgetReturns => (
+                "rampart_budget_returns_total",
+                COUNTER,
+                "Times a rule that was left out came back, by family",
+            ),
             Self::Ready => ("rampart_ready", GAUGE, "1 once the agent detects"),
         }
     }

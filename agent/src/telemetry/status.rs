@@ -13,8 +13,9 @@ use rampart_common::{counter::FamilyCounters, event::Family};
 
 use super::{limits::Limiting, ready::Latches};
 use crate::{
+    budget::Standing,
     container::lookup::Tallies,
-    engine::{held::Waits, push::Counts},
+    engine::{held::Waits, profile::Usage, push::Counts, shed::Shed},
     output::{self, Tally},
     state::container::table::Sizes,
 };
@@ -77,6 +78,12 @@ pub struct Detection {
     pub judged: Counts,
     /// What the kernel remembers.
     pub pushdown: Pushdown,
+    /// What each rule costs and finds.
+    pub usage: Arc<Usage>,
+    /// How the event families stand that have a budget.
+    pub budgets: Vec<Standing>,
+    /// Rules that are left out.
+    pub shed: Arc<Shed>,
 }
 
 /// What the kernel was told to remember, since the start.

@@ -35,6 +35,13 @@ impl Alert {
         })
     }
 
+    /// As far as it is the same in every run: without the port that the kernel chooses on this side.
+    pub(super) fn words(&self, scene: &Scene) -> String {
+        let file = self.fd_name.as_deref().unwrap_or("-");
+        let file = file.split_once("->").map_or(file, |(_, remote)| remote);
+        Self { fd_name: Some(file.to_owned()), ..self.clone() }.line(scene)
+    }
+
     /// For the progress of the demo.
     pub(super) fn line(&self, scene: &Scene) -> String {
         let value = |field: &Option<String>| scene.shorten(field.as_deref().unwrap_or("-"));

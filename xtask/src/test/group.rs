@@ -9,8 +9,9 @@ use nix::unistd::geteuid;
 
 use super::built::Built;
 use super::{Outcome, libtest};
+use crate::compare::{Comparison, Heard};
 use crate::lint::EBPF_PACKAGES;
-use crate::{process, tidy, triggers, workspace};
+use crate::{demo, process, tidy, triggers, workspace};
 
 /// The crate of kernel and end-to-end tests.
 const KERNEL_PACKAGE: &str = "rampart-tests";
@@ -31,6 +32,8 @@ pub(super) enum Group {
     Kernel,
     /// The live cases of Falco's rule tests, each counted as one test.
     Triggers,
+    /// The same cases and the demo's intrusion with pushdown and without: each with the same alerts.
+    Differential,
 }
 
 /// All groups of this workspace, cheap ones first.
@@ -51,6 +54,7 @@ pub(super) fn all() -> Result<Vec<Group>> {
     groups.push(Group::Doc(libraries));
     groups.push(Group::Kernel);
     groups.push(Group::Triggers);
+    groups.push(Group::Differential);
     Ok(groups)
 }
 
@@ -62,6 +66,7 @@ impl Group {
             Self::Doc(_) => "doc".to_owned(),
             Self::Kernel => "kernel".to_owned(),
             Self::Triggers => "triggers".to_owned(),
+            Self::Differential => "differential".to_owned(),
         }
     }
 
@@ -72,23 +77,26 @@ impl Group {
 
     /// Whether its tests start the product's binaries.
     pub(super) fn needs_binaries(&self) -> bool {
-        matches!(self, Self::Kernel | Self::Triggers)
+        matches!(self, Self::Kernel | Self::Triggers | Self::Differential)
     }
 
     /// Whether its tests start the actor of the trigger cases.
     pub(super) fn needs_actor(&self) -> bool {
-        matches!(self, Self::Triggers)
+        matches!(self, Self::Triggers | Self::Differential)
     }
 
     /// Runs the group; whatever goes wrong is part of the outcome.
-    pub(super) fn run(&self, built: &Built) -> Outcome {
+    ///
+    /// What the trigger cases came to is kept in `heard`, so that they need not be played again to be compared.
+    pub(super) fn run(&self, built: &Built, heard: &mut Option<Heard>) -> Outcome {
         match self {
             Self::Tidy => house_style(),
             Self::Crate(name) => programs(built, name, &["--skip", TIDY_TEST]),
             Self::Doc(packages) => documentation(packages),
             Self::Kernel if geteuid().is_root() => programs(built, KERNEL_PACKAGE, &["--test-threads=1"]),
             Self::Kernel => unprivileged(built),
-            Self::Triggers => trigger_cases(),
+            Self::Triggers => trigger_cases(heard),
+            Self::Differential => differential(heard.take()),
         }
     }
 }
@@ -152,7 +160,7 @@ fn house_style() -> Outcome {
     }
 }
 
-fn trigger_cases() -> Outcome {
+fn trigger_cases(heard: &mut Option<Heard>) -> Outcome {
     let skip =
         |reason: &str| Outcome { skipped: vec![format!("trigger cases: {reason}")], ..Outcome::default() };
     if !geteuid().is_root() {
@@ -167,6 +175,7 @@ fn trigger_cases() -> Outcome {
     match score {
         Err(error) => Outcome::broken(format!("{error:#}")),
         Ok(score) => {
+            *heard = Some(score.heard().clone());
             let complaint = |(title, complaint): &(String, String)| format!("FAILED: {title}\n{complaint}\n");
             Outcome {
                 passed: score.passed(),
@@ -174,6 +183,39 @@ fn trigger_cases() -> Outcome {
                 skipped: score.skipped(),
                 complaints: score.failures().iter().map(complaint).collect(),
             }
+        }
+    }
+}
+
+fn differential(heard: Option<Heard>) -> Outcome {
+    let skip =
+        |reason: &str| Outcome { skipped: vec![format!("differential: {reason}")], ..Outcome::default() };
+    if !geteuid().is_root() {
+        return skip("loading kernel programs needs root");
+    }
+    let (Some(facts), Some(rules)) = (workspace::upstream_facts(), workspace::upstream_rules()) else {
+        return skip("the facts and rules of Falco are not at `../shared`");
+    };
+    let compare = move || {
+        let binaries = workspace::metadata()?.target_directory.join("debug");
+        let cases = triggers::differential(&facts, rules, binaries.as_std_path(), heard)?;
+        Ok([cases, demo::differential(binaries.join("rampart").as_std_path())?])
+    };
+    let comparisons: Result<[Comparison; 2]> = compare();
+    match comparisons {
+        Err(error) => Outcome::broken(format!("{error:#}")),
+        Ok(comparisons) => {
+            let mut outcome = Outcome::default();
+            for comparison in &comparisons {
+                let complaint = |(name, text): &(String, String)| format!("DIFFERS: {name}\n{text}\n");
+                outcome.add(Outcome {
+                    passed: comparison.same(),
+                    failed: comparison.differences().len(),
+                    skipped: Vec::new(),
+                    complaints: comparison.differences().iter().map(complaint).collect(),
+                });
+            }
+            outcome
         }
     }
 }

@@ -25,6 +25,23 @@ impl Evidence {
 
     /// Alerts of the case's last process and of its resources, within the steps if there are any.
     pub(super) fn relevant(&self, case: &Case) -> Vec<&Alert> {
+        self.relevant_of(case, &self.alerts)
+    }
+
+    /// Those of its alerts among others, each as far as it is the same in every run: rule, priority, source and the
+    /// fields that the case asks for.
+    pub(super) fn words(&self, case: &Case, alerts: &[Alert]) -> Vec<String> {
+        let words = |alert: &&Alert| {
+            let fields = case.expected.fields.keys();
+            let fields: Vec<String> = fields
+                .map(|name| format!("{name}={}", alert.field(name).unwrap_or_else(|| "nothing".to_owned())))
+                .collect();
+            format!("{} [{}] {} {}", alert.rule, alert.priority, alert.source, fields.join(" "))
+        };
+        self.relevant_of(case, alerts).iter().map(words).collect()
+    }
+
+    fn relevant_of<'a>(&self, case: &Case, alerts: &'a [Alert]) -> Vec<&'a Alert> {
         let actor = |pid| self.marks.iter().any(|mark| mark.pid == pid && mark.point == "begin");
         let resource = |pid| self.marks.iter().any(|mark| mark.pid == pid && mark.point == "process");
         let (from, to) = match (case.has_steps, self.time_of("steps"), self.time_of("done")) {
@@ -33,7 +50,7 @@ impl Evidence {
         };
         let of_case =
             |alert: &&Alert| resource(alert.pid) || (actor(alert.pid) && (from..=to).contains(&alert.time));
-        self.alerts.iter().filter(of_case).collect()
+        alerts.iter().filter(of_case).collect()
     }
 
     fn time_of(&self, point: &str) -> Option<u64> {
@@ -157,6 +174,13 @@ mod tests {
         assert!(
             evidence(vec![alert("S", 7, 5, "sh")]).complaint(&case(false)).unwrap().contains("got      S")
         );
+    }
+
+    #[test]
+    fn words_say_what_is_the_same_in_every_run() {
+        let late = [alert("R", 7, 25, "sh"), alert("R", 9, 25, "sh"), alert("S", 8, 50, "bash")];
+        let words = evidence(Vec::new()).words(&case(true), &late);
+        assert_eq!(words, ["R [Warning] syscall proc.name=sh", "S [Warning] syscall proc.name=bash"]);
     }
 
     #[test]

@@ -7,12 +7,13 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::Talk;
-use super::alert::{Said, read};
+use super::alert::{Alert, Said, read};
 use super::case::{Case, Fate};
 use super::judge::Evidence;
 use super::score::Score;
 use super::stage::Stages;
 use crate::agent::Agent;
+use crate::compare::hear_disagreement;
 use crate::{console, interrupt};
 
 /// No case takes this long; the longest wait six seconds on purpose.
@@ -31,6 +32,9 @@ pub(super) struct Player<'a> {
     agent: &'a Agent,
     stages: Stages,
     talk: Talk,
+    /// Alerts of all cases, and the cases with what was known of each when it was judged.
+    alerts: Vec<Alert>,
+    played: Vec<(Case, Evidence)>,
 }
 
 /// A case being played.
@@ -45,7 +49,7 @@ struct Open {
 
 impl<'a> Player<'a> {
     pub(super) fn new(agent: &'a Agent, stages: Stages, talk: Talk) -> Self {
-        Self { agent, stages, talk }
+        Self { agent, stages, talk, alerts: Vec::new(), played: Vec::new() }
     }
 
     /// Plays all cases: first together those that wait, then the others one by one.
@@ -55,6 +59,14 @@ impl<'a> Player<'a> {
         let (waiting, others): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(|case| case.waits);
         self.play_some(waiting, TOGETHER, total, &mut score)?;
         self.play_some(others, 1, total, &mut score)?;
+        // What comes after a case was judged is its own all the same.
+        let end = Instant::now() + GRACE;
+        while Instant::now() < end {
+            self.listen(&mut BTreeMap::new())?;
+        }
+        for (case, evidence) in &self.played {
+            score.hear(case, evidence.words(case, &self.alerts));
+        }
         Ok(score)
     }
 
@@ -90,6 +102,7 @@ impl<'a> Player<'a> {
             for id in judged {
                 if let Some(open) = open.remove(&id) {
                     self.judge(&open, score);
+                    self.played.push((open.case, Evidence { alerts: Vec::new(), ..open.evidence }));
                     let (judged, failed) = score.so_far();
                     if self.talk != Talk::Nothing && judged % PROGRESS == 0 {
                         console::say(format!("  {judged} of {total} cases, {failed} failed"));
@@ -104,6 +117,7 @@ impl<'a> Player<'a> {
         let mut limit = TICK;
         while let Some(line) = self.agent.line(limit) {
             limit = Duration::ZERO;
+            hear_disagreement(&line)?;
             match read(&line) {
                 Some(Said::Mark(mark)) => {
                     if let Some(open) = open.get_mut(&mark.id) {
@@ -112,6 +126,7 @@ impl<'a> Player<'a> {
                 }
                 // Whose it is shows when all marks are there.
                 Some(Said::Alert(alert)) => {
+                    self.alerts.push(alert.clone());
                     for open in open.values_mut() {
                         open.evidence.alerts.push(alert.clone());
                     }

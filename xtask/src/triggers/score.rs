@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::case::Case;
+use crate::compare::Heard;
 use crate::console;
 
 /// Passed and run cases of a rule.
@@ -19,6 +20,7 @@ pub(crate) struct Score {
     failures: Vec<(String, String)>,
     /// Number of skipped cases by reason.
     skips: BTreeMap<String, usize>,
+    heard: Heard,
 }
 
 impl Score {
@@ -35,6 +37,16 @@ impl Score {
 
     pub(super) fn skip(&mut self, reason: &str) {
         *self.skips.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Notes all alerts of a case.
+    pub(super) fn hear(&mut self, case: &Case, alerts: Vec<String>) {
+        self.heard.insert(case.title(), alerts);
+    }
+
+    /// The alerts of each case that was played.
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// Cases judged so far, and failures among them.

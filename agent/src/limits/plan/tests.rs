@@ -264,6 +264,16 @@ fn policies_keep_their_numbers_and_sources_their_state() {
         |plan: &Plan, name: &str| plan.names.iter().find(|(_, own)| *own == name).map(|(number, _)| *number);
     assert_eq!(number(&first, "c"), number(&second, "c"));
     assert_eq!(number(&first, PORTLESS), number(&second, PORTLESS));
+    // So does the service in which the kernel knows its sources.
+    let service = |plan: &Plan, policy| {
+        plan.tables
+            .services
+            .iter()
+            .find(|(_, service)| service.policy == policy)
+            .map(|(_, service)| service.number)
+    };
+    let number_of_c = number(&first, "c").unwrap();
+    assert_eq!(service(&first, number_of_c), service(&second, number_of_c));
     let all: BTreeSet<u16> = second.names.keys().copied().collect();
     assert_eq!(all.len(), 4);
 }

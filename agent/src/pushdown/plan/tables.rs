@@ -32,7 +32,7 @@ impl Plan {
             let only_type = NoFields;
             let mut rest: Vec<(usize, Expression)> = Vec::new();
             for (at, rule) in self.policy.rules().iter().enumerate() {
-                if !rule.events.contains(event) {
+                if !rule.events.contains(event) || self.shed.contains(row.family, at) {
                     continue;
                 }
                 let Some(expression) = self.comparisons.rule(at) else { continue };

@@ -1,0 +1,308 @@
+//! Paths of a call as they are judged: the names from the file upwards, each in words of its own.
+//!
+//! A name lies in whole words with at least one NUL behind it, so names are read, compared and hashed eight bytes at
+//! a time. The walk compares the names with the path that the program gave on the way, which spares a second walk
+//! where they are the same. What the walk found is what is judged, remembered and sent: nothing is read twice.
+//!
+//! The walk reads live structures without locks: a rename in the same instant can mix old and new names, as it can
+//! for `/proc`; it is bounded and cannot fault.
+
+use rampart_common::{event::AttrTag, member::Member as M};
+
+use crate::{
+    cell::{
+        ATTRIBUTE, BASE_DENTRY, BASE_MOUNT, BELOW_ROOT, DENTRY, DIFFERS, END_DENTRY, END_MOUNT, FROM_BASE,
+        FROM_BASE_AT, FROM_BASE_NAMES, HASH, MOUNT, MOUNT_ROOT, NAMES, REST, ROOT_DENTRY, ROOT_MOUNT, TEXT,
+        WORDS,
+    },
+    path::{Path, parent_and_name},
+    read::{Raw, casts, layout},
+    record::{OpenAttr, Record},
+};
+
+/// Most names of a trail.
+pub(crate) const NAMES_MAX: u64 = 24;
+/// Words of a name of the longest kind that is judged, with its NUL.
+pub(crate) const NAME_WORDS: u64 = 11;
+/// Longest name that is judged, bytes.
+pub(crate) const NAME_MAX: u64 = NAME_WORDS * 8 - 1;
+/// Most words of a trail.
+pub(crate) const WORDS_MAX: u64 = 128;
+/// Names and mounts passed on a walk.
+const STEPS: u32 = NAMES_MAX as u32 + 12;
+
+/// How the path of the file and the path that the program gave are related.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// They are one, byte by byte.
+    Verbatim,
+    /// They are one, the program gave it from the directory on.
+    FromBase,
+    /// They differ.
+    Other,
+}
+
+/// The trail in a record's buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Trail(Record);
+
+impl Trail {
+    /// The trail of an event whose record this is.
+    #[inline(always)]
+    pub(crate) fn of(record: Record) -> Self {
+        Self(record)
+    }
+
+    /// An empty trail of a task that has its root here.
+    #[inline(always)]
+    pub(crate) fn begin(record: Record, root: Path) -> Self {
+        record.set_cell::<WORDS>(0);
+        record.set_cell::<NAMES>(0);
+        record.set_cell::<HASH>(0);
+        record.set_cell::<BASE_DENTRY>(0);
+        record.set_cell::<BASE_MOUNT>(0);
+        record.set_cell::<ROOT_DENTRY>(root.dentry.0);
+        record.set_cell::<ROOT_MOUNT>(root.mnt.0);
+        record.clear_lens();
+        Self(record)
+    }
+
+    /// Notes the directory that the given path starts from.
+    #[inline(always)]
+    pub(crate) fn starts_from(self, base: Path) {
+        self.0.set_cell::<BASE_DENTRY>(base.dentry.0);
+        self.0.set_cell::<BASE_MOUNT>(base.mnt.0);
+    }
+
+    /// Adds the names of a file, up to the root of the mount namespace, not of the process: a process that made some
+    /// directory its root shall not thereby rename what it opens. The given path is compared, which is `len` bytes
+    /// from `start`. `None` when not all could be kept.
+    #[inline(always)]
+    pub(crate) fn file(self, file: Path, start: u64, len: u64, relative: bool) -> Option<Given> {
+        let record = self.0;
+        record.set_cell::<END_DENTRY>(0);
+        record.set_cell::<END_MOUNT>(0);
+        if !self.walk(file, start + len) {
+            return None;
+        }
+        if !relative && start != 0 && record.cell::<DIFFERS>() == 0 && record.cell::<REST>() == start {
+            return Some(Given::Verbatim);
+        }
+        // Only where the process and the walk have one root, the names above the directory are those it would give.
+        let one_root = record.cell::<BELOW_ROOT>() == record.cell::<NAMES>();
+        if relative && start != 0 && one_root && record.cell::<FROM_BASE>() == start {
+            return Some(Given::FromBase);
+        }
+        Some(Given::Other)
+    }
+
+    /// Adds the names of the directory that the given path starts from, up to the task's root. Says whether all could be
+    /// kept.
+    #[inline(always)]
+    pub(crate) fn base(self, base: Path) -> bool {
+        let record = self.0;
+        record.set_cell::<END_DENTRY>(record.cell::<ROOT_DENTRY>());
+        record.set_cell::<END_MOUNT>(record.cell::<ROOT_MOUNT>());
+        self.walk(base, 0)
+    }
+
+    #[inline(always)]
+    fn walk(self, from: Path, rest: u64) -> bool {
+        let record = self.0;
+        // By way of the buffer, for such a function takes numbers, and what the verifier knows to be a pointer is none.
+        record.set_cell::<DENTRY>(from.dentry.0);
+        record.set_cell::<MOUNT>(from.mnt.0);
+        record.set_cell::<MOUNT_ROOT>(from.mnt.follow(M::VfsmountRoot).0);
+        record.set_cell::<REST>(rest);
+        record.set_cell::<DIFFERS>(0);
+        record.set_cell::<FROM_BASE>(0);
+        record.set_cell::<BELOW_ROOT>(u64::MAX);
+        !from.dentry.is_null() && walk_trail(record.slot()) != 0
+    }
+
+    /// Adds the given path, which is `len` bytes from `start`. Says whether there was room.
+    #[inline(always)]
+    pub(crate) fn text(self, start: u64, len: u64) -> bool {
+        copy_text(self.0.slot(), start, len) != 0
+    }
+
+    /// Names so far.
+    #[inline(always)]
+    pub(crate) fn names(self) -> u64 {
+        self.0.cell::<NAMES>()
+    }
+
+    /// Words so far.
+    #[inline(always)]
+    pub(crate) fn words(self) -> u64 {
+        self.0.cell::<WORDS>()
+    }
+
+    /// Writes names of the trail into the record: `count` from the name with index `first`, which begins at the word
+    /// `at`.
+    #[inline(always)]
+    pub(crate) fn put(self, tag: AttrTag, first: u64, count: u64, at: u64) {
+        let Some(attr) = self.0.open(tag) else { return };
+        self.0.set_cell::<ATTRIBUTE>(attr.start());
+        put_names(self.0.slot(), first, count, at);
+        self.0.close(attr, 0);
+    }
+}
+
+/// See [`Trail::put`]. Gives how many names were written.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn put_names(slot: u32, first: u64, count: u64, at: u64) -> u32 {
+    let Some(record) = Record::claimed(slot) else { return 0 };
+    let attr = OpenAttr::at(record.cell::<ATTRIBUTE>());
+    record.set_cell::<WORDS>(at);
+    record.set_cell::<NAMES>(0);
+    for _ in 0..NAMES_MAX {
+        let (done, at) = (record.cell::<NAMES>(), record.cell::<WORDS>());
+        if done >= count {
+            break;
+        }
+        let len = record.len_of(first.wrapping_add(done));
+        if !record.push_words(attr, at, len) {
+            break;
+        }
+        record.set_cell::<WORDS>(at.wrapping_add((len >> 3) + 1));
+        record.set_cell::<NAMES>(done + 1);
+    }
+    record.cell::<NAMES>() as u32
+}
+
+/// Adds a word to the hash.
+#[inline(always)]
+pub(crate) fn mix(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 32)
+}
+
+/// The first bytes of a word: as many as `len` is over a multiple of 8.
+#[inline(always)]
+fn cut(word: u64, len: u64) -> u64 {
+    word & !(u64::MAX << ((len & 7) * 8))
+}
+
+/// See [`Trail::walk`]. 0 = not all could be kept.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_trail(slot: u32) -> u32 {
+    let Some(record) = Record::claimed(slot) else { return 0 };
+    let mount_offset = layout(M::MountMnt);
+    for _ in 0..STEPS {
+        let (dentry, mnt) = (record.cell::<DENTRY>(), record.cell::<MOUNT>());
+        if dentry == record.cell::<BASE_DENTRY>() && mnt == record.cell::<BASE_MOUNT>() {
+            let rest = record.cell::<REST>();
+            record.set_cell::<FROM_BASE>(if record.cell::<DIFFERS>() == 0 { rest } else { 0 });
+            record.set_cell::<FROM_BASE_NAMES>(record.cell::<NAMES>());
+            record.set_cell::<FROM_BASE_AT>(record.cell::<WORDS>());
+        }
+        if dentry == record.cell::<ROOT_DENTRY>() && mnt == record.cell::<ROOT_MOUNT>() {
+            record.set_cell::<BELOW_ROOT>(record.cell::<NAMES>());
+        }
+        if dentry == record.cell::<END_DENTRY>() && mnt == record.cell::<END_MOUNT>() {
+            return 1;
+        }
+        if dentry == 0 {
+            return 0;
+        }
+        if dentry == record.cell::<MOUNT_ROOT>() {
+            let mount = Raw(mnt.wrapping_sub(mount_offset));
+            let parent = mount.follow(M::MountParent);
+            if parent == mount || parent.is_null() {
+                return 1;
+            }
+            record.set_cell::<DENTRY>(mount.follow(M::MountMountpoint).0);
+            let mnt = parent.plus(mount_offset);
+            record.set_cell::<MOUNT>(mnt.0);
+            record.set_cell::<MOUNT_ROOT>(mnt.follow(M::VfsmountRoot).0);
+            continue;
+        }
+        let (parent, name, len) = parent_and_name(Raw(dentry));
+        if parent.0 == dentry || parent.is_null() || !push(record, name, len) {
+            return 0;
+        }
+        record.set_cell::<DENTRY>(parent.0);
+    }
+    0
+}
+
+/// Adds a name and compares it with the end of the rest of the given path. False when it does not fit.
+#[inline(always)]
+fn push(record: Record, name: Raw, len: u64) -> bool {
+    let (at, names) = (record.cell::<WORDS>(), record.cell::<NAMES>());
+    if len > NAME_MAX || at > WORDS_MAX - NAME_WORDS || names >= NAMES_MAX {
+        return false;
+    }
+    if !casts() {
+        record.read_words(at, name, len);
+    }
+    let first = record.cell::<REST>().wrapping_sub(len);
+    let (mut hash, mut differs) = (record.cell::<HASH>(), record.cell::<DIFFERS>());
+    // The turn is the only number here that the verifier knows; so one turn is seen once.
+    for turn in 0..NAME_WORDS - 1 {
+        let done = turn * 8;
+        if done + 8 > len {
+            break;
+        }
+        let word = name_word(record, name, at, turn);
+        record.set_trail(at + turn, word);
+        hash = mix(hash, word);
+        differs |= word ^ record.word(first.wrapping_add(done));
+    }
+    // The last one, which has the name's end or is nothing but NUL.
+    let turn = len >> 3;
+    let word = cut(name_word(record, name, at, turn), len);
+    record.set_trail(at + turn, word);
+    hash = mix(hash, word);
+    differs |= word ^ cut(record.word(first.wrapping_add(turn * 8)), len);
+    let mut rest = first;
+    // A name that begins the relative path has no slash before it.
+    if first != record.cell::<TEXT>() || record.cell::<BASE_DENTRY>() == 0 {
+        rest = first.wrapping_sub(1);
+        differs |= u64::from(record.byte(rest) ^ b'/');
+    }
+    record.set_cell::<REST>(rest);
+    record.set_cell::<DIFFERS>(differs);
+    record.set_cell::<HASH>(hash);
+    record.set_len(names, len as u8);
+    record.set_cell::<NAMES>(names + 1);
+    record.set_cell::<WORDS>(at + (len >> 3) + 1);
+    true
+}
+
+/// A word of a name that goes to the word `at` of the trail.
+#[inline(always)]
+fn name_word(record: Record, name: Raw, at: u64, turn: u64) -> u64 {
+    if casts() { name.plus(turn * 8).load(M::AnyWord) } else { record.trail(at + turn) }
+}
+
+/// See [`Trail::text`]. 0 = there is no room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn copy_text(slot: u32, start: u64, len: u64) -> u32 {
+    let Some(record) = Record::claimed(slot) else { return 0 };
+    let at = record.cell::<WORDS>();
+    if at >= WORDS_MAX || len >= WORDS_MAX * 8 || at + (len >> 3) >= WORDS_MAX {
+        return 0;
+    }
+    let mut hash = record.cell::<HASH>();
+    for turn in 0..WORDS_MAX {
+        let done = turn * 8;
+        if done + 8 > len {
+            break;
+        }
+        let word = record.word(start.wrapping_add(done));
+        record.set_trail(at + turn, word);
+        hash = mix(hash, word);
+    }
+    let turn = len >> 3;
+    let word = cut(record.word(start.wrapping_add(turn * 8)), len);
+    record.set_trail(at + turn, word);
+    hash = mix(hash, word);
+    record.set_cell::<HASH>(hash);
+    record.set_cell::<WORDS>(at + (len >> 3) + 1);
+    1
+}
