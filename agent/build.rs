@@ -1,8 +1,8 @@
-//! Builds the kernel programs (`agent-ebpf`) and hands their object to the agent.
+//! Builds the kernel programs (`agent-ebpf`, `limiter-ebpf`) and hands their objects to the agent.
 //!
 //! Owns the nested cargo run; writes only below `OUT_DIR`. The compiler pair it drives is the one that
 //! `cargo xtask setup` found working and recorded; this script never searches or installs one itself.
-//! The crate embeds the result with `include_bytes!(env!("RAMPART_BPF_OBJECT"))`.
+//! The crate embeds the results, such as `include_bytes!(env!("RAMPART_BPF_OBJECT"))`.
 
 use std::env;
 use std::fs;
@@ -11,8 +11,12 @@ use std::process::{Command, ExitCode};
 
 /// Overrides where the toolchain record is read from.
 const RECORD_ENV: &str = "RAMPART_EBPF_TOOLCHAIN";
-/// Package that holds the kernel programs; its binary carries the same name.
-const PACKAGE: &str = "rampart-ebpf";
+/// Packages that hold kernel programs (their binaries carry the same names), the objects made of them, and the variables
+/// by which the crate finds those.
+const OBJECTS: [(&str, &str, &str); 2] = [
+    ("rampart-ebpf", "rampart.bpf.o", "RAMPART_BPF_OBJECT"),
+    ("rampart-limiter-ebpf", "limiter.bpf.o", "RAMPART_LIMITER_OBJECT"),
+];
 /// Only little-endian kernels are supported.
 const TARGET: &str = "bpfel-unknown-none";
 /// Profile of the root manifest for kernel programs.
@@ -56,8 +60,10 @@ impl From<String> for Failure {
 
 fn main() -> ExitCode {
     match build() {
-        Ok(object) => {
-            directive("rustc-env", &format!("RAMPART_BPF_OBJECT={}", object.display()));
+        Ok(objects) => {
+            for (variable, object) in objects {
+                directive("rustc-env", &format!("{variable}={}", object.display()));
+            }
             ExitCode::SUCCESS
         }
         Err(Failure::Message(message)) => {
@@ -71,7 +77,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn build() -> Result<PathBuf, Failure> {
+fn build() -> Result<Vec<(&'static str, PathBuf)>, Failure> {
     directive("rerun-if-env-changed", RECORD_ENV);
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let workspace =
@@ -82,6 +88,8 @@ fn build() -> Result<PathBuf, Failure> {
         "agent-ebpf/src",
         "agent-common/Cargo.toml",
         "agent-common/src",
+        "limiter-ebpf/Cargo.toml",
+        "limiter-ebpf/src",
     ] {
         directive("rerun-if-changed", &workspace.join(input).display().to_string());
     }
@@ -99,10 +107,14 @@ fn build() -> Result<PathBuf, Failure> {
     let target_dir = out_dir.join("bpf-target");
     run_cargo(&toolchain, workspace, &target_dir, &arch)?;
 
-    let built = target_dir.join(TARGET).join(PROFILE).join(PACKAGE);
-    let object = out_dir.join("rampart.bpf.o");
-    fs::copy(&built, &object).map_err(|error| format!("cannot copy `{}`: {error}", built.display()))?;
-    Ok(object)
+    let mut objects = Vec::new();
+    for (package, name, variable) in OBJECTS {
+        let built = target_dir.join(TARGET).join(PROFILE).join(package);
+        let object = out_dir.join(name);
+        fs::copy(&built, &object).map_err(|error| format!("cannot copy `{}`: {error}", built.display()))?;
+        objects.push((variable, object));
+    }
+    Ok(objects)
 }
 
 fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &str) -> Result<(), Failure> {
@@ -122,7 +134,9 @@ fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &
         }
     }
     command
-        .args(["build", "--package", PACKAGE, "--bins", "--profile", PROFILE, "--target", TARGET])
+        .arg("build")
+        .args(OBJECTS.iter().flat_map(|(package, ..)| ["--package", package]))
+        .args(["--bins", "--profile", PROFILE, "--target", TARGET])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(target_dir)
         .current_dir(workspace)

@@ -12,6 +12,7 @@ pub mod abi;
 pub mod counter;
 pub mod event;
 pub mod layout;
+pub mod limit;
 pub mod member;
 pub mod pushdown;
 pub mod wake;

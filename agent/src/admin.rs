@@ -88,13 +88,14 @@ fn router(status: Arc<Status>) -> Router {
         .route("/ready", get(pages::ready))
         .route("/versions", get(pages::versions))
         .route("/metrics", get(pages::metrics))
+        .route("/limits", get(pages::limits))
         .fallback(pages::unknown)
         .with_state(status)
 }
 
 /// The pages there are.
-pub(crate) const PAGES: [&str; 7] =
-    ["/healthz", "/health", "/health/detailed", "/top", "/ready", "/versions", "/metrics"];
+pub(crate) const PAGES: [&str; 8] =
+    ["/healthz", "/health", "/health/detailed", "/top", "/ready", "/versions", "/metrics", "/limits"];
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod budgeting;
 mod detection;
 mod enrich;
+mod limiting;
 mod load;
 mod ports;
 mod pushing;
@@ -240,6 +241,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let (budgeting, replan) = Budgeting::new(&config, &bundle.rules);
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
+    let limits = limiting::start(&config.limits, &mut tasks, &status)?;
     let (commands, received) = mpsc::sync_channel(COMMANDS);
     let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
     let detection = Detection {
@@ -258,6 +260,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         hooks,
         waker,
         commands,
+        limits,
         fanout,
         outputs,
         status,

@@ -5,6 +5,7 @@
 
 pub mod fault;
 pub mod keys;
+mod limits;
 mod places;
 mod raw;
 pub mod schema;
@@ -23,6 +24,7 @@ use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
+pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
 use crate::{container::sockets::Sockets, cores::Isolation};
 
 /// The file that is read when no `-c` names one; it may be absent.
@@ -51,6 +53,8 @@ pub struct Config {
     pub containers: Containers,
     /// What is asked about pods.
     pub kubernetes: Kubernetes,
+    /// Rate limits.
+    pub limits: Limits,
     /// This node.
     pub node: Node,
 }
@@ -296,6 +300,8 @@ impl Config {
             ("state", self.state == other.state),
             ("containers", self.containers == other.containers),
             ("kubernetes", self.kubernetes == other.kubernetes),
+            // The rest takes effect at once.
+            ("limits", other.limits == other.limits.after(&self.limits)),
             ("node", self.node == other.node),
         ];
         // The engine takes this one at its start, although it stands among the rules.

@@ -7,6 +7,7 @@ pub mod btf;
 pub mod caps;
 mod compat;
 mod layout;
+pub mod limiter;
 mod names;
 mod object;
 mod ring;

@@ -15,6 +15,7 @@ pub mod drain;
 pub mod engine;
 pub mod event;
 pub mod kernel;
+pub mod limits;
 pub mod output;
 pub mod policy;
 pub mod privilege;

@@ -2,6 +2,7 @@
 //!
 //! Owns the set-up of `tracing` and the metric names. Must never block a caller. Called by everything.
 
+pub mod limits;
 pub mod metrics;
 pub mod names;
 pub mod ready;

@@ -77,6 +77,12 @@ impl Agent {
         agent
     }
 
+    /// Replaces the settings it was started with, as text of its configuration file, and asks for a reload.
+    pub fn reconfigure(&self, settings: &str) {
+        configure(self.scratch.path(), self.admin, settings);
+        self.signal(Signal::SIGHUP);
+    }
+
     /// A second agent with the same run-time directory; it must refuse.
     pub fn rival(&self, rules: &Path) -> std::process::Output {
         command(self.scratch.path(), free_port(), rules, "").output().expect("the second agent starts")
@@ -174,13 +180,19 @@ fn free_port() -> SocketAddr {
     listener.local_addr().expect("a bound port")
 }
 
-fn command(scratch: &Path, admin: SocketAddr, rules: &Path, settings: &str) -> Command {
+/// Writes the configuration file.
+fn configure(scratch: &Path, admin: SocketAddr, settings: &str) -> PathBuf {
     let config = scratch.join(format!("rampart-{}.yaml", admin.port()));
     let dir = scratch.display();
     let text = format!(
         "node: {{runtime_dir: {dir}/run, state_dir: {dir}/state}}\nadmin: {{listen: '{admin}'}}\n{settings}"
     );
     fs::write(&config, text).expect("the configuration is written");
+    config
+}
+
+fn command(scratch: &Path, admin: SocketAddr, rules: &Path, settings: &str) -> Command {
+    let config = configure(scratch, admin, settings);
     let log = fs::OpenOptions::new().create(true).append(true).open(scratch.join("log")).expect("a log");
     let mut command = Command::new(binary());
     command.args(["run", "-o", "json", "-c"]).arg(config).arg("-r").arg(rules);

@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod cri;
 pub mod image;
+pub mod netns;
 pub mod recorder;
 pub mod runtime;
 pub mod vault;

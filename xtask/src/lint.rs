@@ -13,8 +13,8 @@ use crate::test::Tally;
 use crate::toolchain::{self, Record};
 use crate::{console, interrupt, process, workspace};
 
-/// The kernel half; every other member is linted for the host.
-pub(crate) const EBPF_PACKAGE: &str = "rampart-ebpf";
+/// The kernel halves; every other member is linted for the host.
+pub(crate) const EBPF_PACKAGES: [&str; 2] = ["rampart-ebpf", "rampart-limiter-ebpf"];
 
 /// Runs every check; says whether all passed.
 pub(crate) fn run() -> Result<bool> {
@@ -26,19 +26,11 @@ pub(crate) fn checks() -> Result<Tally> {
     let record = toolchain::ensure()?;
     let mut steps = vec![
         ("format", command(&["fmt", "--all", "--check"])),
-        (
-            "clippy, host crates with their tests",
-            command(&[
-                "clippy",
-                "--workspace",
-                "--exclude",
-                EBPF_PACKAGE,
-                "--all-targets",
-                "--quiet",
-                "--",
-                "-Dwarnings",
-            ]),
-        ),
+        ("clippy, host crates with their tests", {
+            let mut command = command(&["clippy", "--workspace", "--all-targets", "--quiet"]);
+            command.args(exclusions()).args(["--", "-Dwarnings"]);
+            command
+        }),
         kernel_half(&record)?,
         ("documentation", documentation()),
     ];
@@ -70,16 +62,14 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// Leaves the kernel halves out of a run over all members.
+pub(crate) fn exclusions() -> impl Iterator<Item = &'static str> {
+    EBPF_PACKAGES.into_iter().flat_map(|package| ["--exclude", package])
+}
+
 fn documentation() -> Command {
-    let mut command = command(&[
-        "doc",
-        "--workspace",
-        "--exclude",
-        EBPF_PACKAGE,
-        "--no-deps",
-        "--document-private-items",
-        "--quiet",
-    ]);
+    let mut command = command(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    command.args(exclusions());
     command.env("RUSTDOCFLAGS", "-Dwarnings");
     command
 }
@@ -93,7 +83,8 @@ fn kernel_half(record: &Record) -> Result<(&'static str, Command)> {
     };
     let target: PathBuf = workspace::metadata()?.target_directory.join("bpf-lint").into();
     let mut command = record.cargo_command(subcommand);
-    command.args(["--package", EBPF_PACKAGE, "--profile", "bpf", "--quiet", "--target-dir"]).arg(target);
+    command.args(EBPF_PACKAGES.iter().flat_map(|package| ["--package", package]));
+    command.args(["--profile", "bpf", "--quiet", "--target-dir"]).arg(target);
     command.current_dir(workspace::root());
     if subcommand == "clippy" {
         command.args(["--", "-Dwarnings"]);

@@ -14,7 +14,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{PAGES, top as top_page};
-use crate::telemetry::{metrics, status::Status};
+use crate::telemetry::{limits, metrics, status::Status};
 
 type Shared = State<Arc<Status>>;
 
@@ -59,6 +59,11 @@ pub(super) async fn metrics(State(status): Shared) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))).into_response()
         }
     }
+}
+
+/// What the rate limiter does.
+pub(super) async fn limits(State(status): Shared) -> Json<Value> {
+    Json(limits::document(&status.limits()))
 }
 
 /// What rules and event families cost, for `rampart top`.

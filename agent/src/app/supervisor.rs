@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     AppError,
     detection::{Command, SharedHooks, needs_names, wanted},
+    limiting,
     ports::Wake,
     tasks::Tasks,
 };
@@ -41,6 +42,9 @@ const SWAP_MAX: Duration = Duration::from_secs(10);
 /// Time the HTTP server has for answers under way.
 const ADMIN_MAX: Duration = Duration::from_secs(1);
 
+/// Time the limiter's thread has to see that the agent ends.
+const LIMITS_MAX: Duration = Duration::from_secs(2);
+
 /// Names of the tasks; outputs are named after themselves.
 pub(super) const DETECTION: &str = "detection";
 pub(super) const ADMIN: &str = "admin";
@@ -50,6 +54,7 @@ pub(super) struct Supervisor {
     pub(super) hooks: SharedHooks,
     pub(super) waker: Arc<dyn Wake>,
     pub(super) commands: SyncSender<Command>,
+    pub(super) limits: Option<SyncSender<limiting::Command>>,
     pub(super) fanout: Fanout,
     pub(super) outputs: Vec<&'static str>,
     pub(super) status: Arc<Status>,
@@ -132,6 +137,13 @@ impl Supervisor {
             return Err(error);
         }
         self.rules = new;
+        if let Some(limits) = &self.limits {
+            // Full policy: refuse. The thread takes one a second at the least, and the rules are in force by now.
+            let change = limiting::Command::Change(Box::new(reload.limits.clone()));
+            if limits.try_send(change).is_err() {
+                tracing::error!("Rate limits stay as they are, their thread does not answer");
+            }
+        }
         self.set_wanted(&[&self.rules])?;
         Ok(self.reloader.accept(reload))
     }
@@ -172,7 +184,7 @@ impl Supervisor {
     /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
     /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
     pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
-        let Self { hooks, waker, commands, fanout, outputs, mut tasks, admin, stop_admin, .. } = self;
+        let Self { hooks, waker, commands, limits, fanout, outputs, mut tasks, admin, stop_admin, .. } = self;
         let grace = Grace::start(limit);
         if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
             tracing::warn!("Intake could not be stopped before the drain: {}", super::in_full(&error));
@@ -181,10 +193,16 @@ impl Supervisor {
         let _ = commands.try_send(Command::Stop);
         drop(commands);
         waker.wake();
+        if let Some(limits) = limits {
+            // A thread whose queue is full sees its end as well.
+            let _ = limits.try_send(limiting::Command::Stop);
+        }
         let mut late = None;
         if !tasks.ended(&[DETECTION], grace.left()).await {
             late = late.or(Some(Phase::Engine));
         }
+        // It only counts; what it has in force stays.
+        let _ = tasks.ended(&[limiting::LIMITS], LIMITS_MAX).await;
         drop(fanout);
         if !tasks.ended(&outputs, grace.left()).await {
             late = late.or(Some(Phase::Outputs));

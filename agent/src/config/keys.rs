@@ -20,6 +20,12 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// `ADDRESS:PORT`.
     Socket,
+    /// A list of addresses and prefixes.
+    Nets,
+    /// Policies of the rate limiter, by name.
+    Policies,
+    /// Interfaces of the rate limiter, by name.
+    Interfaces,
 }
 
 /// One setting.
@@ -43,6 +49,8 @@ pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 pub const FORMATS: &[&str] = &["text", "json"];
 /// Rule matching modes.
 pub const MATCHING: &[&str] = &["first", "all"];
+/// What is done with what is over a limit.
+pub const LIMITING: &[&str] = &["observe", "enforce"];
 /// When pods are watched.
 pub const WATCH: &[&str] = &["auto", "on", "off"];
 /// Falco's priorities, most severe first.
@@ -214,6 +222,64 @@ pub static KEYS: &[Key] = &[
         Kind::Path,
         "the service account of the agent's pod",
         "how to reach the API server",
+    ),
+    key("limits.enabled", Kind::Bool, "false", "limit rates per source in the kernel"),
+    key(
+        "limits.mode",
+        Kind::Choice(LIMITING),
+        "observe",
+        "drop what is over a limit, or only count what would be dropped",
+    ),
+    key("limits.strict", Kind::Bool, "false", "also drop malformed packets"),
+    key(
+        "limits.dead_man_secs",
+        Kind::Number,
+        "10",
+        "without a sign of life from the agent for so long, limits only observe; 0 = limits go on for ever",
+    ),
+    key(
+        "limits.pin_dir",
+        Kind::Path,
+        "/sys/fs/bpf/rampart",
+        "directory on a BPF file system by which limits outlive the agent",
+    ),
+    key("limits.max_entries", Kind::Number, "65536", "sources known at a time, 120 bytes each"),
+    key("limits.new_entries_per_sec", Kind::Number, "20000", "sources that become known per second and CPU"),
+    key("limits.samples_per_sec", Kind::Number, "100", "verdicts sampled per second and CPU"),
+    key(
+        "limits.portless_per_sec",
+        Kind::Number,
+        "100",
+        "packets without ports (later fragments, too deep headers) per second and source; 0 = no limit",
+    ),
+    key(
+        "limits.interfaces",
+        Kind::Interfaces,
+        "no interface",
+        "where to limit: interfaces with `directions` and `hook`",
+    ),
+    key("limits.policies", Kind::Policies, "no policy", "what to limit: policies by name"),
+    Key {
+        path: "limits.default.requests",
+        kind: Kind::Number,
+        default: "0",
+        help: "new flows per window and source that no policy is about; 0 = no limit",
+        aliases: &["RATE_LIMIT_REQUESTS"],
+    },
+    Key {
+        path: "limits.default.window_secs",
+        kind: Kind::Number,
+        default: "60",
+        help: "the window of `limits.default.requests`",
+        aliases: &["RATE_LIMIT_WINDOW_SECONDS"],
+    },
+    key("limits.allow", Kind::Nets, "no address", "sources that no policy limits"),
+    key("limits.deny", Kind::Nets, "no address", "sources whose packets are dropped"),
+    key(
+        "limits.safety",
+        Kind::Nets,
+        "no address",
+        "sources that nothing can lock out, besides the node, its gateway, name servers, API server and SSH peers",
     ),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),

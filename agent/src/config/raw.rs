@@ -30,6 +30,8 @@ pub(super) struct Setting {
 pub(super) struct Raw {
     pub(super) settings: BTreeMap<&'static str, Setting>,
     pub(super) faults: Vec<Fault>,
+    /// Places within the file, for what lies below settings.
+    inner: Option<(PathBuf, Places)>,
 }
 
 impl Raw {
@@ -62,7 +64,10 @@ impl Raw {
         let places = Places::scan(text);
         match value {
             Value::Null => {}
-            Value::Mapping(sections) => self.walk("", &sections, path, &places),
+            Value::Mapping(sections) => {
+                self.walk("", &sections, path, &places);
+                self.inner = Some((path.to_owned(), places));
+            }
             other => {
                 let message = format!("expected sections such as `log:`, found {}", describe(&other));
                 self.fault(in_file(path, Some((1, 1))), message, None);
@@ -135,15 +140,25 @@ impl Raw {
 
     fn text(&mut self, key: &'static Key, text: &str, place: Place) {
         let value = match key.kind {
-            Kind::Paths => {
+            Kind::Paths | Kind::Nets => {
                 Value::Sequence(text.split(',').filter(|part| !part.is_empty()).map(Into::into).collect())
             }
-            Kind::Bool | Kind::Number | Kind::Percent => {
+            Kind::Bool | Kind::Number | Kind::Percent | Kind::Policies | Kind::Interfaces => {
                 serde_yaml::from_str(text).unwrap_or_else(|_| text.into())
             }
             Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Socket => text.into(),
         };
         self.settings.insert(key.path, Setting { value, place });
+    }
+
+    /// Where something below a setting stands; `setting` when that is not in the file.
+    pub(super) fn place_of(&self, path: &str, setting: &Place) -> Place {
+        match (&self.inner, setting) {
+            (Some((file, places)), Place::File { .. }) => {
+                places.key(path).map_or_else(|| setting.clone(), |place| in_file(file, Some(place)))
+            }
+            _ => setting.clone(),
+        }
     }
 
     pub(super) fn fault(&mut self, place: Place, message: String, help: Option<String>) {

@@ -48,7 +48,7 @@ fn value(key: &Key) -> Value {
         Kind::Text | Kind::Path => {
             out.insert("type".to_owned(), "string".into());
         }
-        Kind::Paths => {
+        Kind::Paths | Kind::Nets => {
             out.insert("type".to_owned(), "array".into());
             out.insert("items".to_owned(), json!({ "type": "string" }));
         }
@@ -71,12 +71,80 @@ fn value(key: &Key) -> Value {
                 words.iter().flat_map(|word| [(*word).to_owned(), word.to_uppercase(), titled(word)]);
             out.insert("enum".to_owned(), spelled.collect::<Vec<_>>().into());
         }
+        Kind::Policies => by_name(&mut out, &policy()),
+        Kind::Interfaces => by_name(&mut out, &interface()),
         Kind::Socket => {
             out.insert("type".to_owned(), "string".into());
             out.insert("pattern".to_owned(), ":[0-9]+$".into());
         }
     }
     Value::Object(out)
+}
+
+/// A section whose names the user chooses.
+fn by_name(out: &mut Map<String, Value>, each: &Value) {
+    out.insert("type".to_owned(), json!(["object", "null"]));
+    out.insert("additionalProperties".to_owned(), each.clone());
+}
+
+/// An interface of the rate limiter.
+fn interface() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "additionalProperties": false,
+        "properties": {
+            "directions": {
+                "description": "which ways; default: [ingress]",
+                "type": ["array", "string"],
+                "items": { "enum": ["ingress", "egress"] },
+            },
+            "hook": {
+                "description": "how to attach; default: auto, the first of native XDP, tcx, clsact that works",
+                "enum": ["auto", "native", "tcx", "clsact", "generic"],
+            },
+        },
+    })
+}
+
+/// A policy of the rate limiter.
+fn policy() -> Value {
+    let words = json!({ "type": ["array", "string"], "items": { "type": "string" } });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["rate"],
+        "properties": {
+            "rate": {
+                "description": "units per second, or such as 90/m, 5k/h",
+                "anyOf": [
+                    { "type": "integer", "minimum": 1 },
+                    { "type": "string", "pattern": "^ *[0-9]+ *[kMG]? */ *(s|sec|second|m|min|minute|h|hour) *$" },
+                ],
+            },
+            "burst": { "description": "units at once; default: what a second brings", "type": "integer", "minimum": 1 },
+            "unit": { "description": "default: new_flows", "enum": ["new_flows", "packets", "bytes"] },
+            "mode": {
+                "description": "whether rejected packets are free (throttle, the default) or count too (penalize)",
+                "enum": ["throttle", "penalize"],
+            },
+            "action": { "description": "default: drop", "enum": ["drop", "mark", "observe"] },
+            "mark": { "description": "mark of the action mark", "type": "integer", "minimum": 1 },
+            "dry_run": { "description": "only count; default: false", "type": "boolean" },
+            "key_v4": { "description": "prefix length that is one source; default: 32", "type": "integer", "minimum": 8, "maximum": 32 },
+            "key_v6": { "description": "prefix length that is one source; default: 64", "type": "integer", "minimum": 16, "maximum": 64 },
+            "direction": { "description": "default: ingress", "enum": ["ingress", "egress"] },
+            "match": {
+                "type": ["object", "null"],
+                "additionalProperties": false,
+                "properties": {
+                    "interfaces": words,
+                    "protocol": { "description": "tcp, udp, sctp, icmp, icmpv6, any or a number", "type": ["string", "integer"] },
+                    "ports": { "type": ["array", "integer", "string"], "items": { "type": ["integer", "string"] } },
+                    "sources": words,
+                },
+            },
+        },
+    })
 }
 
 fn titled(word: &str) -> String {

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use rampart_common::event::Family;
+use rampart_common::{event::Family, limit::gcra::Limit};
 
 use super::*;
 
@@ -213,4 +213,74 @@ fn environment_faults_name_the_variable() {
 fn an_agent_that_could_not_say_anything_is_refused() {
     let found = load("output: {stdout: {enabled: false}}").unwrap_err().to_string();
     assert!(found.contains("every output is off"), "{found}");
+}
+
+#[test]
+fn limits_are_read_with_every_fault_at_its_place() {
+    let text = "limits:
+  enabled: true
+  interfaces: {eth0: {directions: [ingress, egress], hook: tcx}, eth1: {}}
+  policies:
+    web:
+      rate: 5k/m
+      unit: packets
+      match: {protocol: tcp, ports: [80, 443], sources: [10.1.2.3/8, '2001:db8::1']}
+    rest: {rate: 10, burst: 3, mode: penalize, key_v4: 24}
+";
+    let limits = load(text).unwrap().limits;
+    let web = &limits.policies["web"];
+    assert_eq!(web.limit, Limit::new(5000, 60_000_000_000, 83).unwrap());
+    assert_eq!((web.protocol, web.ports.as_slice()), (Some(6), [80, 443].as_slice()));
+    assert_eq!(
+        web.sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.0/8", "2001:db8::1/128"]
+    );
+    assert_eq!(limits.policies["rest"].key_v4, 24);
+    assert_eq!(limits.interfaces["eth0"].directions.len(), 2);
+    let faulty = "limits:
+  interfaces:
+    eth0: {direction: [up], hook: fast}
+  policies:
+    a: {burst: 1}
+    b: {rate: 10/d}
+    c: {rate: 1/s, match: {ports: [0, x], sources: ['2001:db8::/96', here]}}
+    d: {rate: 1/s, action: reset}
+    e: {rate: 1/s, direction: egress}
+    f: {rate: 2/s, direction: egress}
+  deny: [nobody]
+";
+    assert_eq!(
+        faults(faulty),
+        [
+            ":3:12: unknown setting `limits.interfaces.eth0.direction`; did you mean `directions`?",
+            ":3:29: `limits.interfaces.eth0.hook` must be one of auto, native, tcx, clsact, generic, found `fast`",
+            ":5:5: `limits.policies.a` has no rate; set it, such as `rate: 1000/s`",
+            ":6:9: `limits.policies.b.rate` must be a number per second, or such as `1000/s`, `90/m`, `5k/h`, found `10/d`",
+            ":7:28: `limits.policies.c.match.ports` names the port `0`",
+            ":7:28: `limits.policies.c.match.ports` names the port `x`",
+            ":7:28: `limits.policies.c.match.ports` needs a protocol that has ports; set `protocol` to `tcp`, `udp` or `sctp`",
+            ":7:43: `limits.policies.c.match.sources` names `2001:db8::/96`, a part of a /64; use a /64 or shorter, or a single address",
+            ":7:43: `limits.policies.c.match.sources` names `here`, which is no address; write `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/48`",
+            ":8:20: `limits.policies.d.action` must be one of drop, mark, observe, found `reset`",
+            ":11:9: `limits.deny` names `nobody`, which is no address; write `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/48`",
+            ":10:5: the policies `e` and `f` are about the same packets; give one of them other `sources`, `ports` or `interfaces`",
+        ]
+    );
+}
+
+#[test]
+fn a_default_policy_comes_from_names_that_others_use() {
+    let env = [("RATE_LIMIT_REQUESTS", "120"), ("RATE_LIMIT_WINDOW_SECONDS", "60")];
+    let limits = load_with("", &env, Overrides::default()).unwrap().limits;
+    assert_eq!(limits.policies["default"].limit, Limit::new(120, 60_000_000_000, 120).unwrap());
+    assert!(load("").unwrap().limits.policies.is_empty());
+}
+
+#[test]
+fn more_policies_than_the_kernel_holds_are_refused() {
+    let many: Vec<String> =
+        (0..63).map(|n| format!("    p{n}: {{rate: 1/s, match: {{protocol: {n}}}}}\n")).collect();
+    let found = faults(&format!("limits:\n  policies:\n{}", many.concat()));
+    assert_eq!(found, [":3:5: 63 policies are more than the 62 that are possible"]);
+    assert!(load(&format!("limits:\n  policies:\n{}", many[1..].concat())).is_ok());
 }

@@ -7,11 +7,17 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
+use rampart_common::limit::{
+    gcra::{Limit, Mode},
+    verdict::{Action, Direction, Unit},
+};
+
 use super::{
-    Admin, Config, Containers, FileOutput, Format, Kernel, Kubernetes, Log, Node, Output, Pushdown, Rules,
-    State, StdoutOutput, WatchMode,
+    Admin, Config, Containers, FileOutput, Format, Kernel, Kubernetes, Limits, Log, Node, Output,
+    PolicyLimits, Pushdown, Rules, State, StdoutOutput, WatchMode,
     fault::{Fault, Place},
     keys,
+    limits::read,
     raw::{Raw, describe},
 };
 use crate::{
@@ -31,6 +37,21 @@ const WAIT_MS: std::ops::RangeInclusive<u64> = 0..=100;
 const SHADOW: std::ops::RangeInclusive<u64> = 0..=1 << 30;
 /// Seconds of grace at the end.
 const GRACE_SECS: std::ops::RangeInclusive<u64> = 1..=300;
+
+/// Seconds without a sign of life.
+const DEAD_MAN_SECS: std::ops::RangeInclusive<u64> = 0..=86_400;
+/// Below, a table of the kernel evicts what is in use: it hands entries to CPUs by 128. Above, it is larger than 2 GB.
+const ENTRIES: std::ops::RangeInclusive<u64> = 4096..=1 << 24;
+/// Events per second and CPU.
+const PER_SEC: std::ops::RangeInclusive<u64> = 1..=10_000_000;
+/// The same, or none.
+const PER_SEC_OR_NONE: std::ops::RangeInclusive<u64> = 0..=10_000_000;
+/// Seconds of a window of the default policy.
+const WINDOW_SECS: std::ops::RangeInclusive<u64> = 1..=3600;
+/// Policies of the kernel's tables, without that of packets without ports.
+const POLICIES_MAX: usize = rampart_common::limit::abi::POLICIES as usize - 2;
+/// Name of the policy that `limits.default` makes.
+const DEFAULT_POLICY: &str = "default";
 
 /// Checks everything; gives the configuration only when there is no fault.
 pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec<Fault>> {
@@ -80,6 +101,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         state: State { max_processes: check.number("state.max_processes", &PROCESSES, 65536) as u32 },
         containers: check.containers(),
         kubernetes: check.kubernetes(&hostname),
+        limits: check.limits(),
         node: Node {
             hostname,
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),
@@ -248,6 +270,77 @@ impl Check {
             node_name: node_name.unwrap_or_else(|| hostname.to_owned()),
             kubeconfig: self.path("kubernetes.kubeconfig"),
         }
+    }
+
+    fn limits(&mut self) -> Limits {
+        let setting = self.place("limits.policies");
+        let raw = &mut self.raw;
+        let interfaces = read::named(raw, "limits.interfaces", read::interface);
+        let mut policies = read::named(raw, "limits.policies", read::policy);
+        let [allow, deny, safety] =
+            ["limits.allow", "limits.deny", "limits.safety"].map(|path| read::nets(raw, path));
+        if let Some(policy) = self.default_policy() {
+            policies.entry(DEFAULT_POLICY.to_owned()).or_insert(policy);
+        }
+        let limits = Limits {
+            enabled: self.bool("limits.enabled", false),
+            is_enforcing: self.choice("limits.mode", keys::LIMITING, "observe") == "enforce",
+            is_strict: self.bool("limits.strict", false),
+            dead_man: Duration::from_secs(self.number("limits.dead_man_secs", &DEAD_MAN_SECS, 10)),
+            pin_dir: self.path("limits.pin_dir").unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/rampart")),
+            max_entries: self.number("limits.max_entries", &ENTRIES, 65536) as u32,
+            new_entries_per_sec: self.number("limits.new_entries_per_sec", &PER_SEC, 20_000) as u32,
+            samples_per_sec: self.number("limits.samples_per_sec", &PER_SEC, 100) as u32,
+            portless_per_sec: self.number("limits.portless_per_sec", &PER_SEC_OR_NONE, 100) as u32,
+            interfaces,
+            policies,
+            allow,
+            deny,
+            safety,
+        };
+        if limits.policies.len() > POLICIES_MAX {
+            let message = format!(
+                "{} policies are more than the {POLICIES_MAX} that are possible",
+                limits.policies.len()
+            );
+            self.raw.fault(setting.clone(), message, None);
+        }
+        for (later, first) in limits.conflicts() {
+            let place = self.raw.place_of(&format!("limits.policies.{later}"), &setting);
+            let message = format!("the policies `{first}` and `{later}` are about the same packets");
+            let help = Some("give one of them other `sources`, `ports` or `interfaces`".to_owned());
+            self.raw.fault(place, message, help);
+        }
+        limits
+    }
+
+    /// The policy of `limits.default`: new flows to anywhere, one window's worth at once.
+    fn default_policy(&mut self) -> Option<PolicyLimits> {
+        let requests = self.number("limits.default.requests", &PER_SEC_OR_NONE, 0);
+        let place = self.place("limits.default.window_secs");
+        let window = self.number("limits.default.window_secs", &WINDOW_SECS, 60);
+        if requests == 0 {
+            return None;
+        }
+        let Ok(limit) = Limit::new(requests, window * 1_000_000_000, requests) else {
+            self.raw.fault(place, "`limits.default` is less than one an hour".to_owned(), None);
+            return None;
+        };
+        Some(PolicyLimits {
+            limit,
+            unit: Unit::NewFlows,
+            mode: Mode::Throttle,
+            action: Action::Drop,
+            mark: 0,
+            is_dry: false,
+            key_v4: 32,
+            key_v6: 64,
+            interfaces: Vec::new(),
+            direction: Direction::Ingress,
+            protocol: None,
+            ports: Vec::new(),
+            sources: Vec::new(),
+        })
     }
 
     fn socket(&mut self, path: &str, default: SocketAddr) -> SocketAddr {

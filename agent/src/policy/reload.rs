@@ -8,7 +8,7 @@ use super::{
     files::{self, Stamp},
     watch::Watch,
 };
-use crate::config::{Config, Sources, fault::Faults};
+use crate::config::{Config, Limits, Sources, fault::Faults};
 
 /// Remembers what is in force.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Reload {
     pub warnings: Vec<String>,
     /// Sections of the configuration that changed and take effect at the next start only.
     pub waiting: Vec<&'static str>,
+    /// Settings of the rate limiter, which take effect at once but for those that wait.
+    pub limits: Limits,
     config: Config,
 }
 
@@ -66,7 +68,9 @@ impl Reloader {
         let (bundle, findings, texts) = super::load(&config.rules).into_bundle()?;
         let concise = rampart_rules::diagnostic::render::concise(&findings, &texts);
         let waiting = self.config.differences(&config);
-        Ok(Reload { bundle, warnings: concise.lines().map(str::to_owned).collect(), waiting, config })
+        let limits = config.limits.after(&self.config.limits);
+        let warnings = concise.lines().map(str::to_owned).collect();
+        Ok(Reload { bundle, warnings, waiting, limits, config })
     }
 
     /// Notes that a reload was put in force.
@@ -76,6 +80,7 @@ impl Reloader {
         }
         // Sections that wait for a restart stay what they are, so that they are named again next time.
         self.config.rules = reload.config.rules;
+        self.config.limits = reload.limits;
         reload.bundle
     }
 }

@@ -9,7 +9,7 @@ use prometheus::{
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use super::{names::Name, status::Status};
+use super::{limits, names::Name, status::Status};
 use crate::alert::WaitOutcome;
 
 /// The whole page.
@@ -19,6 +19,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     page.policy(status);
     page.detection(status);
     page.pushdown(status);
+    limits::add(&mut page, &status.limits());
     page.rules(status);
     page.containers(status);
     page.outputs(status);
@@ -29,13 +30,13 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
 
 /// Samples by metric, in the order they were added.
 #[derive(Default)]
-struct Page {
+pub(super) struct Page {
     samples: BTreeMap<&'static str, (Name, Vec<Metric>)>,
 }
 
 impl Page {
     #[expect(clippy::cast_precision_loss, reason = "the format has only floating-point numbers")]
-    fn add(&mut self, name: Name, labels: &[(&str, &str)], value: u64) {
+    pub(super) fn add(&mut self, name: Name, labels: &[(&str, &str)], value: u64) {
         self.add_f64(name, labels, value as f64);
     }
 
@@ -65,7 +66,7 @@ impl Page {
         self.samples.entry(text).or_insert_with(|| (name, Vec::new())).1.push(metric);
     }
 
-    fn families(self) -> Vec<MetricFamily> {
+    pub(super) fn families(self) -> Vec<MetricFamily> {
         let family = |(name, metrics): (Name, Vec<Metric>)| {
             let (text, kind, help) = name.info();
             let mut family = MetricFamily::default();

@@ -113,6 +113,20 @@ pub enum Name {
     PushdownSamples,
     /// Samples that a rule matched.
     PushdownDisagreements,
+    /// Number of the rate limits in force.
+    LimitsGeneration,
+    /// Places where rate limits are attached.
+    LimitsAttached,
+    /// Packets that the rate limiter judged.
+    LimitsPackets,
+    /// Their bytes.
+    LimitsBytes,
+    /// Malformed packets that the rate limiter saw.
+    LimitsDefects,
+    /// Verdicts that the rate limiter sent as samples.
+    LimitsSamples,
+    /// Packets over a limit.
+    RateLimitExceeded,
     /// Trials of a rule.
     RuleCandidates,
     /// Time that a rule took.
@@ -361,6 +375,31 @@ impl Name {
                 COUNTER,
                 "Such events that a rule matched; 0 unless pushdown is wrong",
             ),
+            Self::LimitsGeneration => (
+                "rampart_limits_generation",
+                GAUGE,
+                "Number of the rate limits in force; 0 when there are none",
+            ),
+            Self::LimitsAttached => {
+                ("rampart_limits_attached", GAUGE, "1 for each place where rate limits are attached, and how")
+            }
+            Self::LimitsPackets => (
+                "rampart_limits_packets_total",
+                COUNTER,
+                "Packets that the rate limiter judged, each under one reason; observed: it was let pass all the same",
+            ),
+            Self::LimitsBytes => ("rampart_limits_bytes_total", COUNTER, "Bytes of these packets"),
+            Self::LimitsDefects => (
+                "rampart_limits_malformed_packets_total",
+                COUNTER,
+                "Malformed packets that the rate limiter saw, whatever became of them",
+            ),
+            Self::LimitsSamples => {
+                ("rampart_limits_samples_total", COUNTER, "Verdicts that the rate limiter sent as samples")
+            }
+            Self::RateLimitExceeded => {
+                ("rate_limit_exceeded_total", COUNTER, "Packets over a limit, dropped or only observed")
+            }
             Self::RuleCandidates => (
                 "rampart_rule_candidates_total",
                 COUNTER,

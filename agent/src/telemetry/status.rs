@@ -11,7 +11,7 @@ use std::{
 
 use rampart_common::{counter::FamilyCounters, event::Family};
 
-use super::ready::Latches;
+use super::{limits::Limiting, ready::Latches};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,
@@ -31,6 +31,7 @@ pub struct Status {
     detection: Mutex<Detection>,
     policy: Mutex<Policy>,
     outputs: Mutex<output::Tallies>,
+    limits: Mutex<Limiting>,
 }
 
 /// What does not change while the agent runs.
@@ -177,6 +178,16 @@ impl Status {
         lock(&self.policy).clone()
     }
 
+    /// Replaces what the rate limiter said.
+    pub fn set_limits(&self, limits: Limiting) {
+        *lock(&self.limits) = limits;
+    }
+
+    /// What the rate limiter last said.
+    pub fn limits(&self) -> Limiting {
+        lock(&self.limits).clone()
+    }
+
     /// Gives the outputs' counters.
     pub fn set_outputs(&self, tallies: output::Tallies) {
         *lock(&self.outputs) = tallies;
@@ -200,6 +211,9 @@ impl Status {
         if let Some(fault) = self.policy().fault {
             complaints
                 .push(format!("the last reload failed, the rules before it are in force: {}", fault.text));
+        }
+        if let Some(fault) = self.limits().fault {
+            complaints.push(format!("rate limits: {fault}"));
         }
         for tally in self.outputs() {
             if tally.failing {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cargo_metadata::{Message, Metadata};
 
-use crate::lint::EBPF_PACKAGE;
+use crate::lint::{EBPF_PACKAGES, exclusions};
 use crate::{console, workspace};
 
 /// Compiled test programs of the workspace.
@@ -46,15 +46,7 @@ impl Built {
         let metadata = workspace::metadata()?;
         let mut command = workspace::cargo();
         // Other crates' tests are of use even when one does not compile.
-        command.args([
-            "test",
-            "--workspace",
-            "--exclude",
-            EBPF_PACKAGE,
-            "--tests",
-            "--no-run",
-            "--no-fail-fast",
-        ]);
+        command.args(["test", "--workspace", "--tests", "--no-run", "--no-fail-fast"]).args(exclusions());
         command.args(["--quiet", "--message-format=json-render-diagnostics"]).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot run cargo")?;
         let output = child.stdout.take().context("cargo has no standard output")?;
@@ -101,7 +93,8 @@ impl Built {
 
 fn wanted(metadata: &Metadata) -> Vec<(String, String)> {
     let mut wanted = Vec::new();
-    for package in metadata.workspace_packages().iter().filter(|package| package.name != EBPF_PACKAGE) {
+    let packages = metadata.workspace_packages();
+    for package in packages.iter().filter(|package| !EBPF_PACKAGES.contains(&package.name.as_str())) {
         for target in package.targets.iter().filter(|target| target.test) {
             wanted.push((package.name.to_string(), target.name.clone()));
         }

@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 use super::built::Built;
 use super::{Outcome, libtest};
 use crate::compare::{Comparison, Heard};
-use crate::lint::EBPF_PACKAGE;
+use crate::lint::EBPF_PACKAGES;
 use crate::{demo, process, tidy, triggers, workspace};
 
 /// The crate of kernel and end-to-end tests.
@@ -43,7 +43,7 @@ pub(super) fn all() -> Result<Vec<Group>> {
     let mut libraries = Vec::new();
     for package in metadata.workspace_packages() {
         let name = package.name.as_str();
-        if name == EBPF_PACKAGE || name == KERNEL_PACKAGE {
+        if EBPF_PACKAGES.contains(&name) || name == KERNEL_PACKAGE {
             continue;
         }
         groups.push(Group::Crate(name.to_owned()));

@@ -8,9 +8,10 @@ use super::{Report, is_test};
 /// Edges between workspace members that exist on purpose; development edges are judged too.
 ///
 /// `None` allows every member.
-const CRATES: [(&str, Option<&[&str]>); 8] = [
+const CRATES: [(&str, Option<&[&str]>); 9] = [
     ("rampart-common", Some(&[])),
     ("rampart-ebpf", Some(&["rampart-common"])),
+    ("rampart-limiter-ebpf", Some(&["rampart-common"])),
     ("rampart-rules", Some(&[])),
     ("rampart-proto", Some(&[])),
     ("rampart-agent", Some(&["rampart-common", "rampart-rules", "rampart-proto"])),
@@ -21,7 +22,7 @@ const CRATES: [(&str, Option<&[&str]>); 8] = [
 /// External crates that only some members may use directly.
 const RESERVED: [(&str, &[&str]); 3] = [
     ("aya", &["rampart-agent", "rampart-tests"]),
-    ("aya-ebpf", &["rampart-ebpf"]),
+    ("aya-ebpf", &["rampart-ebpf", "rampart-limiter-ebpf"]),
     ("anyhow", &["rampart-agent", "rampart-collector", "rampart-tests", "xtask"]),
 ];
 /// Paths that production code may name only below the given folders.
@@ -32,7 +33,11 @@ const MODULES: [(&str, &[&str], &str); 9] = [
         &["agent/src/control", "collector/", "tests/"],
         "only `agent::control` imports proto",
     ),
-    ("aya_ebpf::", &["agent-ebpf/src"], "kernel programs live in `agent-ebpf`"),
+    (
+        "aya_ebpf::",
+        &["agent-ebpf/src", "limiter-ebpf/src"],
+        "kernel programs live in `agent-ebpf` and `limiter-ebpf`",
+    ),
     ("std::fs", &[], "the rule language does no I/O; the host hands it text"),
     ("std::net::Tcp", &[], "the rule language does no I/O"),
     ("std::net::Udp", &[], "the rule language does no I/O"),

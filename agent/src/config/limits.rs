@@ -1,0 +1,126 @@
+//! Section `limits`: what the rate limiter is to do.
+
+pub(super) mod read;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use rampart_common::limit::{
+    gcra::{Limit, Mode},
+    verdict::{Action, Direction, Unit},
+};
+
+use crate::kernel::limiter::Wish;
+
+/// Section `limits`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Whether the limiter is used at all. When not, what an agent before left attached is taken away.
+    pub enabled: bool,
+    /// Whether rejected packets are dropped; else they are only counted.
+    pub is_enforcing: bool,
+    /// Whether malformed packets are dropped.
+    pub is_strict: bool,
+    /// The agent counts as dead after this time; zero = never.
+    pub dead_man: Duration,
+    /// Directory of pins.
+    pub pin_dir: PathBuf,
+    /// Keys known at a time.
+    pub max_entries: u32,
+    /// New keys per second and CPU.
+    pub new_entries_per_sec: u32,
+    /// Sampled verdicts per second and CPU.
+    pub samples_per_sec: u32,
+    /// Packets without ports per second and source; 0 = as many as come.
+    pub portless_per_sec: u32,
+    /// Where the limiter is attached.
+    pub interfaces: BTreeMap<String, InterfaceLimits>,
+    /// Policies by name.
+    pub policies: BTreeMap<String, PolicyLimits>,
+    /// Sources that pass.
+    pub allow: Vec<IpNet>,
+    /// Sources that do not.
+    pub deny: Vec<IpNet>,
+    /// Sources that pass whatever anything says, besides those found on the node.
+    pub safety: Vec<IpNet>,
+}
+
+/// An interface to limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceLimits {
+    /// Which ways.
+    pub directions: Vec<Direction>,
+    /// How to attach.
+    pub hook: Wish,
+}
+
+/// A policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyLimits {
+    /// Rate and burst.
+    pub limit: Limit,
+    /// What is counted.
+    pub unit: Unit,
+    /// What becomes of the allowance of who is over.
+    pub mode: Mode,
+    /// What is done with packets over it.
+    pub action: Action,
+    /// The mark of [`Action::Mark`].
+    pub mark: u32,
+    /// Only observed.
+    pub is_dry: bool,
+    /// Prefix length of IPv4 sources that are one key.
+    pub key_v4: u8,
+    /// Prefix length of IPv6 sources that are one key.
+    pub key_v6: u8,
+    /// Interfaces; empty for all.
+    pub interfaces: Vec<String>,
+    /// Which way.
+    pub direction: Direction,
+    /// Protocol number; `None` for all.
+    pub protocol: Option<u8>,
+    /// Destination ports; empty for all.
+    pub ports: Vec<u16>,
+    /// Sources; empty for all.
+    pub sources: Vec<IpNet>,
+}
+
+impl Limits {
+    /// These settings as far as they take effect while the agent runs; the others are those of before.
+    #[must_use]
+    pub fn after(&self, before: &Self) -> Self {
+        let Self { enabled, pin_dir, max_entries, .. } = before.clone();
+        Self { enabled, pin_dir, max_entries, ..self.clone() }
+    }
+
+    /// Policies that claim the same packets, as (later, earlier) in the order of their names.
+    pub fn conflicts(&self) -> BTreeSet<(&str, &str)> {
+        let mut claims = BTreeMap::new();
+        let mut conflicts = BTreeSet::new();
+        for (name, policy) in &self.policies {
+            let interfaces = or_all(&policy.interfaces);
+            for (interface, port) in interfaces
+                .iter()
+                .flat_map(|one| or_all(&policy.ports).into_iter().map(move |port| (*one, port)))
+            {
+                for source in or_all(&policy.sources) {
+                    let claim = (policy.direction as u8, interface, policy.protocol, port, source);
+                    let first = *claims.entry(claim).or_insert(name.as_str());
+                    if first != name {
+                        conflicts.insert((name.as_str(), first));
+                    }
+                }
+            }
+        }
+        conflicts
+    }
+}
+
+/// Each item, or `None` for all when there is none.
+fn or_all<T>(items: &[T]) -> Vec<Option<&T>> {
+    if items.is_empty() { vec![None] } else { items.iter().map(Some).collect() }
+}

@@ -1,0 +1,205 @@
+//! What the rate limiter last said, and its part of the metrics page.
+
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use rampart_common::limit::{
+    abi::Sample,
+    packet::Address,
+    verdict::{Defect, Direction, Reason},
+};
+use serde_json::{Value, json};
+
+use super::{metrics::Page, names::Name};
+use crate::kernel::limiter::{Attached, Counted};
+
+/// Sampled verdicts that are kept.
+pub const RECENT: usize = 64;
+
+/// What the limiter's thread last said.
+#[derive(Clone, Debug, Default)]
+pub struct Limiting {
+    /// Number of the tables in force; 0 when none are.
+    pub generation: u32,
+    /// Names of policies.
+    pub names: BTreeMap<u16, String>,
+    /// Where it is attached.
+    pub attached: Vec<Attached>,
+    /// Packets by policy, reason and direction.
+    pub counted: Vec<Counted>,
+    /// Malformed packets.
+    pub defects: Vec<(Defect, Direction, u64)>,
+    /// Sampled verdicts taken.
+    pub samples: u64,
+    /// The newest of them, oldest first; at most [`RECENT`].
+    pub recent: Vec<Sample>,
+    /// What is wrong.
+    pub fault: Option<String>,
+}
+
+/// Everything about the limiter, for people.
+pub fn document(limits: &Limiting) -> Value {
+    let name = |policy: u32| limits.names.get(&(policy as u16)).map(String::as_str);
+    let attached = limits.attached.iter().map(|attached| {
+        let refused = attached.refused.iter();
+        json!({
+            "interface": attached.interface,
+            "direction": attached.direction.name(),
+            "rung": attached.rung.name(),
+            "taken_over": attached.is_taken_over,
+            "refused": refused
+                .map(|refused| json!({ "rung": refused.rung.name(), "reason": refused.reason }))
+                .collect::<Vec<_>>(),
+        })
+    });
+    let counted = limits.counted.iter().map(|counted| {
+        json!({
+            "policy": name(counted.policy),
+            "reason": counted.reason.name(),
+            "direction": counted.direction.name(),
+            "observed": counted.is_observed,
+            "packets": counted.tally.packets,
+            "bytes": counted.tally.bytes,
+        })
+    });
+    let defects = limits.defects.iter().map(|(defect, direction, packets)| {
+        json!({ "defect": defect.name(), "direction": direction.name(), "packets": packets })
+    });
+    json!({
+        "generation": limits.generation,
+        "fault": limits.fault,
+        "policies": limits.names.values().collect::<Vec<_>>(),
+        "attached": attached.collect::<Vec<_>>(),
+        "counted": counted.collect::<Vec<_>>(),
+        "malformed": defects.collect::<Vec<_>>(),
+        "samples": limits.samples,
+        "recent": limits.recent.iter().map(|sample| recent(sample, name(u32::from(sample.policy)))).collect::<Vec<_>>(),
+    })
+}
+
+/// A sampled verdict. Nanoseconds of the rate say how far over its limit the key was, against how far it may be.
+fn recent(sample: &Sample, policy: Option<&str>) -> Value {
+    let address = |words| Ipv6Addr::from(Address::of_words(words).bytes()).to_canonical().to_string();
+    let word = |found: Option<&'static str>| found.unwrap_or("unknown");
+    let reason = Reason::ALL.into_iter().find(|reason| *reason as u8 == sample.reason).map(Reason::name);
+    let direction = Direction::ALL.into_iter().find(|way| *way as u8 == sample.direction);
+    json!({
+        "boot_time_ns": sample.time_ns,
+        "policy": policy,
+        "reason": word(reason),
+        "direction": word(direction.map(Direction::name)),
+        "observed": sample.is_observed == 1,
+        "source": address(sample.source),
+        "source_port": sample.source_port,
+        "destination": address(sample.destination),
+        "destination_port": sample.destination_port,
+        "protocol": sample.protocol,
+        "interface_index": sample.interface,
+        "bytes": sample.bytes,
+        "over_by_ns": sample.excess_ns,
+        "allowed_ns": sample.allowed_ns,
+    })
+}
+
+/// Adds the limiter's metrics. No label ever holds an address.
+pub(super) fn add(page: &mut Page, limits: &Limiting) {
+    page.add(Name::LimitsGeneration, &[], u64::from(limits.generation));
+    page.add(Name::LimitsSamples, &[], limits.samples);
+    for attached in &limits.attached {
+        let labels = [
+            ("interface", attached.interface.as_str()),
+            ("direction", attached.direction.name()),
+            ("rung", attached.rung.name()),
+        ];
+        page.add(Name::LimitsAttached, &labels, 1);
+    }
+    let mut exceeded: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for counted in &limits.counted {
+        let policy = limits.names.get(&(counted.policy as u16)).map_or("", String::as_str);
+        let direction = counted.direction.name();
+        let labels = [
+            ("policy", policy),
+            ("reason", counted.reason.name()),
+            ("direction", direction),
+            ("observed", if counted.is_observed { "true" } else { "false" }),
+        ];
+        page.add(Name::LimitsPackets, &labels, counted.tally.packets);
+        page.add(Name::LimitsBytes, &labels, counted.tally.bytes);
+        if matches!(counted.reason, Reason::Over | Reason::OverNear | Reason::OverFar) {
+            *exceeded.entry((policy, direction)).or_default() += counted.tally.packets;
+        }
+    }
+    for ((policy, direction), packets) in exceeded {
+        page.add(Name::RateLimitExceeded, &[("policy", policy), ("direction", direction)], packets);
+    }
+    for (defect, direction, packets) in &limits.defects {
+        let labels = [("defect", defect.name()), ("direction", direction.name())];
+        page.add(Name::LimitsDefects, &labels, *packets);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rampart_common::limit::abi::Tally;
+
+    use super::*;
+
+    fn limiting() -> Limiting {
+        let counted = |policy, reason, is_observed, packets| Counted {
+            policy,
+            reason,
+            direction: Direction::Ingress,
+            is_observed,
+            tally: Tally { packets, bytes: packets * 100 },
+        };
+        Limiting {
+            generation: 7,
+            names: BTreeMap::from([(1, "web".to_owned())]),
+            counted: vec![
+                counted(0, Reason::NoPolicy, false, 5),
+                counted(1, Reason::Within, false, 10),
+                counted(1, Reason::Over, false, 3),
+                counted(1, Reason::OverNear, true, 4),
+            ],
+            defects: vec![(Defect::Land, Direction::Ingress, 2)],
+            samples: 1,
+            recent: vec![Sample {
+                policy: 1,
+                reason: Reason::Over as u8,
+                source: Address::v4(0xc000_0201).words(),
+                destination: Address { hi: 0x2001_0db8 << 32, lo: 1 }.words(),
+                destination_port: 443,
+                excess_ns: 5,
+                ..Sample::default()
+            }],
+            ..Limiting::default()
+        }
+    }
+
+    #[test]
+    fn metrics_sum_up_what_was_over_and_name_no_address() {
+        let mut page = Page::default();
+        add(&mut page, &limiting());
+        let text = prometheus::TextEncoder::new().encode_to_string(&page.families()).unwrap();
+        assert!(
+            text.contains("rate_limit_exceeded_total{direction=\"ingress\",policy=\"web\"} 7\n"),
+            "{text}"
+        );
+        let within = "rampart_limits_packets_total{direction=\"ingress\",observed=\"false\",policy=\"web\",reason=\"within\"} 10";
+        assert!(text.contains(within), "{text}");
+        assert!(
+            text.contains("rampart_limits_malformed_packets_total{defect=\"land\",direction=\"ingress\"} 2")
+        );
+        assert!(!text.contains("192.0.2.1"));
+    }
+
+    #[test]
+    fn the_document_names_who_was_over_and_by_how_much() {
+        let document = document(&limiting());
+        assert_eq!(document["counted"][2]["policy"], "web");
+        assert_eq!(document["counted"][3]["observed"], true);
+        let recent = &document["recent"][0];
+        assert_eq!(recent["source"], "192.0.2.1");
+        assert_eq!(recent["destination"], "2001:db8::1");
+        assert_eq!((&recent["reason"], &recent["over_by_ns"]), (&json!("over"), &json!(5)));
+    }
+}

@@ -1,0 +1,231 @@
+//! The programs under load: two CPUs at one key, invented sources, tables that change, an agent that dies.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rampart_agent::{
+    engine::clock::boot_now_ns,
+    kernel::limiter::{Limiter, LimiterConfig, Tables},
+};
+use rampart_common::limit::{
+    abi::{
+        Config, Control, ENFORCE, Grant, PROG_XDP_FRAGS, Policy, RULE_ADDRESSES, Rule, RuleKey,
+        SERVICE_FIRST, Service, ServiceKey,
+    },
+    gcra::Limit,
+    packet::Address,
+    verdict::{Reason, Unit},
+};
+use rampart_tests::{netns::Bpffs, require_root};
+
+use crate::corpus::{From, packet, udp};
+
+const SECOND: u64 = 1_000_000_000;
+/// The policy of [`two_cpus_admit_one_keys_rate`].
+const RATE: u64 = 200_000;
+/// Larger than the pauses between two test runs, in which nobody uses what is refilled.
+const BURST: u64 = 50_000;
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+
+fn limiter(entries: u32) -> Limiter {
+    let mut limiter = Limiter::load(&LimiterConfig { entries, pins: None }).expect("the limiter loads");
+    limiter.beat(&alive(0)).expect("the heartbeat is written");
+    limiter
+}
+
+fn alive(ago: u64) -> Control {
+    Control { heartbeat_ns: boot_now_ns() - ago, ..Control::default() }
+}
+
+/// One policy on everything that comes.
+fn tables(limit: Limit) -> Tables {
+    Tables {
+        config: Config {
+            flags: ENFORCE,
+            shapes: 1 << 5,
+            seed: 99,
+            budget: Limit::new(20_000, SECOND, 1000).expect("a limit"),
+            samples: Limit::new(1, SECOND, 1).expect("a limit"),
+            ..Config::default()
+        },
+        policies: vec![
+            Policy::default(),
+            Policy { limit, unit: Unit::Packets as u8, key_v4: 128, key_v6: 64, ..Policy::default() },
+        ],
+        services: vec![(ServiceKey::default(), Service { number: SERVICE_FIRST, policy: 1 })],
+        ..Tables::default()
+    }
+}
+
+fn frame(source: u32) -> Vec<u8> {
+    packet(From::Four(source.to_be_bytes()), 0, 0, 17, &udp(5000, 53, 18))
+}
+
+fn counted(limiter: &Limiter, reason: Reason) -> u64 {
+    let counted = limiter.tallies().expect("tallies are read");
+    counted.iter().filter(|one| one.reason == reason).map(|one| one.tally.packets).sum()
+}
+
+#[test]
+fn two_cpus_admit_one_keys_rate() {
+    require_root!("two_cpus_admit_one_keys_rate");
+    let mut limiter = limiter(1 << 14);
+    limiter
+        .publish(&tables(Limit::new(RATE, SECOND, BURST).expect("a limit")))
+        .expect("the tables are written");
+    let limiter = &limiter;
+    let frame = &frame(0xc000_0201);
+    // The key is known before the clock is looked at.
+    limiter.run(PROG_XDP_FRAGS, frame, 1).expect("it runs");
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while start.elapsed() < Duration::from_secs(5) {
+                    limiter.run(PROG_XDP_FRAGS, frame, 200_000).expect("it runs");
+                }
+            });
+        }
+    });
+    let took = start.elapsed().as_nanos() as u64;
+    let (within, over) = (counted(limiter, Reason::Within), counted(limiter, Reason::Over));
+    let policy = RATE * took / SECOND + BURST;
+    assert!(over > within, "the load ({} packets) is more than the rate", within + over);
+    // The end of the run is looked at a little after the last packet.
+    assert!(within <= policy + policy / 100, "{within} of {policy}");
+    assert!(within >= policy - policy / 100, "{within} of {policy}");
+}
+
+#[test]
+fn invented_sources_neither_evict_the_known_nor_pass() {
+    require_root!("invented_sources_neither_evict_the_known_nor_pass");
+    let mut limiter = limiter(1 << 12);
+    limiter.publish(&tables(Limit::new(10, SECOND, 10).expect("a limit"))).expect("the tables are written");
+    // Somebody who uses half of the rate, from a prefix of his own.
+    let friend = frame(0xcb00_7105);
+    let mut lost = 0;
+    let (mut passed, mut sent) = (0_u64, 0_u64);
+    let start = Instant::now();
+    let mut due = Duration::ZERO;
+    let mut random = 1_u64;
+    while start.elapsed() < Duration::from_secs(4) {
+        if start.elapsed() >= due {
+            due += Duration::from_millis(200);
+            let (verdict, _) = limiter.run(PROG_XDP_FRAGS, &friend, 1).expect("it runs");
+            lost += u32::from(verdict == DROP);
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // A million sources in sixteen prefixes of /16.
+        let source = 0x0a00_0000 | (random >> 44) as u32;
+        let (verdict, _) = limiter.run(PROG_XDP_FRAGS, &frame(source), 1).expect("it runs");
+        passed += u64::from(verdict == PASS);
+        sent += 1;
+    }
+    assert_eq!(lost, 0, "a source within its limit loses nothing");
+    // Each /16: 64 times the rate and burst of a source.
+    let seconds = start.elapsed().as_secs() + 1;
+    let most = 16 * 64 * (10 + 10 * seconds);
+    assert!(sent > most / 4 && passed <= most, "{passed} of {sent} passed, {most} may");
+}
+
+#[test]
+fn a_flood_of_one_prefix_is_cut_before_it_fills_the_table() {
+    require_root!("a_flood_of_one_prefix_is_cut_before_it_fills_the_table");
+    let mut limiter = limiter(1 << 12);
+    limiter.publish(&tables(Limit::new(1, SECOND, 5).expect("a limit"))).expect("the tables are written");
+    for source in 0..256_u32 {
+        for _ in 0..4 {
+            limiter.run(PROG_XDP_FRAGS, &frame(0x0a14_1e00 | source), 1).expect("it runs");
+        }
+    }
+    // Four sources' worth of burst for those that are unknown, and what the known ones have left of theirs.
+    assert!(counted(&limiter, Reason::OverNear) > 800, "{:?}", limiter.tallies());
+}
+
+#[test]
+fn no_packet_meets_half_a_publish() {
+    require_root!("no_packet_meets_half_a_publish");
+    let bpffs = Bpffs::mount().expect("a BPF file system is mounted");
+    let config = LimiterConfig { entries: 1 << 14, pins: Some(bpffs.pins()) };
+    // Two sets of programs on the same maps: those of the one run while the other publishes.
+    let mut writer = Limiter::load(&config).expect("the limiter loads");
+    let limiter = Limiter::load(&config).expect("the limiter is taken over");
+    writer.beat(&alive(0)).expect("the heartbeat is written");
+    let wide = tables(Limit::new(1_000_000_000, SECOND, 1 << 30).expect("a limit"));
+    writer.publish(&wide).expect("the tables are written");
+    let frame = frame(0xc000_0201);
+    limiter.run(PROG_XDP_FRAGS, &frame, 1).expect("it runs");
+    let stop = AtomicBool::new(false);
+    let runs = AtomicU64::new(0);
+    let publishes = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let (verdict, _) = limiter.run(PROG_XDP_FRAGS, &frame, 10_000).expect("it runs");
+                assert_eq!(verdict, PASS);
+                runs.fetch_add(10_000, Ordering::Relaxed);
+            }
+        });
+        let mut publishes = 0;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3) {
+            writer.publish(&wide).expect("the tables are written");
+            publishes += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        publishes
+    });
+    let counted = limiter.tallies().expect("tallies are read");
+    let reasons: Vec<Reason> = counted.iter().map(|one| one.reason).collect();
+    assert_eq!(reasons, [Reason::Within], "after {publishes} publishes");
+    assert!(publishes > 10 && runs.load(Ordering::Relaxed) > 100_000);
+}
+
+#[test]
+fn a_dead_agent_limits_nobody_and_a_living_one_does_again() {
+    require_root!("a_dead_agent_limits_nobody_and_a_living_one_does_again");
+    let mut limiter = limiter(1 << 14);
+    let mut tables = tables(Limit::new(1, 3600 * SECOND, 1).expect("a limit"));
+    tables.config.dead_man_ns = 10 * SECOND;
+    limiter.publish(&tables).expect("the tables are written");
+    let frame = frame(0xc000_0201);
+    let verdict = |limiter: &Limiter| limiter.run(PROG_XDP_FRAGS, &frame, 1).expect("it runs").0;
+    assert_eq!((verdict(&limiter), verdict(&limiter)), (PASS, DROP));
+    limiter.beat(&alive(11 * SECOND)).expect("the heartbeat is written");
+    assert_eq!(verdict(&limiter), PASS);
+    limiter.beat(&alive(0)).expect("the heartbeat is written");
+    assert_eq!(verdict(&limiter), DROP);
+    limiter.switch_off().expect("it is switched off");
+    assert_eq!(verdict(&limiter), PASS);
+    assert_eq!(counted(&limiter, Reason::Off), 1);
+}
+
+#[test]
+fn grants_end_by_the_kernels_clock_and_new_rates_hold_at_once() {
+    require_root!("grants_end_by_the_kernels_clock_and_new_rates_hold_at_once");
+    let mut limiter = limiter(1 << 14);
+    let source = 0xc000_0209;
+    let mut granted = tables(Limit::new(1, 3600 * SECOND, 1).expect("a limit"));
+    let limit = Limit::new(1_000_000, SECOND, 50).expect("a limit");
+    granted.grants = vec![Grant::default(), Grant { until_ns: boot_now_ns() + SECOND, limit }];
+    granted.config.flags |= RULE_ADDRESSES;
+    let key = RuleKey::new(0, SERVICE_FIRST, Address::v4(source));
+    granted.addresses.push((key, Rule { policy: 1, grant: 1, ..Rule::default() }));
+    limiter.publish(&granted).expect("the tables are written");
+    let frame = frame(source);
+    let passes = |limiter: &Limiter| limiter.run(PROG_XDP_FRAGS, &frame, 1).expect("it runs").0 == PASS;
+    assert!((0..20).all(|_| passes(&limiter)), "the grant holds");
+    while boot_now_ns() < granted.grants[1].until_ns {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(passes(&limiter) && !passes(&limiter), "the policy holds again");
+    // The key would wait for hours, but its policy has another rate now.
+    let quick = tables(Limit::new(1_000_000, SECOND, 10).expect("a limit"));
+    limiter
+        .publish(&Tables { addresses: granted.addresses.clone(), config: granted.config, ..quick })
+        .expect("tables");
+    assert!((0..100).any(|_| passes(&limiter)), "a debt of the old rate is not kept");
+}

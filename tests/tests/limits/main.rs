@@ -1,0 +1,10 @@
+//! The rate limiter in the running kernel: against its twin in userspace, and on real traffic.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+#![expect(clippy::indexing_slicing, reason = "an index out of bounds is a fault of the test")]
+
+mod corpus;
+mod hooks;
+mod load;
+mod programs;
+mod traffic;
