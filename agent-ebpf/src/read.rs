@@ -89,6 +89,16 @@ pub(crate) trait Plain: Copy + Default {
     unsafe fn at(place: *const u8) -> Self;
 }
 
+/// One load.
+///
+/// # Safety
+/// As [`Plain::at`].
+#[inline(always)]
+unsafe fn plainly<T: Copy>(place: *const u8) -> T {
+    // SAFETY: as the caller says.
+    unsafe { place.cast::<T>().read_volatile() }
+}
+
 macro_rules! numbers {
     ($($number:ty)*) => {$(
         impl Plain for $number {
@@ -97,7 +107,7 @@ macro_rules! numbers {
             #[inline(always)]
             unsafe fn at(place: *const u8) -> Self {
                 // SAFETY: as the caller says.
-                unsafe { place.cast::<Self>().read_volatile() }
+                unsafe { plainly(place) }
             }
         }
     )*};
@@ -114,7 +124,7 @@ where
     #[inline(always)]
     unsafe fn at(place: *const u8) -> Self {
         // SAFETY: as the caller says.
-        unsafe { place.cast::<Self>().read_volatile() }
+        unsafe { plainly(place) }
     }
 }
 

@@ -401,7 +401,9 @@ impl Record {
         let shift = (offset & 7) * 8;
         let place = self.scratch.cast::<u64>().wrapping_add((offset & (BYTE_LIMIT - 8)) as usize / 8);
         // SAFETY: masked to less than the buffer's length, which is a multiple of eight like the place.
-        let (low, high) = unsafe { (place.read_volatile(), place.wrapping_add(1).read_volatile()) };
+        let low = unsafe { place.read_volatile() };
+        // SAFETY: the buffer is longer than the mask by more than a word.
+        let high = unsafe { place.wrapping_add(1).read_volatile() };
         // In two steps, for a shift by a whole word is none.
         (low >> shift) | ((high << 1) << (63 - shift))
     }

@@ -158,7 +158,7 @@ impl Kernel {
         drop(btf);
         drop(bytes);
         if let Some((object, structures)) = casting {
-            match Self::load_object(&object, *config, &table, &structures) {
+            match Self::load_object(&object, config, &table, &structures) {
                 Err(KernelError::Refused { program, source, .. }) => {
                     tracing::warn!(
                         "The kernel refused `{program}` with typed pointers ({source}); it is loaded without, and rejects more slowly."
@@ -167,12 +167,12 @@ impl Kernel {
                 other => return other,
             }
         }
-        Self::load_object(OBJECT, *config, &table, &[0; MEMBER_COUNT])
+        Self::load_object(OBJECT, config, &table, &[0; MEMBER_COUNT])
     }
 
     fn load_object(
         object: &[u8],
-        config: KernelConfig,
+        config: &KernelConfig,
         table: &LayoutTable,
         structures: &LayoutTable,
     ) -> Result<Self, KernelError> {
@@ -190,7 +190,7 @@ impl Kernel {
             .map_err(|error| KernelError::Load(Box::new(error)))?;
         let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
         let mut kernel =
-            Self { ebpf: loaded, config, wanted, names: None, written: tables::Written::default() };
+            Self { ebpf: loaded, config: *config, wanted, names: None, written: tables::Written::default() };
         kernel.load_programs()?;
         kernel.fill_compat()?;
         kernel.fill_control()?;

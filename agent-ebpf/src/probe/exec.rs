@@ -49,8 +49,8 @@ fn process_exec(ctx: BtfTracePointContext) -> i32 {
     record.put_kernel_text(AttrTag::ExecName, Raw(bprm.load(M::BprmFilename)));
     file::put_facts(record, exe);
     let root = path::root(task);
-    let _ = path::put(record, AttrTag::ExePath, file::path(exe), root);
-    let _ = path::put(record, AttrTag::Cwd, path::cwd(task), root);
+    path::put(record, AttrTag::ExePath, file::path(exe), root);
+    path::put(record, AttrTag::Cwd, path::cwd(task), root);
     cgroup::put(record, task);
     seen.submit(record);
     if parent {
