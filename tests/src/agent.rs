@@ -45,6 +45,9 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// Alerts that a failed wait shows.
+const LAST_SHOWN: usize = 20;
+
 impl Agent {
     /// Starts the agent on a rule file and waits until it is ready.
     pub fn start(rules: &Path) -> Self {
@@ -141,12 +144,18 @@ impl Agent {
     pub fn wait_for(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         let mut lines = self.alerts.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked_at = 0;
         loop {
-            if let Some(found) = lines.iter().find(|alert| pick(alert)) {
+            if let Some(found) = lines.iter().skip(looked_at).find(|alert| pick(alert)) {
                 return found.clone();
             }
+            looked_at = lines.len();
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no alert for {what} in {PATIENCE:?}; got {lines:#?}");
+            let last: Vec<&Value> = lines.iter().rev().take(LAST_SHOWN).collect();
+            assert!(
+                !left.is_zero(),
+                "no alert for {what} in {PATIENCE:?}; got {looked_at}, the last ones first: {last:#?}"
+            );
             lines = self.alerts.more.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -19,7 +19,7 @@ use crate::agent::Agent;
 /// How often something is done that the kernel shall keep to itself.
 pub const MANY: u32 = 2000;
 /// The part of it that may arrive all the same: the first ones of each kind, samples, and what else the node does.
-pub const FEW: u32 = MANY / 10;
+pub const FEW: u32 = MANY / 4;
 
 /// A directory with files to open, and the rules on them.
 pub struct Vault {
