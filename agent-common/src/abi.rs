@@ -49,7 +49,7 @@ pub const MAP_PATHS: &str = "PATHS";
 /// Frozen number of entries of [`MAP_PATHS`], a power of two, or 0 for none.
 pub const GLOBAL_PATH_SLOTS: &str = "PATH_SLOTS";
 /// Bytes of an entry of [`MAP_PATHS`].
-pub const PATH_SLOT_BYTES: u64 = 288;
+pub const PATH_SLOT_BYTES: u64 = 296;
 /// Hash, process id → [`crate::pushdown::ProcessEntry`]. Written by the agent; the programs remove what ends.
 pub const MAP_PROCESSES: &str = "PROCESSES";
 /// Longest prefix match, [`crate::pushdown::AddressKey`] → u32 class.

@@ -2,10 +2,12 @@
 //! paths.
 //!
 //! A place is found by a hash and used only if everything is the same, byte for byte; so a collision, or a place
-//! that another path took meanwhile, costs time and nothing else. Programs on system calls do not interrupt each
-//! other on a CPU, so nobody reads what is being written.
+//! that another path took meanwhile, costs time and nothing else. Should a program on a system call ever be interrupted by
+//! another one on its CPU, the stamp tells: it is odd while a place is written, and another one afterwards.
 
 #![expect(clippy::indexing_slicing, reason = "indices are masked or bounded by the arrays' lengths")]
+
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use rampart_common::{
     abi::PATH_SLOT_BYTES,
@@ -27,6 +29,8 @@ const WORDS_MAX: usize = 24;
 /// A judged path.
 #[repr(C)]
 pub(crate) struct Judged {
+    /// Counted up before and after a place is written.
+    stamp: u64,
     /// Rule set, call, result, and how the paths are related.
     head: u64,
     /// How many names and words are whose.
@@ -51,12 +55,32 @@ fn place<'a>(record: Record) -> Option<&'a mut Judged> {
     Some(unsafe { &mut *place })
 }
 
+/// Reads the stamp of a place, in this place of the program.
+#[inline(always)]
+fn stamp_of(known: &Judged) -> u64 {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: a member of a map value.
+    let stamp = unsafe { (&raw const known.stamp).read_volatile() };
+    compiler_fence(Ordering::SeqCst);
+    stamp
+}
+
+/// Writes the stamp of a place, in this place of the program.
+#[inline(always)]
+fn set_stamp(known: &mut Judged, stamp: u64) {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: a member of a map value.
+    unsafe { (&raw mut known.stamp).write_volatile(stamp) };
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// Takes what was left the last time over as the event's mask. 0 = the path is not remembered.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn recall(slot: u32) -> u32 {
     let Some(record) = Record::claimed(slot) else { return 0 };
     let Some(known) = place(record) else { return 0 };
+    let stamp = stamp_of(known);
     let [l0, l1, l2] = record.lens();
     let [n0, n1, n2] = record.key().numbers;
     // Differences are gathered rather than tested one by one: one branch instead of many.
@@ -75,10 +99,11 @@ extern "C" fn recall(slot: u32) -> u32 {
         }
         differs |= known.words[at] ^ record.trail(at as u64);
     }
-    if differs != 0 {
+    let mask = known.mask;
+    if differs | (stamp & 1) != 0 || stamp_of(known) != stamp {
         return 0;
     }
-    Judge::of(record).leave(known.mask);
+    Judge::of(record).leave(mask);
     1
 }
 
@@ -88,6 +113,11 @@ extern "C" fn recall(slot: u32) -> u32 {
 extern "C" fn remember(slot: u32) -> u32 {
     let Some(record) = Record::claimed(slot) else { return 0 };
     let Some(known) = place(record) else { return 0 };
+    let stamp = stamp_of(known);
+    if stamp & 1 != 0 {
+        return 0;
+    }
+    set_stamp(known, stamp + 1);
     known.head = record.cell::<HEAD>();
     known.shape = record.cell::<SHAPE>();
     known.lens = record.lens();
@@ -100,6 +130,7 @@ extern "C" fn remember(slot: u32) -> u32 {
         }
         known.words[at] = record.trail(at as u64);
     }
+    set_stamp(known, stamp + 2);
     1
 }
 

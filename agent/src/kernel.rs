@@ -1,7 +1,7 @@
 //! The kernel half from the agent's side: load, configure, attach, count, read. Nothing else imports aya.
 //!
-//! Nothing is pinned: programs and maps live as long as the [`Kernel`] value, so a killed agent leaves nothing
-//! behind.
+//! Nothing of the event programs is pinned: they and their maps live as long as the [`Kernel`] value, so a killed
+//! agent leaves nothing of them behind. The limiter is pinned on purpose.
 
 pub mod btf;
 pub mod caps;
@@ -167,7 +167,7 @@ impl Kernel {
                 other => return other,
             }
         }
-        Self::load_object(OBJECT, config, &table, &[0; MEMBER_COUNT])
+        Self::load_untyped(config)
     }
 
     fn load_object(
@@ -233,6 +233,14 @@ impl Kernel {
             })?;
         }
         Ok(())
+    }
+
+    /// Loads the programs without typed pointers, as on kernels that have none.
+    pub fn load_untyped(config: &KernelConfig) -> Result<Self, KernelError> {
+        let bytes =
+            fs::read(BTF_PATH).map_err(|source| KernelError::NoBtf { path: BTF_PATH.into(), source })?;
+        let table = layout::resolve(&Btf::parse(&bytes)?).map_err(KernelError::Layout)?;
+        Self::load_object(OBJECT, config, &table, &[0; MEMBER_COUNT])
     }
 
     /// The reading end of the event ring. Works once.

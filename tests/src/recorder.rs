@@ -38,7 +38,18 @@ pub struct Recorder {
 impl Recorder {
     /// Loads and attaches with a ring of `ring_bytes`, watching the given calls.
     pub fn start(ring_bytes: u32, own_pid: u32, wanted: &[(u32, SyscallPlan)]) -> Self {
-        let mut kernel = match Kernel::load(&KernelConfig { ring_bytes, own_pid, isolated: [0; CPU_WORDS] }) {
+        let config = KernelConfig { ring_bytes, own_pid, isolated: [0; CPU_WORDS] };
+        Self::run(Kernel::load(&config), wanted)
+    }
+
+    /// Loads as a kernel without typed pointers does, and attaches.
+    pub fn start_untyped(ring_bytes: u32, own_pid: u32, wanted: &[(u32, SyscallPlan)]) -> Self {
+        let config = KernelConfig { ring_bytes, own_pid, isolated: [0; CPU_WORDS] };
+        Self::run(Kernel::load_untyped(&config), wanted)
+    }
+
+    fn run(kernel: Result<Kernel, KernelError>, wanted: &[(u32, SyscallPlan)]) -> Self {
+        let mut kernel = match kernel {
             Ok(kernel) => kernel,
             Err(error) => panic!("{error}: {}", error.verifier_log().unwrap_or_default()),
         };

@@ -44,12 +44,22 @@ fn openat() -> (u32, SyscallPlan) {
 #[test]
 fn an_open_shows_the_given_and_the_real_path() {
     require_root!("an_open_shows_the_given_and_the_real_path");
+    open_shows_both_paths(Recorder::start);
+}
+
+#[test]
+fn without_typed_pointers_the_same_is_read() {
+    require_root!("without_typed_pointers_the_same_is_read");
+    open_shows_both_paths(Recorder::start_untyped);
+}
+
+fn open_shows_both_paths(start: fn(u32, u32, &[(u32, SyscallPlan)]) -> Recorder) {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let real = scratch.path().join("real");
     let link = scratch.path().join("link");
     fs::write(&real, "x").expect("the file is written");
     symlink(&real, &link).expect("the link is made");
-    let recorder = Recorder::start(RING, 0, &[openat()]);
+    let recorder = start(RING, 0, &[openat()]);
     let dir = File::open(scratch.path()).expect("the directory opens");
     let name = CString::new("./../link").expect("no NUL");
     let inner = scratch.path().join("inner");

@@ -130,8 +130,10 @@ pub async fn run(
 }
 
 fn names_news(id: &Arc<str>, names: Option<Box<NameTable>>) -> News {
-    let id = Arc::clone(id);
-    names.map_or_else(|| News::NoNames(Arc::clone(&id)), |names| News::Names(Arc::clone(&id), names))
+    match names {
+        Some(names) => News::Names(Arc::clone(id), names),
+        None => News::NoNames(Arc::clone(id)),
+    }
 }
 
 async fn look_up(asker: &Asker, container: &Container, tallies: &Tallies) -> Option<Metadata> {
