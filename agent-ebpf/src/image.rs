@@ -3,6 +3,11 @@
 //! They are put beside the facts of the process as they are now, like masks that the agent computed for it, and hold
 //! as long as those would.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value keys and values would go over the stack"
+)]
+
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use rampart_common::pushdown::{EPOCH_OF_IMAGE, ProcessEntry};
 
@@ -24,7 +29,6 @@ pub(crate) fn specialise(record: Record) {
     let task = &record.header().task;
     key.generation = generation;
     key.comm = task.comm;
-    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value the key would go over the stack")]
     let Some(masks) = IMAGES.get_ptr(&*key) else { return };
     let entry: &mut ProcessEntry = record.entry();
     entry.start_ns = task.start_ns;
