@@ -2,6 +2,7 @@
 //! plays an intruder's tool.
 
 mod repeat;
+mod talk;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -47,6 +48,11 @@ pub(crate) enum Workload {
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
     },
+    /// Answer each byte that a client sends; says `ready` first.
+    Echo(talk::Place),
+    /// Send a byte and wait for the answer, over and over; says how often, and the median and the 99th percentile of
+    /// the time it took in microseconds.
+    Talk(talk::Client),
     /// Do one thing over and over; says how many nanoseconds it took each time, and how often it was done.
     Loop(repeat::Options),
 }
@@ -72,6 +78,8 @@ pub(crate) fn run(workload: &Workload) -> Result<()> {
             process::run(&mut Command::new(link))
         }
         Workload::Loop(options) => options.run(),
+        Workload::Echo(place) => place.echo(),
+        Workload::Talk(client) => client.run(),
         Workload::Serve { address, command } => {
             let _listener =
                 TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;

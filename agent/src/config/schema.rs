@@ -6,7 +6,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{KEYS, Key, Kind};
+use super::{
+    keys::{KEYS, Key, Kind},
+    limits::read,
+};
 
 /// The schema.
 pub fn schema() -> Value {
@@ -99,8 +102,9 @@ fn interface() -> Value {
                 "items": { "enum": ["ingress", "egress"] },
             },
             "hook": {
-                "description": "how to attach; default: auto, the first of native XDP, tcx, clsact that works",
-                "enum": ["auto", "native", "tcx", "clsact", "generic"],
+                "description": "how to attach; default: auto, the first of native XDP, tcx, clsact that works; \
+                                native is for devices, native_virtual also for interfaces that lose their offload by it",
+                "enum": read::HOOKS,
             },
         },
     })

@@ -26,6 +26,9 @@ pub(in crate::config) const POLICY_KEYS: [&str; 11] =
     ["rate", "burst", "unit", "mode", "action", "mark", "dry_run", "key_v4", "key_v6", "direction", "match"];
 /// Settings below a policy's `match`.
 pub(in crate::config) const MATCH_KEYS: [&str; 4] = ["interfaces", "protocol", "ports", "sources"];
+/// Ways to attach to an interface.
+pub(in crate::config) const HOOKS: [&str; 6] =
+    ["auto", "native", "native_virtual", "tcx", "clsact", "generic"];
 /// Settings of an interface.
 pub(in crate::config) const INTERFACE_KEYS: [&str; 2] = ["directions", "hook"];
 /// Bytes of the largest packet that segmentation offload makes without further ado: a burst of bytes below it would
@@ -98,8 +101,9 @@ pub(in crate::config) fn interface(
     if directions.is_empty() {
         directions.push(Direction::Ingress);
     }
-    let hook = match section.choice("hook", &["auto", "native", "tcx", "clsact", "generic"], "auto") {
+    let hook = match section.choice("hook", &HOOKS, "auto") {
         "native" => Wish::Only(Rung::Native),
+        "native_virtual" => Wish::Force(Rung::Native),
         "tcx" => Wish::Only(Rung::Tcx),
         "clsact" => Wish::Only(Rung::Clsact),
         "generic" => Wish::Only(Rung::Generic),
