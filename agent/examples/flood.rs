@@ -1,8 +1,7 @@
 //! Sends a flood of datagrams, or drops all that come, for `cargo xtask bench ratelimit`.
 //!
-//! `flood send INTERFACE SOURCES MILLISECONDS CPU` prints how many datagrams it sent, when it began and ended (nanoseconds
-//! of the monotonic clock), and how many it sent in how many nanoseconds once it had found its pace. `flood drop
-//! INTERFACE` says `ready` and drops until its input ends.
+//! `flood send INTERFACE SOURCES MILLISECONDS CPU` prints how many datagrams it sent, and how many of them in how many
+//! nanoseconds once it had found its pace. `flood drop INTERFACE` says `ready` and drops until its input ends.
 
 #![expect(clippy::print_stdout, reason = "the report is the purpose of this program")]
 
@@ -21,7 +20,6 @@ use aya::{
 use nix::{
     net::if_::if_nametoindex,
     sched::{CpuSet, sched_setaffinity},
-    time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 
@@ -40,8 +38,9 @@ const SOURCE: u32 = 0x0a00_0000;
 const FRAME: usize = 60;
 /// Frames that are sent at a time: as many as a receiver takes in one go.
 const BATCH: u32 = 64;
-/// Datagrams by which the pace is found.
-const TRIAL: u32 = 1 << 17;
+/// Datagrams by which the pace is found, and the time until it is that of a flood.
+const TRIAL: u32 = 1 << 14;
+const WARM: Duration = Duration::from_millis(250);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -68,31 +67,30 @@ fn send(interface: &str, sources: u32, span: Duration, cpu: usize) -> Result<(),
         .override_global("FLOOD_MASK", &mask, true)
         .override_global("FLOOD_SUM", &sum, true)
         .load(OBJECT)?;
-    let program: &mut Xdp = loaded.program_mut("flood").ok_or("the object has no such program")?.try_into()?;
+    let program: &mut Xdp =
+        loaded.program_mut("flood").ok_or("the object has no such program")?.try_into()?;
     program.load()?;
-    let run = |repeat: u32| -> Result<Duration, Box<dyn Error>> {
+    // Nanoseconds that a run took in all, and of a datagram of it.
+    let run = |repeat: u32| -> Result<(u128, u128), Box<dyn Error>> {
         let begun = Instant::now();
-        program.test_run(TestRunOptions {
+        let outcome = program.test_run(TestRunOptions {
             data_in: Some(&frame),
             repeat,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         })?;
-        Ok(begun.elapsed())
+        Ok((begun.elapsed().as_nanos(), outcome.duration.as_nanos().max(1)))
     };
-    let begun = now()?;
-    let trial = run(TRIAL)?;
-    // In one go: beginning and ending a run takes a grace period of the kernel.
-    let left = u128::from(TRIAL) * span.as_nanos() / trial.as_nanos().max(1);
-    let rest = u32::try_from(left)?.max(BATCH);
-    let steady = run(rest)?;
-    println!("{} {begun} {} {rest} {}", u64::from(TRIAL) + u64::from(rest), now()?, steady.as_nanos());
+    // A few to find the pace, some more until bursts are used up and the pace is that of a flood. Then all others in one
+    // go: beginning and ending a run takes a grace period of the kernel.
+    let (_, each) = run(TRIAL)?;
+    let warm = u32::try_from(WARM.as_nanos() / each)?.max(TRIAL);
+    let (_, each) = run(warm)?;
+    let rest = u32::try_from(span.as_nanos() / each)?.max(TRIAL);
+    let (took, _) = run(rest)?;
+    let all = u64::from(TRIAL) + u64::from(warm) + u64::from(rest);
+    println!("{all} {rest} {took}");
     Ok(())
-}
-
-/// Nanoseconds of the monotonic clock.
-fn now() -> Result<u128, Box<dyn Error>> {
-    Ok(Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?).as_nanos())
 }
 
 /// A frame without its source, and the sum of its IPv4 header without source and checksum.

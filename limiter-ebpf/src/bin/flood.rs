@@ -6,7 +6,10 @@
 
 #![no_std]
 #![no_main]
-#![expect(unsafe_code, reason = "packet bytes and values that the loader sets; each block says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "packet bytes and values that the loader sets; each block says why it is sound"
+)]
 
 use aya_ebpf::{
     bindings::xdp_action,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::rig::{ADDRESS, FIRST, HERE, Rig, THERE, Wire};
+use super::rig::{ADDRESS, HERE, Rig, THERE, Wire, first};
+use crate::workload::unheard;
 use crate::{process, workspace};
 
 /// Port of the service.
@@ -23,9 +24,6 @@ pub(super) struct Tool {
 pub(super) struct Sent {
     /// Datagrams.
     pub(super) count: f64,
-    /// When it began and ended, in seconds of the same clock.
-    pub(super) begun_s: f64,
-    pub(super) ended_s: f64,
     /// Millions a second at its pace.
     pub(super) mpps: f64,
 }
@@ -81,23 +79,21 @@ impl Sent {
         if !output.status.success() {
             bail!("the sender ended with {}", output.status);
         }
-        Self::read(&text).with_context(|| format!("the sender said `{}` instead of five numbers", text.trim()))
+        Self::read(&text)
+            .with_context(|| format!("the sender said `{}` instead of three numbers", text.trim()))
     }
 
     fn read(text: &str) -> Option<Self> {
-        let numbers: Vec<f64> =
-            text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-        let [count, begun, ended, steady, nanoseconds] = numbers.as_slice() else { return None };
-        let mpps = steady / nanoseconds.max(1.0) * 1e3;
-        Some(Self { count: *count, begun_s: begun / 1e9, ended_s: ended / 1e9, mpps })
+        let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [count, steady, nanoseconds] = *numbers.as_slice() else { return None };
+        Some(Self { count, mpps: steady / nanoseconds.max(1.0) * 1e3 })
     }
 }
 
 impl Service {
     /// Starts it on a core.
     pub(super) fn start(cpu: usize) -> Result<Self> {
-        let mut command = Command::new(FIRST[0]);
-        command.args(&FIRST[1..]).arg(own_program()?);
+        let mut command = first(&own_program()?, false);
         command.args(["workload", "echo", &format!("{ADDRESS}:{SERVICE}"), "--cpu", &cpu.to_string()]);
         let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start the service")?;
         let output = child.stdout.take().context("the service has no output")?;
@@ -137,9 +133,29 @@ fn own_program() -> Result<PathBuf> {
 
 /// Frames that the interface took and datagrams that came through while something was done.
 pub(super) fn counted<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64, f64)> {
-    let (taken, passed) = (Wire::taken()?, Wire::passed()?);
+    let (taken, passed) = (Wire::taken()?, unheard()?);
     let done = work()?;
-    Ok((done, Wire::taken()? - taken, Wire::passed()? - passed))
+    Ok((done, Wire::taken()? - taken, unheard()? - passed))
+}
+
+/// Begins to count what comes through, `after` from now and for `span`.
+pub(super) fn counting(after: Duration, span: Duration) -> Result<Child> {
+    let mut command = first(&own_program()?, true);
+    command.args(["workload", "unheard", "--after", &after.as_millis().to_string()]);
+    command.args(["--span", &span.as_millis().to_string()]).stdout(Stdio::piped());
+    command.spawn().context("cannot start to count")
+}
+
+/// What was counted, a second.
+pub(super) fn rate(counting: Child) -> Result<f64> {
+    let output = counting.wait_with_output().context("cannot wait for the count")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    per_second(&text).with_context(|| format!("the count said `{}`", text.trim()))
+}
+
+fn per_second(text: &str) -> Option<f64> {
+    let (count, seconds) = text.trim().split_once(' ')?;
+    Some(count.parse::<f64>().ok()? / seconds.parse::<f64>().ok()?)
 }
 
 #[cfg(test)]
@@ -148,9 +164,10 @@ mod tests {
 
     #[test]
     fn senders_and_users_say_numbers() {
-        let sent = Sent::read("1131072 5000000000 6500000000 1000000 250000000\n").unwrap();
-        assert_eq!(sent, Sent { count: 1_131_072.0, begun_s: 5.0, ended_s: 6.5, mpps: 4.0 });
+        let sent = Sent::read("1131072 1000000 250000000\n").unwrap();
+        assert_eq!(sent, Sent { count: 1_131_072.0, mpps: 4.0 });
         assert_eq!(Sent::read("1 2 3 4"), None);
+        assert_eq!(per_second("500 2.5\n"), Some(200.0));
         assert_eq!(felt("900 21.5 60.0\n"), Some(Felt { answers: 900.0, p50_us: 21.5, p99_us: 60.0 }));
         assert_eq!(felt("no answer"), None);
     }

@@ -17,6 +17,8 @@ use crate::workspace;
 
 /// Sources that each limiter has room for: the agent's default.
 const ROOM: u32 = 65_536;
+/// The limit per source of [`Receiver::Tight`].
+const TIGHT: u32 = 10;
 /// The flood's destination port.
 const PORT: u16 = 9;
 
@@ -33,6 +35,8 @@ pub(super) enum Receiver {
     DropAll,
     /// The agent, native XDP.
     Xdp,
+    /// The same with a limit that lets next to nothing through: what judging takes, without the kernel's stack.
+    Tight,
     /// The agent, tcx.
     Tcx,
     /// A meter of nftables at the earliest hook.
@@ -54,7 +58,8 @@ pub(super) enum Placed {
 impl Receiver {
     /// Those that can be measured here, and what is to be said of the others.
     pub(super) fn here() -> (Vec<Self>, Vec<String>) {
-        let all = [Self::Nothing, Self::DropAll, Self::Xdp, Self::Tcx, Self::Nft, Self::Hashlimit];
+        let all =
+            [Self::Nothing, Self::DropAll, Self::Tight, Self::Xdp, Self::Tcx, Self::Nft, Self::Hashlimit];
         let mut notes = Vec::new();
         let (here, absent): (Vec<Self>, Vec<Self>) = all.into_iter().partition(|one| match one {
             Self::Nft => workspace::program("nft").is_some(),
@@ -71,6 +76,7 @@ impl Receiver {
             Self::Nothing => "none",
             Self::DropAll => "drop_all",
             Self::Xdp => "xdp",
+            Self::Tight => "xdp_tight",
             Self::Tcx => "tcx",
             Self::Nft => "nft",
             Self::Hashlimit => "hashlimit",
@@ -96,8 +102,9 @@ impl Receiver {
                 }
                 Ok(Placed::Dropping(child))
             }
-            Self::Xdp => limiting(wire, folder, agent, "native_virtual"),
-            Self::Tcx => limiting(wire, folder, agent, "tcx"),
+            Self::Xdp => limiting(wire, folder, agent, "native_virtual", RATE),
+            Self::Tight => limiting(wire, folder, agent, "native_virtual", TIGHT),
+            Self::Tcx => limiting(wire, folder, agent, "tcx", RATE),
             Self::Nft => {
                 nft(&meter())?;
                 Ok(Placed::Rules(None))
@@ -130,7 +137,7 @@ impl Placed {
     }
 }
 
-fn limiting(wire: &Wire, folder: &Path, binary: &Path, hook: &str) -> Result<Placed> {
+fn limiting(wire: &Wire, folder: &Path, binary: &Path, hook: &str, rate: u32) -> Result<Placed> {
     let rules = folder.join("nothing.yaml");
     let rule = "- rule: nothing\n  desc: d\n  condition: evt.type = openat and fd.name = /nowhere\n  output: o\n  \
                 priority: INFO\n";
@@ -143,7 +150,7 @@ fn limiting(wire: &Wire, folder: &Path, binary: &Path, hook: &str) -> Result<Pla
   pin_dir: {}
   interfaces: {{{HERE}: {{hook: {hook}}}}}
   policies:
-    flood: {{rate: {RATE}/s, burst: {BURST}, unit: packets, match: {{protocol: udp, ports: {PORT}}}}}
+    flood: {{rate: {rate}/s, burst: {BURST}, unit: packets, match: {{protocol: udp, ports: {PORT}}}}}
 ",
         wire.pins().display()
     );

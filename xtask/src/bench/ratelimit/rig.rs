@@ -24,7 +24,9 @@ const THERE_ADDRESS: &str = "198.18.90.2";
 const ETHERNET: &str = "02:00:00:00:00:01";
 const THERE_ETHERNET: &str = "02:00:00:00:00:02";
 /// Makes what follows the first to run: measurements are of the network, not of what else wants the cores.
-pub(super) const FIRST: [&str; 3] = ["chrt", "--fifo", "1"];
+const FIRST: [&str; 3] = ["chrt", "--fifo", "1"];
+/// What looks at a flood from all cores gets its turn.
+const BEFORE_FIRST: &str = "2";
 /// The kernel brings a link up within milliseconds.
 const UP_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(10);
@@ -106,8 +108,9 @@ impl Rig {
 
     /// A command there that whatever else goes on on this machine does not hold up.
     pub(super) fn first_outside(&self, program: &Path) -> Command {
-        let mut command = self.outside(FIRST[0]);
-        command.args(&FIRST[1..]).arg(program);
+        let [first, rest @ ..] = FIRST;
+        let mut command = self.outside(first);
+        command.args(rest).arg(program);
         command
     }
 
@@ -130,12 +133,6 @@ impl Wire {
         self.pins.join("rampart")
     }
 
-    /// Datagrams so far that came through to the end and found nobody listening.
-    pub(super) fn passed() -> Result<f64> {
-        let text = fs::read_to_string("/proc/thread-self/net/snmp").context("cannot read what came")?;
-        no_ports(&text).context("the kernel does not count datagrams for nobody")
-    }
-
     /// Frames that the interface has taken so far.
     pub(super) fn taken() -> Result<f64> {
         let links: Value = serde_json::from_str(&ip(&["-s", "-j", "link", "show", HERE])?)?;
@@ -152,11 +149,12 @@ impl Drop for Wire {
     }
 }
 
-/// The third number of the line of values of UDP.
-fn no_ports(text: &str) -> Option<f64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
-    let at = lines.next()?.split(' ').position(|name| name == "NoPorts")?;
-    lines.next()?.split(' ').nth(at)?.parse().ok()
+/// A command here that whatever else goes on on this machine does not hold up; `all`: nor a flood from all cores.
+pub(super) fn first(program: &Path, all: bool) -> Command {
+    let [first, policy, priority] = FIRST;
+    let mut command = Command::new(first);
+    command.args([policy, if all { BEFORE_FIRST } else { priority }]).arg(program);
+    command
 }
 
 pub(super) fn ip(arguments: &[&str]) -> Result<String> {
@@ -176,16 +174,4 @@ fn until(complaint: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> 
         thread::sleep(LOOK);
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn datagrams_for_nobody_are_found_by_name() {
-        let text = "Tcp: a b\nTcp: 1 2\nUdp: InDatagrams NoPorts InErrors\nUdp: 5 17 0\nUdpLite: NoPorts\n";
-        assert_eq!(no_ports(text), Some(17.0));
-        assert_eq!(no_ports("Udp: InDatagrams\nUdp: 5\n"), None);
-    }
 }
