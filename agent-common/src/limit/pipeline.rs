@@ -453,12 +453,20 @@ impl<W: World> Case<'_, W> {
         let action = Action::of(terms.policy.action);
         let is_observed = terms.policy.is_dry != 0 || matches!(action, Action::Observe) || self.observes(now);
         let verdict = match action {
-            Action::Drop if !is_observed => Verdict::Drop,
-            Action::Mark if !is_observed => Verdict::Mark(terms.policy.mark),
-            _ => Verdict::Pass,
+            _ if is_observed => Verdict::Pass,
+            Action::Observe => Verdict::Pass,
+            Action::Mark => Verdict::Mark(terms.policy.mark),
+            Action::Reset if self.has_answer() => Verdict::Reset,
+            Action::Reset | Action::Drop => Verdict::Drop,
         };
         let allowed_ns = terms.limit.tau_ns;
         Judgement { verdict, reason, policy: terms.number, is_observed, excess_ns, allowed_ns, now_ns: now }
+    }
+
+    /// Whether the packet is such that its sender may be told.
+    #[inline(always)]
+    fn has_answer(&self) -> bool {
+        self.packet.protocol == TCP && !self.packet.is(PORTLESS) && matches!(self.packet.defect, Defect::None)
     }
 
     /// Whether nothing is enforced: by the switch, or because the agent is dead.
