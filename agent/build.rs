@@ -13,11 +13,14 @@ use object::build::elf::{Builder, SectionData};
 
 /// Overrides where the toolchain record is read from.
 const RECORD_ENV: &str = "RAMPART_EBPF_TOOLCHAIN";
-/// Packages that hold kernel programs (their binaries carry the same names), the objects made of them, and the variables
-/// by which the crate finds those.
-const OBJECTS: [(&str, &str, &str); 2] = [
+/// Packages that hold kernel programs.
+const PACKAGES: [&str; 2] = ["rampart-ebpf", "rampart-limiter-ebpf"];
+/// Their binaries, the objects made of them, and the variables by which the crate finds those. The flood is for its
+/// example only.
+const OBJECTS: [(&str, &str, &str); 3] = [
     ("rampart-ebpf", "rampart.bpf.o", "RAMPART_BPF_OBJECT"),
     ("rampart-limiter-ebpf", "limiter.bpf.o", "RAMPART_LIMITER_OBJECT"),
+    ("rampart-flood-ebpf", "flood.bpf.o", "RAMPART_FLOOD_OBJECT"),
 ];
 /// Only little-endian kernels are supported.
 const TARGET: &str = "bpfel-unknown-none";
@@ -110,8 +113,8 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>, Failure> {
     run_cargo(&toolchain, workspace, &target_dir, &arch)?;
 
     let mut objects = Vec::new();
-    for (package, name, variable) in OBJECTS {
-        let built = target_dir.join(TARGET).join(PROFILE).join(package);
+    for (binary, name, variable) in OBJECTS {
+        let built = target_dir.join(TARGET).join(PROFILE).join(binary);
         let object = out_dir.join(name);
         let bytes =
             fs::read(&built).map_err(|error| format!("cannot read `{}`: {error}", built.display()))?;
@@ -141,7 +144,7 @@ fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &
     }
     command
         .arg("build")
-        .args(OBJECTS.iter().flat_map(|(package, ..)| ["--package", package]))
+        .args(PACKAGES.iter().flat_map(|package| ["--package", package]))
         .args(["--bins", "--profile", PROFILE, "--target", TARGET])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(target_dir)

@@ -17,6 +17,7 @@ mod opens;
 mod overload;
 mod program;
 mod published;
+mod ratelimit;
 mod reload;
 mod replay;
 mod results;
@@ -76,6 +77,10 @@ enum Bench {
     Events,
     /// What memory the process table takes over ten million processes; needs no privileges
     Churn,
+    /// What rate limits take of a flood: Rampart's by XDP and tcx, nftables, iptables and nobody's, side by side
+    ///
+    /// In network namespaces of its own. Takes a minute for each round, five at most.
+    Ratelimit,
     /// How fast a recording, made in the same run, is judged again
     Replay,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
@@ -127,6 +132,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         Bench::Replay => {
             let agent = agent(options)?;
             measure(options, Some(&agent), || replay::run(&stage(&agent, options)?))
+                .map(|report| report.holds)
+        }
+        Bench::Ratelimit => {
+            let agent = agent(options)?;
+            let release = options.binary.is_none();
+            measure(options, Some(&agent), || ratelimit::run(&stage(&agent, options)?, release))
                 .map(|report| report.holds)
         }
         Bench::Churn => measure(options, None, || churn::run(options.json)).map(|report| report.holds),

@@ -34,6 +34,9 @@ pub enum Action {
     Mark = 1,
     /// Lets it pass and counts it.
     Observe = 2,
+    /// Drops it, and answers TCP with a reset, so that a client knows at once. Where that is not possible it is only
+    /// dropped.
+    Reset = 3,
 }
 
 /// Why a packet got its verdict. Each packet is counted under exactly one.
@@ -68,6 +71,8 @@ pub enum Reason {
     OverFar = 12,
     /// Malformed, and the limiter is strict.
     Malformed = 13,
+    /// Its source has used up what it may use in a day or month.
+    OverQuota = 14,
 }
 
 /// Number of reasons, rounded up to a power of two.
@@ -106,6 +111,8 @@ pub enum Verdict {
     Mark(u32),
     /// Ends here.
     Drop,
+    /// Ends here and is answered by a reset.
+    Reset,
 }
 
 impl Unit {
@@ -127,6 +134,7 @@ impl Action {
         match number {
             0 => Self::Drop,
             1 => Self::Mark,
+            3 => Self::Reset,
             _ => Self::Observe,
         }
     }
@@ -136,7 +144,10 @@ impl Reason {
     /// Whether packets end for it, unless they are only observed.
     #[inline(always)]
     pub const fn rejects(self) -> bool {
-        matches!(self, Self::Denied | Self::Over | Self::OverNear | Self::OverFar | Self::Malformed)
+        matches!(
+            self,
+            Self::Denied | Self::Over | Self::OverNear | Self::OverFar | Self::Malformed | Self::OverQuota
+        )
     }
 }
 
@@ -157,7 +168,7 @@ impl Direction {
 #[cfg(any(test, feature = "user"))]
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Off,
         Self::NotIp,
         Self::Vital,
@@ -172,6 +183,7 @@ impl Reason {
         Self::OverNear,
         Self::OverFar,
         Self::Malformed,
+        Self::OverQuota,
     ];
 
     /// The word in metrics.
@@ -191,6 +203,7 @@ impl Reason {
             Self::OverNear => "over_near_prefix",
             Self::OverFar => "over_far_prefix",
             Self::Malformed => "malformed",
+            Self::OverQuota => "over_quota",
         }
     }
 }
