@@ -5,6 +5,7 @@
 
 mod calls;
 mod churn;
+mod collector;
 mod compile;
 mod counters;
 mod events;
@@ -81,6 +82,8 @@ enum Bench {
     ///
     /// In network namespaces of its own. Takes a minute for each round, five at most.
     Ratelimit,
+    /// How fast the collector stores alerts and answers, and how fast the agent's spool is; needs no privileges
+    Collector,
     /// How fast a recording, made in the same run, is judged again
     Replay,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
@@ -141,6 +144,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
                 .map(|report| report.holds)
         }
         Bench::Churn => measure(options, None, || churn::run(options.json)).map(|report| report.holds),
+        Bench::Collector => {
+            measure(options, None, || collector::run(options.json)).map(|report| report.holds)
+        }
         Bench::Rules => {
             measure(options, None, || rules::run(options.rounds, options.json)).map(|report| report.holds)
         }
