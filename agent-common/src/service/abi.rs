@@ -71,7 +71,7 @@ pub const MAPS: [&str; 16] = [
 /// that a new agent's programs take over from an older one's at one moment.
 pub const GLOBAL_INSTANCE: &str = "INSTANCE";
 /// Frozen by the loader: [`Fact`]s of this kernel.
-pub const GLOBAL_FACTS: &str = "FACTS";
+pub const GLOBAL_FACTS: &str = "FACTS_OF_KERNEL";
 
 /// Programs at the control group's socket addresses.
 pub const SOCK_ADDR_PROGRAMS: [&str; 8] = [
@@ -358,6 +358,8 @@ pub struct Peer {
     pub used_ns: u64,
     /// The breaker's epoch then.
     pub epoch: u64,
+    /// The probe's token.
+    pub token: u64,
     /// The virtual address.
     pub vip: [u32; 4],
     /// The backend's address.
@@ -370,6 +372,10 @@ pub struct Peer {
     pub service: u16,
     /// Backend; 0 = free.
     pub backend: u16,
+    /// Index of the probe's token, or [`NO_PROBE`].
+    pub probe: u8,
+    /// Always zero.
+    pub pad: [u8; 7],
 }
 
 /// State of a UDP socket.
@@ -443,7 +449,7 @@ const _: () = assert!(size_of::<Counts>() == 48);
 const _: () = assert!(size_of::<ClientKey>() == 16);
 const _: () = assert!(size_of::<Sticky>() == 16);
 const _: () = assert!(size_of::<Socket>() == 64);
-const _: () = assert!(size_of::<Peer>() == 56);
-const _: () = assert!(size_of::<Datagrams>() == 224);
+const _: () = assert!(size_of::<Peer>() == 72);
+const _: () = assert!(size_of::<Datagrams>() == 288);
 const _: () = assert!(size_of::<Event>() == 56);
 const _: () = assert!(SLOTS.is_power_of_two());

@@ -359,7 +359,7 @@ impl Token {
     }
 
     #[inline(always)]
-    const fn leased(epoch: u64, now: u64, policy: &Policy) -> Self {
+    pub(super) const fn leased(epoch: u64, now: u64, policy: &Policy) -> Self {
         let end = now + policy.probe_ns;
         let begin = time_of(epoch);
         let lease = if end > begin { (end - begin) >> LEASE_SHIFT } else { 0 };

@@ -9,7 +9,7 @@
 
 use super::{
     abi::{LEAST_CONNECTIONS, MEMBERS, PANIC, ROUND_ROBIN, SLOTS, SPREAD, STICKY, Service},
-    breaker::Entry,
+    breaker::{Entry, Policy, Token},
 };
 
 /// How often a slot is drawn before members are asked one by one.
@@ -21,8 +21,10 @@ pub trait World {
     fn slot(&self, index: u32) -> u16;
     /// Connections of a backend now.
     fn connections(&self, backend: u16) -> u64;
-    /// Asks a backend's breaker.
-    fn enter(&self, backend: u16) -> Entry;
+    /// Asks a backend's breaker; see [`pack`].
+    fn enter(&self, backend: u16) -> u64;
+    /// Asks all members; see [`ask_members`].
+    fn enter_any(&self, service: &Service, failed: u16, random: u32) -> u64;
     /// Counts the slots of this service on.
     fn next_slot(&self) -> u32;
     /// Any number.
@@ -34,9 +36,9 @@ pub trait World {
 pub struct Asker {
     /// A number that is always the same for it.
     pub hash: u32,
-    /// The backend that it had, while that holds; 0 = none.
+    /// The backend of this service that it had, while that holds; 0 = none.
     pub pinned: u16,
-    /// The backend that failed it just now; 0 = none.
+    /// The backend of this service that failed it just now; 0 = none.
     pub failed: u16,
 }
 
@@ -60,48 +62,122 @@ pub enum Nobody {
     Refused,
 }
 
-/// Chooses.
+/// Code of [`Nobody::Empty`].
+const EMPTY: u64 = 0;
+/// Code of [`Nobody::Refused`].
+const REFUSED: u64 = 1;
+/// Code of a backend that is not probed.
+const PASS: u64 = 2;
+/// Code of one that was taken in panic.
+const PANICKED: u64 = 3;
+/// Code of the first probe.
+const PROBE: u64 = 4;
+
+/// A choice as a number, in which functions of the kernel programs give it.
 #[inline(always)]
-pub fn choose<W: World>(world: &W, service: &Service, asker: &Asker) -> Result<Chosen, Nobody> {
+pub const fn pack(choice: &Result<Chosen, Nobody>) -> u64 {
+    match choice {
+        Err(Nobody::Empty) => EMPTY,
+        Err(Nobody::Refused) => REFUSED,
+        Ok(chosen) => {
+            let (epoch, code) = match chosen.entry {
+                Entry::Pass(epoch) if chosen.is_panic => (epoch, PANICKED),
+                Entry::Pass(epoch) => (epoch, PASS),
+                Entry::Probe(epoch, index, _) => (epoch, PROBE + index as u64),
+                Entry::Refused => return REFUSED,
+            };
+            epoch << 24 | (chosen.backend as u64) << 8 | code
+        }
+    }
+}
+
+/// The choice of a number, given the time at which it was made.
+#[inline(always)]
+pub const fn unpack(number: u64, now: u64, policy: &Policy) -> Result<Chosen, Nobody> {
+    let (epoch, backend, code) = (number >> 24, (number >> 8) as u16, number & 0xff);
+    let entry = match code {
+        EMPTY => return Err(Nobody::Empty),
+        REFUSED => return Err(Nobody::Refused),
+        PASS | PANICKED => Entry::Pass(epoch),
+        _ => Entry::Probe(epoch, (code - PROBE) as u8, Token::leased(epoch, now, policy).0),
+    };
+    Ok(Chosen { backend, entry, is_panic: code == PANICKED })
+}
+
+/// The backend of a choice.
+#[inline(always)]
+pub const fn backend_of(choice: u64) -> u32 {
+    (choice >> 8) as u32 & 0xffff
+}
+
+/// Whether a choice is one that a breaker let through.
+#[inline(always)]
+pub const fn is_of_breaker(choice: u64) -> bool {
+    is_through(choice) && !is_panic(choice)
+}
+
+/// Whether a choice was made although no breaker let anybody through.
+#[inline(always)]
+pub const fn is_panic(choice: u64) -> bool {
+    choice & 0xff == PANICKED
+}
+
+/// Whether a choice is a probe.
+#[inline(always)]
+pub const fn is_probe(choice: u64) -> bool {
+    choice & 0xff >= PROBE
+}
+
+/// Whether the answer of a breaker lets somebody through.
+#[inline(always)]
+const fn is_through(answer: u64) -> bool {
+    answer & 0xff >= PASS
+}
+
+/// Chooses; gives the choice as [`pack`] does. The answers are numbers all the way: what the verifier follows holds
+/// nothing that is set on some ways only.
+#[inline(always)]
+pub fn choose<W: World>(world: &W, service: &Service, asker: &Asker) -> u64 {
     if service.count == 0 {
-        return Err(Nobody::Empty);
+        return EMPTY;
     }
     let random = world.random();
     let first = first_slot(world, service, asker, random);
     if service.flags & PANIC != 0 {
         return anybody(world, first);
     }
-    if asker.pinned != 0
-        && asker.pinned != asker.failed
-        && let Some(chosen) = ask(world, asker.pinned)
-    {
-        return Ok(chosen);
+    if asker.pinned != 0 && asker.pinned != asker.failed {
+        let answer = world.enter(asker.pinned);
+        if is_through(answer) {
+            return answer;
+        }
     }
     let mut slot = first;
     for draw in 0..DRAWS {
         let backend = world.slot(slot % SLOTS as u32);
-        if backend != 0
-            && backend != asker.failed
-            && let Some(chosen) = ask(world, backend)
-        {
-            return Ok(chosen);
+        if backend != 0 && backend != asker.failed {
+            let answer = world.enter(backend);
+            if is_through(answer) {
+                return answer;
+            }
         }
         // The next slot is another backend's mostly, and for one client always the same.
         slot = if service.algorithm == STICKY { slot + 1 } else { slot + 1 + (random >> (8 * draw) & 0x7f) };
     }
-    if let Some(chosen) = ask_members(world, service, asker, random) {
-        return Ok(chosen);
+    let answer = world.enter_any(service, asker.failed, random);
+    if is_through(answer) {
+        return answer;
     }
-    if asker.failed != 0
-        && is_member(service, asker.failed)
-        && let Some(chosen) = ask(world, asker.failed)
-    {
-        return Ok(chosen);
+    if asker.failed != 0 {
+        let answer = world.enter(asker.failed);
+        if is_through(answer) {
+            return answer;
+        }
     }
     if service.flags & SPREAD != 0 {
         return anybody(world, first);
     }
-    Err(Nobody::Refused)
+    REFUSED
 }
 
 #[inline(always)]
@@ -118,29 +194,22 @@ fn first_slot<W: World>(world: &W, service: &Service, asker: &Asker, random: u32
     }
 }
 
+/// Asks all members but the one that failed, best tier first, beginning at a random one of each tier.
 #[inline(always)]
-fn ask<W: World>(world: &W, backend: u16) -> Option<Chosen> {
-    match world.enter(backend) {
-        Entry::Refused => None,
-        entry => Some(Chosen { backend, entry, is_panic: false }),
-    }
-}
-
-#[inline(always)]
-fn ask_members<W: World>(world: &W, service: &Service, asker: &Asker, random: u32) -> Option<Chosen> {
+pub fn ask_members<W: World>(world: &W, service: &Service, failed: u16, random: u32) -> u64 {
     for place in 0..MEMBERS {
         if place >= usize::from(service.count) {
-            return None;
+            break;
         }
         let backend = turned(service, place, random);
-        if backend != 0
-            && backend != asker.failed
-            && let Some(chosen) = ask(world, backend)
-        {
-            return Some(chosen);
+        if backend != 0 && backend != failed {
+            let answer = world.enter(backend);
+            if is_through(answer) {
+                return answer;
+            }
         }
     }
-    None
+    REFUSED
 }
 
 /// The member of a place when each tier begins at a random one.
@@ -156,22 +225,12 @@ fn turned(service: &Service, place: usize, random: u32) -> u16 {
     service.members[(u32::from(start) + within) as usize & (MEMBERS - 1)]
 }
 
-#[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "indices are below the array's length")]
-fn is_member(service: &Service, backend: u16) -> bool {
-    let mut found = false;
-    for place in 0..MEMBERS {
-        found |= service.members[place] == backend && place < usize::from(service.count);
-    }
-    found
-}
-
 /// Any backend that has slots, whatever its breaker says.
 #[inline(always)]
-fn anybody<W: World>(world: &W, first: u32) -> Result<Chosen, Nobody> {
+fn anybody<W: World>(world: &W, first: u32) -> u64 {
     match world.slot(first % SLOTS as u32) {
-        0 => Err(Nobody::Empty),
-        backend => Ok(Chosen { backend, entry: Entry::Pass(0), is_panic: true }),
+        0 => EMPTY,
+        backend => u64::from(backend) << 8 | PANICKED,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The maps' values and keys as bytes, for userspace; see [`crate::limit::wire`].
 
+use core::net::IpAddr;
+
 use super::{
     abi::{Backend, Breaker, ClientKey, Control, Counts, Event, Service, Sticky, Tally, VipKey},
     breaker::{Order, Policy},
@@ -30,6 +32,28 @@ structures! {
     }
 }
 
+/// An address as the maps have it: in memory order, IPv4 in the mapped form.
+pub fn address(of: IpAddr) -> [u32; 4] {
+    let octets = match of {
+        IpAddr::V4(four) => four.to_ipv6_mapped().octets(),
+        IpAddr::V6(six) => six.octets(),
+    };
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    words
+}
+
+/// The address of the maps as one; an IPv4 address in the mapped form is IPv4.
+pub fn address_of(words: [u32; 4]) -> IpAddr {
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *bytes = word.to_ne_bytes();
+    }
+    IpAddr::V6(octets.into()).to_canonical()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +68,15 @@ mod tests {
             ($($name:ident)*) => {$( assert_eq!(filled::<$name>(), size_of::<$name>(), stringify!($name)); )*};
         }
         check! { Policy Order Control VipKey Service Backend Breaker Tally Counts ClientKey Sticky Event }
+    }
+
+    #[test]
+    fn addresses_are_what_programs_see() {
+        let four: IpAddr = "10.1.2.3".parse().expect("an address");
+        assert_eq!(address(four), [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 1, 2, 3])]);
+        let six: IpAddr = "fd00::7".parse().expect("an address");
+        assert_eq!(address(six)[3], 7_u32.to_be());
+        assert_eq!((address_of(address(four)), address_of(address(six))), (four, six));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::{cell::Cell, collections::BTreeMap, vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::service::abi::WEIGHTED;
+use crate::service::{
+    abi::WEIGHTED,
+    breaker::{Policy, Token},
+};
 
 struct Twin {
     slots: Vec<u16>,
@@ -27,14 +30,19 @@ impl World for Twin {
         self.connections.get(&backend).copied().unwrap_or(0)
     }
 
-    fn enter(&self, backend: u16) -> Entry {
-        if self.closed.contains(&backend) {
+    fn enter(&self, backend: u16) -> u64 {
+        let entry = if self.closed.contains(&backend) {
             Entry::Pass(7)
         } else if self.probing.contains(&backend) {
             Entry::Probe(9, 0, 1)
         } else {
             Entry::Refused
-        }
+        };
+        pack(&Ok(Chosen { backend, entry, is_panic: false }))
+    }
+
+    fn enter_any(&self, service: &Service, failed: u16, random: u32) -> u64 {
+        ask_members(self, service, failed, random)
     }
 
     fn next_slot(&self) -> u32 {
@@ -74,10 +82,14 @@ fn service(tiers: &[&[u16]], algorithm: u8) -> (Service, Twin) {
     (service, twin)
 }
 
-fn counted(service: &Service, twin: &Twin, asker: &Asker, times: u32) -> BTreeMap<u16, u32> {
+fn choose(twin: &Twin, service: &Service, asker: &Asker) -> Result<Chosen, Nobody> {
+    unpack(super::choose(twin, service, asker), 0, &Policy::default())
+}
+
+fn counted(service: &Service, twin: &Twin, asker: Asker, times: u32) -> BTreeMap<u16, u32> {
     let mut counts = BTreeMap::new();
     for _ in 0..times {
-        if let Ok(chosen) = choose(twin, service, asker) {
+        if let Ok(chosen) = choose(twin, service, &asker) {
             *counts.entry(chosen.backend).or_default() += 1;
         }
     }
@@ -87,7 +99,7 @@ fn counted(service: &Service, twin: &Twin, asker: &Asker, times: u32) -> BTreeMa
 #[test]
 fn round_robin_takes_turns() {
     let (service, twin) = service(&[&[1, 2, 3, 4]], ROUND_ROBIN);
-    let counts = counted(&service, &twin, &Asker::default(), 400);
+    let counts = counted(&service, &twin, Asker::default(), 400);
     assert_eq!(counts, BTreeMap::from([(1, 100), (2, 100), (3, 100), (4, 100)]));
 }
 
@@ -95,7 +107,7 @@ fn round_robin_takes_turns() {
 fn an_open_breaker_leaves_the_shares_of_the_others() {
     let (service, mut twin) = service(&[&[1, 2, 3, 4]], ROUND_ROBIN);
     twin.closed = vec![1, 2, 3];
-    let counts = counted(&service, &twin, &Asker::default(), 3000);
+    let counts = counted(&service, &twin, Asker::default(), 3000);
     assert_eq!(counts.len(), 3);
     assert!(counts.values().all(|count| (800..1300).contains(count)), "{counts:?}");
 }
@@ -104,7 +116,7 @@ fn an_open_breaker_leaves_the_shares_of_the_others() {
 fn the_next_tier_takes_over_and_shares() {
     let (service, mut twin) = service(&[&[1, 2], &[3, 4, 5]], WEIGHTED);
     twin.closed = vec![3, 4, 5];
-    let counts = counted(&service, &twin, &Asker::default(), 3000);
+    let counts = counted(&service, &twin, Asker::default(), 3000);
     assert_eq!(counts.keys().copied().collect::<Vec<_>>(), vec![3, 4, 5]);
     assert!(counts.values().all(|count| (700..1400).contains(count)), "{counts:?}");
 }
@@ -113,12 +125,9 @@ fn the_next_tier_takes_over_and_shares() {
 fn who_failed_just_now_is_the_last_resort() {
     let (service, mut twin) = service(&[&[1, 2]], ROUND_ROBIN);
     let asker = Asker { failed: 1, ..Asker::default() };
-    assert_eq!(counted(&service, &twin, &asker, 100), BTreeMap::from([(2, 100)]));
+    assert_eq!(counted(&service, &twin, asker, 100), BTreeMap::from([(2, 100)]));
     twin.closed = vec![1];
-    assert_eq!(counted(&service, &twin, &asker, 100), BTreeMap::from([(1, 100)]));
-    let gone = Asker { failed: 9, ..Asker::default() };
-    twin.closed = vec![9];
-    assert_eq!(choose(&twin, &service, &gone), Err(Nobody::Refused), "it is no member any more");
+    assert_eq!(counted(&service, &twin, asker, 100), BTreeMap::from([(1, 100)]));
 }
 
 #[test]
@@ -127,7 +136,7 @@ fn a_probing_backend_is_asked_too() {
     twin.closed = vec![];
     twin.probing = vec![1];
     let chosen = choose(&twin, &service, &Asker::default()).expect("a probe");
-    assert_eq!(chosen.entry, Entry::Probe(9, 0, 1));
+    assert!(matches!(chosen.entry, Entry::Probe(9, 0, _)), "{chosen:?}");
 }
 
 #[test]
@@ -146,7 +155,7 @@ fn all_down_refuses_or_spreads_and_none_is_empty() {
 fn the_idler_of_two_is_taken() {
     let (service, mut twin) = service(&[&[1, 2]], LEAST_CONNECTIONS);
     twin.connections = BTreeMap::from([(1, 10), (2, 3)]);
-    let counts = counted(&service, &twin, &Asker::default(), 1000);
+    let counts = counted(&service, &twin, Asker::default(), 1000);
     assert!(counts[&2] > 650, "{counts:?}");
 }
 
@@ -154,12 +163,33 @@ fn the_idler_of_two_is_taken() {
 fn sticky_clients_stay_and_come_back_to_one_place() {
     let (service, mut twin) = service(&[&[1, 2, 3]], STICKY);
     let asker = Asker { hash: 77, ..Asker::default() };
-    let first = counted(&service, &twin, &asker, 50);
+    let first = counted(&service, &twin, asker, 50);
     assert_eq!(first.len(), 1);
     let pinned = Asker { pinned: 3, ..asker };
-    assert_eq!(counted(&service, &twin, &pinned, 50), BTreeMap::from([(3, 50)]));
+    assert_eq!(counted(&service, &twin, pinned, 50), BTreeMap::from([(3, 50)]));
     twin.closed.retain(|backend| *backend != 3);
-    assert_eq!(counted(&service, &twin, &pinned, 50).len(), 1, "another one, and always the same");
+    assert_eq!(counted(&service, &twin, pinned, 50).len(), 1, "another one, and always the same");
+}
+
+#[test]
+fn a_choice_survives_its_packing() {
+    let policy = Policy { probe_ns: 5_000_000_000, ..Policy::default() };
+    let now = 77_000_000_000;
+    let choices = [
+        Err(Nobody::Empty),
+        Err(Nobody::Refused),
+        Ok(Chosen { backend: 1023, entry: Entry::Pass(0), is_panic: false }),
+        Ok(Chosen { backend: 1, entry: Entry::Pass((1 << 40) - 1), is_panic: false }),
+        Ok(Chosen { backend: 2, entry: Entry::Pass(0), is_panic: true }),
+        Ok(Chosen {
+            backend: 3,
+            entry: Entry::Probe(5, 7, Token::leased(5, now, &policy).0),
+            is_panic: false,
+        }),
+    ];
+    for choice in choices {
+        assert_eq!(unpack(pack(&choice), now, &policy), choice);
+    }
 }
 
 proptest! {
@@ -183,7 +213,8 @@ proptest! {
         let (service, mut twin) = service(&tiers, algorithm);
         twin.random.set(random);
         twin.closed.retain(|backend| !open[usize::from(*backend) % 32]);
-        // A pin of a member only: the caller checks.
+        // Members only: the caller checks.
+        let failed = if failed < next { failed } else { 0 };
         let asker = Asker { hash: random, failed, pinned: if pinned < next { pinned } else { 0 } };
         match choose(&twin, &service, &asker) {
             Ok(chosen) => prop_assert!(twin.closed.contains(&chosen.backend)),
