@@ -4,13 +4,13 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PARSE_HDR_OPT_CB, BPF_SOCK_OPS_RTT_CB,
-        BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT, bpf_sock_ops,
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG, bpf_sock_ops,
     },
     macros::{cgroup_sock, sock_ops},
     programs::{SockContext, SockOpsContext},
 };
-use rampart_common::service::signal::{CLOSE, COUNTED, GAVE_UP, Outcome, SENT, SYN_SENT};
+use rampart_common::service::signal::{CLOSE, COUNTED, ESTABLISHED, GAVE_UP, Outcome, SENT, SYN_SENT};
 
 use super::datagram;
 use crate::{
@@ -19,8 +19,9 @@ use crate::{
     socket::{Stream, UNPROBED, datagrams},
 };
 
-/// What a probe's socket is watched for.
-const WATCH: u32 = BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG;
+/// A probe's socket is asked for options of each packet it sends. It sends one for the first bytes that come, and at the
+/// latest after 40 ms; no options are given. (The header of what comes is shown outside the fast path only.)
+const WATCH: u32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
 
 /// Sets the first timer of a SYN, and sees when a probe gets its first byte.
 ///
@@ -30,8 +31,7 @@ fn service_sock_ops(ctx: SockOpsContext) -> u32 {
     let op = ctx.op();
     if op != BPF_SOCK_OPS_TIMEOUT_INIT
         && op != BPF_SOCK_OPS_TCP_CONNECT_CB
-        && op != BPF_SOCK_OPS_RTT_CB
-        && op != BPF_SOCK_OPS_PARSE_HDR_OPT_CB
+        && op != BPF_SOCK_OPS_HDR_OPT_LEN_CB
     {
         return 1;
     }
@@ -58,26 +58,22 @@ fn service_sock_ops(ctx: SockOpsContext) -> u32 {
             // A kernel that does not know a flag watches nothing; the connection's end says it then.
             let _ = ctx.set_cb_flags((ctx.cb_flags() | WATCH) as i32);
         }
-    } else if state.seen & COUNTED == 0 && has_bytes(ops, op) {
-        stream.count(slot, Outcome::Success, 0, 0, now());
-        let _ = ctx.set_cb_flags((ctx.cb_flags() & !WATCH) as i32);
+    } else if state.seen & COUNTED == 0 {
+        // SAFETY: a member of the program's own context.
+        let received = unsafe { (&raw const (*ops).bytes_received).read_volatile() };
+        // The peer's FIN counts too, and is no answer: the state says what it was.
+        if received > 0 && ctx_state(ops) == ESTABLISHED {
+            stream.count(slot, Outcome::Success, 0, 0, now());
+            let _ = ctx.set_cb_flags((ctx.cb_flags() & !WATCH) as i32);
+        }
     }
     1
 }
 
-/// Whether the backend has sent something.
 #[inline(always)]
-fn has_bytes(ops: *mut bpf_sock_ops, op: u32) -> bool {
-    if op == BPF_SOCK_OPS_RTT_CB {
-        // SAFETY: a member of the program's own context.
-        return unsafe { (&raw const (*ops).bytes_received).read_volatile() } > 0;
-    }
-    // SAFETY: as above.
-    let length = unsafe { (&raw const (*ops).skb_len).read_volatile() };
-    // SAFETY: as above; both are addresses of the packet's header.
-    let (begin, end) =
-        unsafe { ((*ops).__bindgen_anon_3.skb_data as u64, (*ops).__bindgen_anon_4.skb_data_end as u64) };
-    u64::from(length) > end.wrapping_sub(begin)
+fn ctx_state(ops: *mut bpf_sock_ops) -> u32 {
+    // SAFETY: a member of the program's own context.
+    unsafe { (&raw const (*ops).state).read_volatile() }
 }
 
 /// A socket is closed by its program.
