@@ -1,21 +1,37 @@
-//! The local HTTP server: health, versions, metrics. Read only.
+//! The local HTTP server: health, versions, metrics, and what may be changed while the agent runs.
 //!
-//! Owns its address and pages; reads the shared status. Must never reach into a running stage. Called by `app`.
+//! Owns its addresses and pages; reads the shared status. Must never reach into a running stage: changes are asked for
+//! where their owner takes questions, after [`access`] let the caller in, and are noted by [`audit`]. Called by `app`.
 
+pub mod access;
+pub mod audit;
 pub mod client;
+mod limits;
 mod pages;
 pub mod top;
 
 use std::{
+    fs,
+    future::IntoFuture as _,
     io,
     net::{SocketAddr, TcpListener},
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::FromRef,
+    routing::{delete, get},
+};
 use tokio::sync::watch;
 
-use crate::telemetry::status::Status;
+use self::access::{Guard, Peer};
+use crate::{limits::desk::Desk, telemetry::status::Status};
+
+/// Name of the socket in `node.runtime_dir`.
+pub const SOCKET: &str = "admin.sock";
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +62,35 @@ pub enum AdminError {
 pub struct Admin {
     listener: TcpListener,
     listen: SocketAddr,
+    socket: Option<(UnixListener, PathBuf)>,
+    guard: Guard,
+    limits: Option<Desk>,
+}
+
+/// What the pages see.
+#[derive(Clone)]
+struct Site {
+    status: Arc<Status>,
+    guard: Arc<Guard>,
+    limits: Option<Desk>,
+}
+
+impl FromRef<Site> for Arc<Status> {
+    fn from_ref(site: &Site) -> Self {
+        Self::clone(&site.status)
+    }
+}
+
+impl FromRef<Site> for Arc<Guard> {
+    fn from_ref(site: &Site) -> Self {
+        Self::clone(&site.guard)
+    }
+}
+
+impl FromRef<Site> for Option<Desk> {
+    fn from_ref(site: &Site) -> Self {
+        site.limits.clone()
+    }
 }
 
 impl Admin {
@@ -55,7 +100,7 @@ impl Admin {
             let listener = TcpListener::bind(listen)?;
             listener.set_nonblocking(true)?;
             let listen = listener.local_addr()?;
-            Ok(Self { listener, listen })
+            Ok(Self { listener, listen, socket: None, guard: Guard::default(), limits: None })
         };
         bind().map_err(|source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => AdminError::InUse { listen },
@@ -68,18 +113,64 @@ impl Admin {
         self.listen
     }
 
-    /// Answers until `stop` turns true. Must run inside the runtime.
-    pub async fn serve(self, status: Arc<Status>, mut stop: watch::Receiver<bool>) -> Result<(), AdminError> {
-        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(AdminError::Serve)?;
-        let stopped = async move {
-            // A dropped sender means the same as a stop.
-            let _ = stop.wait_for(|stop| *stop).await;
+    /// Who may change things, besides root on the socket.
+    #[must_use]
+    pub fn with_guard(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// Where the limiter is asked.
+    #[must_use]
+    pub fn with_limits(self, limits: Desk) -> Self {
+        Self { limits: Some(limits), ..self }
+    }
+
+    /// Also answers on a socket in the file system, where the caller is known by its user, and says why if it cannot.
+    /// The caller holds the node's lock, so what lies there is an agent's that is gone.
+    #[must_use]
+    pub fn with_socket(self, path: &Path) -> (Self, Option<io::Error>) {
+        let bind = || {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
         };
-        axum::serve(listener, router(status)).with_graceful_shutdown(stopped).await.map_err(AdminError::Serve)
+        match bind() {
+            Ok(listener) => (Self { socket: Some((listener, path.to_owned())), ..self }, None),
+            Err(error) => (self, Some(error)),
+        }
+    }
+
+    /// Answers until `stop` turns true. Must run inside the runtime.
+    pub async fn serve(self, status: Arc<Status>, stop: watch::Receiver<bool>) -> Result<(), AdminError> {
+        let Self { listener, socket, guard, limits, .. } = self;
+        let site = Site { status, guard: Arc::new(guard), limits };
+        let service = router(site).into_make_service_with_connect_info::<Peer>();
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(AdminError::Serve)?;
+        let remote = axum::serve(listener, service.clone()).with_graceful_shutdown(stopped(stop.clone()));
+        let local = async {
+            let Some((listener, path)) = socket else { return Ok(()) };
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            let served = axum::serve(listener, service).with_graceful_shutdown(stopped(stop)).await;
+            // Another agent makes its own.
+            let _ = fs::remove_file(path);
+            served
+        };
+        tokio::try_join!(remote.into_future(), local).map_err(AdminError::Serve)?;
+        Ok(())
     }
 }
 
-fn router(status: Arc<Status>) -> Router {
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A dropped sender means the same as a stop.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn router(site: Site) -> Router {
     Router::new()
         .route("/healthz", get(pages::healthz))
         .route("/health", get(pages::health))
@@ -89,13 +180,36 @@ fn router(status: Arc<Status>) -> Router {
         .route("/versions", get(pages::versions))
         .route("/metrics", get(pages::metrics))
         .route("/limits", get(pages::limits))
+        .route("/limits/top", get(limits::top))
+        .route("/limits/explain", get(limits::explain))
+        .route("/limits/grants", get(limits::grants).post(limits::grant))
+        .route("/limits/allow", get(limits::allowed).post(limits::allow))
+        .route("/limits/deny", get(limits::denied).post(limits::deny))
+        .route("/limits/grants/{*net}", delete(limits::ungrant))
+        .route("/limits/allow/{*net}", delete(limits::unallow))
+        .route("/limits/deny/{*net}", delete(limits::undeny))
+        .route("/limits/{policy}", get(limits::policy))
         .fallback(pages::unknown)
-        .with_state(status)
+        .with_state(site)
 }
 
 /// The pages there are.
-pub(crate) const PAGES: [&str; 8] =
-    ["/healthz", "/health", "/health/detailed", "/top", "/ready", "/versions", "/metrics", "/limits"];
+pub(crate) const PAGES: [&str; 14] = [
+    "/healthz",
+    "/health",
+    "/health/detailed",
+    "/top",
+    "/ready",
+    "/versions",
+    "/metrics",
+    "/limits",
+    "/limits/{policy}",
+    "/limits/top",
+    "/limits/explain",
+    "/limits/grants",
+    "/limits/allow",
+    "/limits/deny",
+];
 
 #[cfg(test)]
 mod tests;

@@ -37,11 +37,12 @@ use self::{
     tasks::Tasks,
 };
 use crate::{
-    admin::{Admin, AdminError},
+    admin::{self, Admin, AdminError, access::Guard, audit::Audit},
     config::{Config, Sources},
     drain::Signals,
     engine::{self, Detector},
     kernel::KernelError,
+    limits::desk::desk,
     output::{self, AllDead, Fanout, worker::Worker},
     policy::{Bundle, reload::Reloader},
     privilege::{
@@ -58,6 +59,8 @@ use crate::{
 
 /// Commands that may wait for the detection thread; the sender is refused when it is full.
 const COMMANDS: usize = 4;
+/// Notices of other threads that may wait to become alerts; the newest is dropped, and counted, when it is full.
+const NOTICES: usize = 64;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +174,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
     for note in &lock.notes {
         tracing::warn!("The node is locked by other means only: {note}");
     }
-    let admin = config.admin.enabled.then(|| Admin::bind(config.admin.listen)).transpose()?;
+    let admin = config.admin.enabled.then(|| bind(&config)).transpose()?;
     let Loaded { hooks, records, waker } = load(&config, &cores)?;
     let status = status::shared();
     let parts = Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status };
@@ -196,6 +199,21 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
     outcome
 }
 
+/// Takes the HTTP server's addresses. Without its socket it answers over TCP alone.
+fn bind(config: &Config) -> Result<Admin, AdminError> {
+    let admin = Admin::bind(config.admin.listen)?;
+    let guard = Guard {
+        token_file: config.admin.token_file.clone(),
+        audit: Some(Audit::new(&config.node.state_dir)),
+    };
+    let path = config.node.runtime_dir.join(admin::SOCKET);
+    let admin = admin.with_guard(guard).with_socket(&path);
+    if let Some(error) = &admin.1 {
+        tracing::warn!(path = %path.display(), "No socket for changes: {error}");
+    }
+    Ok(admin.0)
+}
+
 /// Starts every thread and task, lets events flow, and releases the latches one by one.
 fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError> {
     let Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status } = parts;
@@ -206,8 +224,10 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     status.latches.release(Latch::Policy);
     let thread = |source| AppError::System { operation: "start a thread", source };
     let (stop_admin, stopped) = watch::channel(false);
+    let (limits_desk, limits_asked) = desk();
     let admin = admin.map(|admin| {
         let status = Arc::clone(&status);
+        let admin = admin.with_limits(limits_desk.clone());
         tasks.task(ADMIN, async move { admin.serve(status, stopped).await.map_err(Into::into) })
     });
     let mut outputs = Vec::new();
@@ -241,7 +261,8 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let (budgeting, replan) = Budgeting::new(&config, &bundle.rules);
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
-    let limits = limiting::start(&config.limits, &mut tasks, &status)?;
+    let (notices, said) = mpsc::sync_channel(NOTICES);
+    let is_limiting = limiting::start(&config, limits_asked, notices, &mut tasks, &status)?;
     let (commands, received) = mpsc::sync_channel(COMMANDS);
     let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
     let detection = Detection {
@@ -252,6 +273,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         pushing,
         budgeting,
         commands: received,
+        notices: said,
         fanout: fanout.clone(),
         status: Arc::clone(&status),
     };
@@ -260,7 +282,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         hooks,
         waker,
         commands,
-        limits,
+        limits: is_limiting.then_some(limits_desk),
         fanout,
         outputs,
         status,

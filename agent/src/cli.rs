@@ -9,6 +9,7 @@ mod completions;
 mod doctor;
 mod explain;
 mod fmt;
+mod limits;
 mod print;
 mod record;
 mod replay;
@@ -99,6 +100,9 @@ enum Command {
     /// Show what rules and events cost on this node, live
     #[command(after_help = top::EXAMPLES)]
     Top(top::Arguments),
+    /// Show rate limits and who is over them; allow, deny or raise a source for a while
+    #[command(after_help = limits::EXAMPLES)]
+    Limits(limits::Arguments),
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
@@ -167,6 +171,7 @@ impl Cli {
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
             Command::Top(arguments) => top::run(&arguments),
+            Command::Limits(arguments) => limits::run(&arguments),
             Command::Completions(arguments) => completions::run(arguments),
         };
         match done {

@@ -124,12 +124,14 @@ pub struct FileOutput {
 }
 
 /// Section `admin`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Whether the server runs.
     pub enabled: bool,
     /// Its address.
     pub listen: SocketAddr,
+    /// File of the token that may change things.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Section `pushdown`.

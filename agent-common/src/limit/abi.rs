@@ -196,7 +196,7 @@ pub struct Policy {
 pub struct Grant {
     /// Ends here, by the boot clock: nobody has to take it back.
     pub until_ns: u64,
-    /// The limit until then.
+    /// The limit until then. Without a rate ([`Limit::mult`] is zero) nothing is admitted: the quota is used up.
     pub limit: Limit,
 }
 

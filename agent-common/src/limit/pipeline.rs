@@ -292,6 +292,10 @@ impl<W: World> Case<'_, W> {
             && let Some(grant) = world.grant(self.slot * GRANTS + (u32::from(grant) & (GRANTS - 1)))
             && ahead(grant.until_ns, now) > 0
         {
+            if grant.limit.mult == 0 {
+                let terms = Terms { number: u32::from(number), policy, limit };
+                return self.over(Reason::OverQuota, &terms, 0, now);
+            }
             limit = &grant.limit;
         }
         let stretch = match world.control() {

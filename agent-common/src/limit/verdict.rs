@@ -68,6 +68,8 @@ pub enum Reason {
     OverFar = 12,
     /// Malformed, and the limiter is strict.
     Malformed = 13,
+    /// Its source has used up what it may use in a day or month.
+    OverQuota = 14,
 }
 
 /// Number of reasons, rounded up to a power of two.
@@ -136,7 +138,10 @@ impl Reason {
     /// Whether packets end for it, unless they are only observed.
     #[inline(always)]
     pub const fn rejects(self) -> bool {
-        matches!(self, Self::Denied | Self::Over | Self::OverNear | Self::OverFar | Self::Malformed)
+        matches!(
+            self,
+            Self::Denied | Self::Over | Self::OverNear | Self::OverFar | Self::Malformed | Self::OverQuota
+        )
     }
 }
 
@@ -157,7 +162,7 @@ impl Direction {
 #[cfg(any(test, feature = "user"))]
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Off,
         Self::NotIp,
         Self::Vital,
@@ -172,6 +177,7 @@ impl Reason {
         Self::OverNear,
         Self::OverFar,
         Self::Malformed,
+        Self::OverQuota,
     ];
 
     /// The word in metrics.
@@ -191,6 +197,7 @@ impl Reason {
             Self::OverNear => "over_near_prefix",
             Self::OverFar => "over_far_prefix",
             Self::Malformed => "malformed",
+            Self::OverQuota => "over_quota",
         }
     }
 }

@@ -1,16 +1,44 @@
-//! Asks a running agent's HTTP server.
+//! Asks a running agent's HTTP server, over TCP or its socket.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes, client::conn::http1, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
 
 /// Time for the whole exchange: a healthy agent on the same machine answers in a few milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// The same for changes, which the agent puts in force before it answers.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest answer taken, bytes.
 const BODY_MAX: usize = 8 << 20;
+
+/// Where an agent listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Over TCP.
+    Tcp(SocketAddr),
+    /// On its socket.
+    Socket(PathBuf),
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// `GET`, or a change.
+    pub method: Method,
+    /// The page.
+    pub page: &'a str,
+    /// What is sent along; empty for nothing.
+    pub body: Vec<u8>,
+    /// The token that lets it in.
+    pub token: Option<&'a str>,
+}
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -25,57 +53,102 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there.
-    #[error("no agent answers at {address}")]
+    #[error("no agent answers at {place}")]
     Refused {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        place: Place,
     },
     /// The connection failed.
-    #[error("cannot reach {address}")]
+    #[error("cannot reach {place}")]
     Connect {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        place: Place,
         /// Why.
         source: io::Error,
     },
     /// No answer came in time.
-    #[error("no answer from {address} within {} s", TIMEOUT.as_secs())]
+    #[error("no answer from {place} within {} s", limit.as_secs())]
     Slow {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        place: Place,
+        /// The time it had.
+        limit: Duration,
     },
     /// What answers there does not speak HTTP.
-    #[error("what listens on {address} is no agent")]
+    #[error("what listens on {place} is no agent")]
     Protocol {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        place: Place,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Gets one page.
-pub async fn get(address: SocketAddr, page: &str) -> Result<Answer, ClientError> {
-    timeout(TIMEOUT, exchange(address, page)).await.map_err(|_| ClientError::Slow { address })?
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(out, "{address}"),
+            Self::Socket(path) => write!(out, "`{}`", path.display()),
+        }
+    }
 }
 
-async fn exchange(address: SocketAddr, page: &str) -> Result<Answer, ClientError> {
-    let stream = TcpStream::connect(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::ConnectionRefused => ClientError::Refused { address },
-        _ => ClientError::Connect { address, source },
-    })?;
-    let protocol = |source| ClientError::Protocol { address, source };
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| protocol(error.into()))?;
-    let request = Request::get(page)
-        .header(header::HOST, address.to_string())
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| protocol(error.into()))?;
+/// Gets one page.
+pub async fn get(address: SocketAddr, page: &str) -> Result<Answer, ClientError> {
+    let question = Question { method: Method::GET, page, body: Vec::new(), token: None };
+    ask(&Place::Tcp(address), question).await
+}
+
+/// Asks anything.
+pub async fn ask(place: &Place, question: Question<'_>) -> Result<Answer, ClientError> {
+    let limit = if question.method == Method::GET { TIMEOUT } else { CHANGE_TIMEOUT };
+    let slow = |_| ClientError::Slow { place: place.clone(), limit };
+    timeout(limit, connect(place, question)).await.map_err(slow)?
+}
+
+async fn connect(place: &Place, question: Question<'_>) -> Result<Answer, ClientError> {
+    let fault = |source: io::Error| match source.kind() {
+        io::ErrorKind::ConnectionRefused => ClientError::Refused { place: place.clone() },
+        io::ErrorKind::NotFound if matches!(place, Place::Socket(_)) => {
+            ClientError::Refused { place: place.clone() }
+        }
+        _ => ClientError::Connect { place: place.clone(), source },
+    };
+    let answer = match place {
+        Place::Tcp(address) => {
+            let stream = TcpStream::connect(address).await.map_err(fault)?;
+            exchange(stream, &address.to_string(), question).await
+        }
+        Place::Socket(path) => {
+            let stream = UnixStream::connect(path).await.map_err(fault)?;
+            exchange(stream, "agent", question).await
+        }
+    };
+    answer.map_err(|source| ClientError::Protocol { place: place.clone(), source })
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    question: Question<'_>,
+) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::builder()
+        .method(question.method)
+        .uri(question.page)
+        .header(header::HOST, host)
+        .header(header::CONNECTION, "close");
+    if let Some(token) = question.token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    if !question.body.is_empty() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(Full::new(Bytes::from(question.body)))?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(|error| protocol(error.into()))?;
+        let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), BODY_MAX).collect().await.map_err(protocol)?;
+        let body = Limited::new(response.into_body(), BODY_MAX).collect().await?;
         Ok(Answer { status, body: body.to_bytes().to_vec() })
     };
     // The connection moves the bytes while the answer is awaited; its own end says nothing more.

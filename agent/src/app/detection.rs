@@ -24,7 +24,7 @@ use super::{
     settle::Settle,
 };
 use crate::{
-    alert::{Alert, INTERNAL_SOURCE, JsonOptions},
+    alert::{Alert, INTERNAL_SOURCE, JsonOptions, build::Internal},
     config::Format,
     engine::{Detector, accounting::Counters, clock::boot_now_ns},
     event::syscall::{self, Need},
@@ -74,6 +74,8 @@ pub(super) struct Detection<R> {
     pub(super) enrich: Enrich,
     /// Commands; bounded, the sender waits.
     pub(super) commands: Receiver<Command>,
+    /// What other threads have to say; bounded, the sender drops and counts.
+    pub(super) notices: Receiver<Internal>,
     /// Where alerts go.
     pub(super) fanout: Fanout,
     /// Where the heartbeat is written.
@@ -91,7 +93,7 @@ impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
     pub(super) fn run(self) -> Result<(), KernelError> {
         let Self { mut records, hooks, mut detector, mut pushing, .. } = self;
-        let Self { mut budgeting, mut enrich, commands, fanout, status, .. } = self;
+        let Self { mut budgeting, mut enrich, commands, notices, fanout, status, .. } = self;
         let mut sink = Sink { fanout, alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
         let mut next_beat = Instant::now();
@@ -99,6 +101,7 @@ impl<R: Records> Detection<R> {
             let now = Instant::now();
             if now >= next_beat {
                 budgeting.look(&mut detector, boot_now_ns(), &mut |alert| sink.take(alert));
+                say(&notices, &mut detector, &mut sink);
                 beat(&hooks, &mut detector, (&pushing, &budgeting), &mut sink, &mut settle, &status)?;
                 next_beat = now + BEAT;
             }
@@ -133,6 +136,7 @@ impl<R: Records> Detection<R> {
             }
         }
         detector.on_end(boot_now_ns(), &mut |alert| sink.take(alert));
+        say(&notices, &mut detector, &mut sink);
         beat(&hooks, &mut detector, (&pushing, &budgeting), &mut sink, &mut settle, &status)
     }
 }
@@ -149,6 +153,13 @@ fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -
         Incoming::Event(bytes) => detector.on_record(bytes, &mut |alert| sink.take(alert)),
         Incoming::Answer(message) => detector.on_answer(message, boot_now_ns()),
     })
+}
+
+/// Makes alerts of what other threads have to say.
+fn say(notices: &Receiver<Internal>, detector: &mut Detector, sink: &mut Sink) {
+    for notice in notices.try_iter() {
+        sink.take(detector.internal(notice, boot_now_ns()));
+    }
 }
 
 /// Compares the kernel's counters with what arrived, and publishes how things are.

@@ -1,33 +1,51 @@
 //! The rate limiter while the agent runs: a thread that brings it up, keeps it alive and tells what it counts.
 //!
 //! Nothing else depends on it. A limiter that cannot be loaded or attached is a complaint of the agent, not its end,
-//! and what an agent before left attached stays in force. It ends without detaching: limits outlive the agent.
+//! and what an agent before left attached stays in force. It ends without detaching: limits outlive the agent. The
+//! thread is the one owner of entries, quotas and tables; others ask at the `limits::desk`.
+
+mod answers;
+mod lists;
+mod node;
+mod notices;
+mod quotas;
+mod store;
+mod throttling;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-    net::IpAddr,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     path::Path,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::{Duration, Instant},
 };
 
-use nix::ifaddrs::getifaddrs;
 use rampart_common::limit::{
-    abi::Control,
+    abi::{Control, Sample},
     verdict::{Action, Direction},
 };
 
+use self::{
+    lists::Lists,
+    node::{node_facts, now},
+    notices::Notices,
+    quotas::Quotas,
+    store::Store,
+    throttling::Throttling,
+};
 use super::{AppError, in_full, tasks::Tasks};
 use crate::{
-    config::Limits,
+    alert::build::Internal,
+    config::{Config, Limits},
     engine::clock::boot_now_ns,
     kernel::limiter::{self, Attached, Interface, Limiter, LimiterConfig, LimiterError, Wish},
     limits::{
-        plan::{Given, Plan, PlanError, plan},
+        desk::{Command, Denied},
+        entries::{Entries, Entry, Kind},
+        plan::{Given, Granted, Passing, Plan, PlanError, plan},
         safety,
     },
     telemetry::{
@@ -38,22 +56,15 @@ use crate::{
 
 /// Name of the thread.
 pub(super) const LIMITS: &str = "limits";
-/// Commands on their way; the sender is refused when it is full.
-const COMMANDS: usize = 4;
 /// Time between two signs of life, and between two looks at the counters.
 const BEAT: Duration = Duration::from_secs(1);
 /// Time between two looks at the node: interfaces that came, addresses that must not be locked out.
 const LOOK: Duration = Duration::from_secs(30);
 /// Samples taken at a time; more than a second brings on most nodes.
 const SAMPLES: usize = 4096;
-
-/// What the thread is told.
-pub(super) enum Command {
-    /// New settings.
-    Change(Box<Limits>),
-    /// The agent ends.
-    Stop,
-}
+/// Samples kept for the report of heavy hitters, and for how long.
+const WINDOW_SAMPLES: usize = 16_384;
+const WINDOW_NS: u64 = 60_000_000_000;
 
 /// Why a change of the limits did not come into force.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +77,15 @@ enum Fault {
     Random(#[source] io::Error),
 }
 
-/// Starts the thread when limits are on; takes away what an agent before left otherwise.
+/// Starts the thread when limits are on, and says whether it did; takes away what an agent before left otherwise.
 pub(super) fn start(
-    limits: &Limits,
+    config: &Config,
+    received: Receiver<Command>,
+    notices: SyncSender<Internal>,
     tasks: &mut Tasks,
     status: &Arc<Status>,
-) -> Result<Option<SyncSender<Command>>, AppError> {
+) -> Result<bool, AppError> {
+    let limits = &config.limits;
     if !limits.enabled {
         match limiter::remove(&limits.pin_dir) {
             Ok(true) => tracing::info!("Rate limits are off, those of an agent before are taken away"),
@@ -80,13 +94,13 @@ pub(super) fn start(
                 tracing::warn!("Rate limits of an agent before may still be in force: {}", in_full(&error));
             }
         }
-        return Ok(None);
+        return Ok(false);
     }
-    let (sender, received) = sync_channel(COMMANDS);
-    let (limits, status) = (limits.clone(), Arc::clone(status));
+    let (limits, state_dir) = (Arc::new(limits.clone()), config.node.state_dir.clone());
+    let status = Arc::clone(status);
     tasks
         .thread(LIMITS, move || {
-            match Thread::begin(limits, &status) {
+            match Thread::begin(limits, &state_dir, notices, &status) {
                 Ok(mut thread) => thread.run(&received, &status),
                 Err(error) => {
                     tracing::error!("Rate limits are not in force: {}", in_full(&error));
@@ -97,65 +111,132 @@ pub(super) fn start(
             Ok(())
         })
         .map_err(|source| AppError::System { operation: "start a thread", source })?;
-    Ok(Some(sender))
+    Ok(true)
 }
 
 /// The limiter did not come up, which is known by now: other settings do not help.
 fn wait_for_the_end(received: &Receiver<Command>) {
-    while let Ok(Command::Change(_)) = received.recv() {
-        tracing::warn!("Rate limits are not in force, their settings are read at the next start");
+    loop {
+        match received.recv() {
+            Ok(Command::Change(_)) => {
+                tracing::warn!("Rate limits are not in force, their settings are read at the next start");
+            }
+            Ok(Command::Ask(_, answer)) => {
+                // Nobody waiting for it changes nothing.
+                let _ = answer.send(Err(Denied::Off));
+            }
+            Ok(Command::Stop) | Err(_) => return,
+        }
     }
 }
 
 struct Thread {
     limiter: Limiter,
-    limits: Limits,
+    limits: Arc<Limits>,
     /// Hashes stay the same as long as the agent runs, so that a new plan does not forget flows.
     seed: u64,
     plan: Plan,
     generation: u32,
     attached: BTreeMap<(u32, Direction), Attached>,
     faults: BTreeSet<String>,
+    entries: Entries,
+    store: Store,
+    lists: Lists,
+    quotas: Quotas,
+    throttling: Throttling,
+    notices: Notices,
+    /// The newest samples, for the report of heavy hitters.
+    window: VecDeque<Sample>,
+    /// The newest of them, for people.
+    recent: Vec<Sample>,
+    samples: u64,
 }
 
 impl Thread {
-    fn begin(limits: Limits, status: &Status) -> Result<Self, Fault> {
+    fn begin(
+        limits: Arc<Limits>,
+        state_dir: &Path,
+        notices: SyncSender<Internal>,
+        status: &Status,
+    ) -> Result<Self, Fault> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| Fault::Random(io::Error::other(error)))?;
         let config = LimiterConfig { entries: limits.max_entries, pins: Some(limits.pin_dir.clone()) };
+        let store = Store::new(state_dir);
+        let mut lists = Lists::default();
+        lists.look(&limits);
         let mut thread = Self {
             limiter: Limiter::load(&config)?,
-            limits,
+            throttling: Throttling::new(limits.throttle),
             seed: u64::from_ne_bytes(seed),
             plan: Plan::default(),
             generation: 0,
             attached: BTreeMap::new(),
             faults: BTreeSet::new(),
+            entries: store.entries(now()),
+            quotas: Quotas::open(&store, &limits),
+            store,
+            lists,
+            notices: Notices::new(notices),
+            window: VecDeque::new(),
+            recent: Vec::new(),
+            samples: 0,
+            limits,
         };
+        // What was counted before is nobody's news.
+        thread.notices.start(&thread.limiter.tallies()?);
         // Alive before its limits are: a dead agent's heartbeat would let everything pass.
         thread.beat()?;
         thread.put_in_force()?;
+        if thread.look_at_quotas()? {
+            thread.put_in_force()?;
+        }
         thread.report(status)?;
         Ok(thread)
     }
 
     fn run(&mut self, received: &Receiver<Command>, status: &Status) {
         let mut looked = Instant::now();
+        let mut due = Instant::now() + BEAT;
         loop {
-            match received.recv_timeout(BEAT) {
+            let mut is_changed = false;
+            match received.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Command::Change(limits)) => {
-                    let before = std::mem::replace(&mut self.limits, *limits);
+                    let before = std::mem::replace(&mut self.limits, Arc::new(*limits));
+                    self.lists.look(&self.limits);
                     if let Err(error) = self.put_in_force() {
                         tracing::error!("Changed rate limits are not in force: {}", in_full(&error));
                         self.limits = before;
                         self.faults.insert(in_full(&error));
                     }
+                    self.throttling.set(self.limits.throttle);
+                    // Others ask for what is in force by the status.
+                    due = Instant::now();
+                }
+                Ok(Command::Ask(ask, answer)) => {
+                    // Nobody waiting for it changes nothing.
+                    let _ = answer.send(self.answer(*ask, status));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.end();
+                    return;
+                }
+            }
+            if Instant::now() < due {
+                continue;
+            }
+            due = Instant::now() + BEAT;
+            if let Some(notice) = self.throttling.look() {
+                self.notices.send(notice);
             }
             let mut outcome = self.beat();
-            if looked.elapsed() >= LOOK {
+            is_changed |= self.expire() | self.lists.look(&self.limits);
+            match self.look_at_quotas() {
+                Ok(changed) => is_changed |= changed,
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+            if is_changed || looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 outcome = outcome.and_then(|()| self.put_in_force());
             }
@@ -165,14 +246,100 @@ impl Thread {
         }
     }
 
-    fn beat(&mut self) -> Result<(), Fault> {
-        Ok(self.limiter.beat(&Control { heartbeat_ns: boot_now_ns(), ..Control::default() })?)
+    /// What was used is written down; what is in force stays.
+    fn end(&mut self) {
+        if let Err(error) = self.look_at_quotas_now() {
+            tracing::error!("What was used of quotas is not read: {}", in_full(&error));
+        }
+        self.quotas.save(&self.store);
     }
 
-    /// Brings plan and attachments to what settings and node say now. What is so already is left alone.
+    fn beat(&mut self) -> Result<(), Fault> {
+        let control = Control { heartbeat_ns: boot_now_ns(), stretch: self.throttling.stretch() };
+        Ok(self.limiter.beat(&control)?)
+    }
+
+    /// Takes away entries that have ended; says whether there were any.
+    fn expire(&mut self) -> bool {
+        let over = self.entries.expire(now());
+        for entry in &over {
+            tracing::info!(kind = entry.kind.name(), net = %entry.net, by = entry.by, "An entry has ended");
+        }
+        if !over.is_empty() {
+            self.keep();
+        }
+        !over.is_empty()
+    }
+
+    /// Keeps the entries for the next agent.
+    fn keep(&self) {
+        if let Err(error) = self.store.keep(&self.entries) {
+            tracing::error!("Lists and grants are not kept for the next start: {error}");
+        }
+    }
+
+    fn look_at_quotas(&mut self) -> Result<bool, Fault> {
+        if self.quotas.is_due(&self.limits) { self.look_at_quotas_now() } else { Ok(false) }
+    }
+
+    /// Says whether somebody has used up a quota, or may go on.
+    fn look_at_quotas_now(&mut self) -> Result<bool, Fault> {
+        let before = self.quotas.closed().to_vec();
+        self.quotas.look(&self.limiter, &self.limits, &self.plan.names)?;
+        self.quotas.save_when_due(&self.store);
+        let after = self.quotas.closed();
+        let news: Vec<_> = after.iter().filter(|closed| !before.contains(closed)).collect();
+        for notice in notices::used_up(&news, &self.limits) {
+            self.notices.send(notice);
+        }
+        Ok(before != after)
+    }
+
+    /// What holds besides the settings.
+    fn passing(&self) -> Passing {
+        let of = |kind| self.entries.of_kind(kind).map(|entry| entry.net);
+        let granted = |entry: &Entry| {
+            let (rate, until_ns) = (entry.rate?, entry.until?.boot_ns);
+            Some(Granted { net: entry.net, rate, until_ns })
+        };
+        Passing {
+            allow: of(Kind::Allow).chain(self.lists.allow(&self.limits)).collect(),
+            deny: of(Kind::Deny).chain(self.lists.deny(&self.limits)).collect(),
+            grants: self.entries.of_kind(Kind::Grant).filter_map(granted).collect(),
+            closed: self.quotas.closed().to_vec(),
+        }
+    }
+
+    /// Brings plan and attachments to what settings and node say now. What is so already is left alone. What does not
+    /// fit besides the settings is left out, and complained about.
     fn put_in_force(&mut self) -> Result<(), Fault> {
-        let mut faults = BTreeSet::new();
-        let interfaces = self.interfaces(&mut faults);
+        let mut passing = self.passing();
+        let mut faults = self.lists.faults();
+        loop {
+            match self.put(&passing, &mut faults) {
+                Err(Fault::Plan(error @ PlanError::Grants { .. })) if !passing.grants.is_empty() => {
+                    faults.insert(format!("grants are not in force: {error}"));
+                    passing.grants.clear();
+                }
+                Err(Fault::Plan(error @ PlanError::Rules { .. })) if passing != Passing::default() => {
+                    faults.insert(format!("lists of files and entries are not in force: {error}"));
+                    passing = Passing::default();
+                }
+                outcome => {
+                    outcome?;
+                    break;
+                }
+            }
+        }
+        for fault in faults.difference(&self.faults) {
+            tracing::warn!("Rate limits: {fault}");
+        }
+        self.faults = faults;
+        Ok(())
+    }
+
+    fn put(&mut self, passing: &Passing, faults: &mut BTreeSet<String>) -> Result<(), Fault> {
+        let interfaces = self.interfaces(faults);
         let indices = interfaces.iter().map(|(name, interface)| (name.clone(), interface.index)).collect();
         let plan = plan(&Given {
             limits: &self.limits,
@@ -180,6 +347,7 @@ impl Thread {
             interfaces: &indices,
             numbers: &self.limiter.policy_names()?,
             seed: self.seed,
+            passing,
         })?;
         if self.generation == 0 || plan.tables != self.plan.tables {
             self.generation = self.limiter.publish(&plan.tables)?;
@@ -191,12 +359,7 @@ impl Thread {
             );
         }
         self.plan = plan;
-        self.attach(&interfaces, &mut faults)?;
-        for fault in faults.difference(&self.faults) {
-            tracing::warn!("Rate limits: {fault}");
-        }
-        self.faults = faults;
-        Ok(())
+        self.attach(&interfaces, faults)
     }
 
     /// Interfaces that the settings name, those that are there.
@@ -261,20 +424,32 @@ impl Thread {
 
     fn report(&mut self, status: &Status) -> Result<(), Fault> {
         let samples = self.limiter.samples(SAMPLES)?;
-        let before = status.limits();
-        let total = before.samples + samples.len() as u64;
-        let mut recent = before.recent;
-        recent.extend(samples);
-        recent.drain(..recent.len().saturating_sub(RECENT));
+        let counted = self.limiter.tallies()?;
+        self.notices.take(&samples, &counted, &self.plan.names, &self.limits);
+        self.samples += samples.len() as u64;
+        self.recent.extend(samples.iter().copied());
+        self.recent.drain(..self.recent.len().saturating_sub(RECENT));
+        self.window.extend(samples);
+        let since = boot_now_ns().saturating_sub(WINDOW_NS);
+        while self.window.len() > WINDOW_SAMPLES
+            || self.window.front().is_some_and(|sample| sample.time_ns < since)
+        {
+            self.window.pop_front();
+        }
         status.set_limits(Limiting {
             generation: self.generation,
             names: self.plan.names.clone(),
             attached: self.attached.values().cloned().collect(),
-            counted: self.limiter.tallies()?,
+            counted,
             defects: self.limiter.defects()?,
-            samples: total,
-            recent,
+            samples: self.samples,
+            recent: self.recent.clone(),
             fault: self.faults.iter().next().cloned(),
+            settings: Some(Arc::clone(&self.limits)),
+            entries: self.entries.iter().cloned().collect(),
+            throttle: self.throttling.state(),
+            closed: self.quotas.closed().to_vec(),
+            unsaid: self.notices.dropped(),
         });
         Ok(())
     }
@@ -296,26 +471,4 @@ fn tell(attached: &Attached) {
         taken_over = attached.is_taken_over,
         "Rate limits are attached"
     );
-}
-
-/// What the node says about itself now; what cannot be read says nothing.
-fn node_facts() -> safety::Facts {
-    let text = |path: &str| fs::read_to_string(Path::new(path)).unwrap_or_default();
-    let own = getifaddrs().map(|addresses| {
-        let of = |address: nix::ifaddrs::InterfaceAddress| -> Option<IpAddr> {
-            let address = address.address?;
-            let four = address.as_sockaddr_in().map(|four| IpAddr::from(four.ip()));
-            four.or_else(|| address.as_sockaddr_in6().map(|six| IpAddr::from(six.ip())))
-        };
-        addresses.filter_map(of).collect()
-    });
-    safety::Facts {
-        own: own.unwrap_or_default(),
-        routes: text("/proc/net/route"),
-        routes6: text("/proc/net/ipv6_route"),
-        resolvers: text("/etc/resolv.conf"),
-        connections: text("/proc/net/tcp"),
-        connections6: text("/proc/net/tcp6"),
-        api_server: std::env::var("KUBERNETES_SERVICE_HOST").ok(),
-    }
 }

@@ -26,6 +26,7 @@ use crate::{
     drain::{Grace, Phase, Request, Signals},
     engine::shed::Shed,
     event::syscall,
+    limits::desk::{self, Desk},
     output::Fanout,
     policy::{
         Bundle,
@@ -54,7 +55,7 @@ pub(super) struct Supervisor {
     pub(super) hooks: SharedHooks,
     pub(super) waker: Arc<dyn Wake>,
     pub(super) commands: SyncSender<Command>,
-    pub(super) limits: Option<SyncSender<limiting::Command>>,
+    pub(super) limits: Option<Desk>,
     pub(super) fanout: Fanout,
     pub(super) outputs: Vec<&'static str>,
     pub(super) status: Arc<Status>,
@@ -139,8 +140,7 @@ impl Supervisor {
         self.rules = new;
         if let Some(limits) = &self.limits {
             // Full policy: refuse. The thread takes one a second at the least, and the rules are in force by now.
-            let change = limiting::Command::Change(Box::new(reload.limits.clone()));
-            if limits.try_send(change).is_err() {
+            if !limits.tell(desk::Command::Change(Box::new(reload.limits.clone()))) {
                 tracing::error!("Rate limits stay as they are, their thread does not answer");
             }
         }
@@ -195,7 +195,7 @@ impl Supervisor {
         waker.wake();
         if let Some(limits) = limits {
             // A thread whose queue is full sees its end as well.
-            let _ = limits.try_send(limiting::Command::Stop);
+            let _ = limits.tell(desk::Command::Stop);
         }
         let mut late = None;
         if !tasks.ended(&[DETECTION], grace.left()).await {

@@ -1,14 +1,23 @@
-//! Asking the agent that runs on this node.
+//! Asking the agent that runs on this node, and asking it for changes.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use hyper::Method;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{ConfigArgs, Outcome, complain_config, in_full};
 use crate::{
-    admin::client::{self, ClientError},
+    admin::{
+        self,
+        client::{self, ClientError, Place, Question},
+    },
     privilege::lock,
 };
 
@@ -25,6 +34,9 @@ pub(super) struct AgentArgs {
 /// The agent that is asked.
 pub(super) struct Agent {
     address: SocketAddr,
+    /// The address was given, so that nothing else is tried.
+    is_chosen: bool,
+    token_file: Option<PathBuf>,
     runtime_dir: PathBuf,
     runtime: Runtime,
 }
@@ -38,6 +50,8 @@ impl AgentArgs {
         };
         Ok(Ok(Agent {
             address: self.address.unwrap_or(config.admin.listen),
+            is_chosen: self.address.is_some(),
+            token_file: config.admin.token_file,
             runtime_dir: config.node.runtime_dir,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
         }))
@@ -59,6 +73,34 @@ impl Agent {
         })
     }
 
+    /// Gets a page whose absence the agent explains itself; the answer is what it says, or why it says nothing.
+    pub(super) fn answer(&self, page: &str) -> Result<Value, String> {
+        let question = Question { method: Method::GET, page, body: Vec::new(), token: None };
+        self.exchange(&Place::Tcp(self.address), question)
+    }
+
+    /// Asks for a change: on the socket, where root needs nothing else, or over TCP with the token.
+    pub(super) fn change(&self, method: Method, page: &str, body: &Value) -> Result<Value, String> {
+        let socket = self.runtime_dir.join(admin::SOCKET);
+        let place =
+            if self.is_chosen || !socket.exists() { Place::Tcp(self.address) } else { Place::Socket(socket) };
+        let token = self.token_file.as_deref().and_then(token);
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.exchange(&place, Question { method, page, body, token: token.as_deref() })
+    }
+
+    fn exchange(&self, place: &Place, question: Question<'_>) -> Result<Value, String> {
+        let answer = self.runtime.block_on(client::ask(place, question)).map_err(|error| self.why(&error))?;
+        let status = answer.status;
+        let body: Value = serde_json::from_slice(&answer.body)
+            .map_err(|_| format!("what listens on {place} is no agent: it answered with status {status}"))?;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        let error = body.get("error").and_then(Value::as_str);
+        Err(error.map_or_else(|| format!("the agent answered with status {status}"), str::to_owned))
+    }
+
     /// Says that the answer is not one of an agent.
     pub(super) fn no_agent(&self) -> String {
         format!("what listens on {} is no agent", self.address)
@@ -77,4 +119,9 @@ impl Agent {
         }
         text
     }
+}
+
+/// The token, when this user may read it.
+fn token(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }

@@ -51,6 +51,8 @@ pub const FORMATS: &[&str] = &["text", "json"];
 pub const MATCHING: &[&str] = &["first", "all"];
 /// What is done with what is over a limit.
 pub const LIMITING: &[&str] = &["observe", "enforce"];
+/// Whether rates are scaled down when the node is too busy.
+pub const THROTTLING: &[&str] = &["off", "observe", "enforce"];
 /// When pods are watched.
 pub const WATCH: &[&str] = &["auto", "on", "off"];
 /// Falco's priorities, most severe first.
@@ -94,6 +96,13 @@ pub static KEYS: &[Key] = &[
     key("output.file.format", Kind::Choice(FORMATS), "json", "form of the alerts in the file"),
     key("admin.enabled", Kind::Bool, "true", "serve health and metrics over HTTP"),
     key("admin.listen", Kind::Socket, "127.0.0.1:8765", "address of the HTTP server"),
+    key(
+        "admin.token_file",
+        Kind::Path,
+        "no file",
+        "file of a bearer token that may change things over HTTP; without one only the socket \
+         `admin.sock` in `node.runtime_dir` may",
+    ),
     key("kernel.ring_bytes", Kind::Number, "8388608", "event ring buffer, a power of two"),
     key("pushdown.enabled", Kind::Bool, "true", "reject events in the kernel that no rule can match"),
     key(
@@ -276,10 +285,55 @@ pub static KEYS: &[Key] = &[
     key("limits.allow", Kind::Nets, "no address", "sources that no policy limits"),
     key("limits.deny", Kind::Nets, "no address", "sources whose packets are dropped"),
     key(
+        "limits.allow_files",
+        Kind::Paths,
+        "no file",
+        "files of more sources that no policy limits, one a line; read again when they change",
+    ),
+    key("limits.deny_files", Kind::Paths, "no file", "files of more sources whose packets are dropped"),
+    key(
         "limits.safety",
         Kind::Nets,
         "no address",
         "sources that nothing can lock out, besides the node, its gateway, name servers, API server and SSH peers",
+    ),
+    key("limits.time_zone", Kind::Text, "UTC", "IANA time zone in which days and months of quotas begin"),
+    key(
+        "limits.alert_secs",
+        Kind::Number,
+        "10",
+        "time between two alerts about the same policy; 0 for no alerts",
+    ),
+    key(
+        "limits.throttle.mode",
+        Kind::Choice(THROTTLING),
+        "off",
+        "scale rates down, the least important class first, while the node is too busy; or only show it",
+    ),
+    key(
+        "limits.throttle.cpu_pressure_percent",
+        Kind::Number,
+        "60",
+        "too busy: time in which some task waits for a CPU; 0 = not looked at",
+    ),
+    key(
+        "limits.throttle.softirq_percent",
+        Kind::Number,
+        "50",
+        "too busy: part of all CPUs that soft interrupts take",
+    ),
+    key("limits.throttle.run_queue", Kind::Number, "8", "too busy: tasks per CPU that run or want to"),
+    key(
+        "limits.throttle.backlog_drops_per_sec",
+        Kind::Number,
+        "1000",
+        "too busy: packets that the backlog of a CPU had no room for",
+    ),
+    key(
+        "limits.throttle.floor_percent",
+        Kind::Number,
+        "25",
+        "no rate shrinks below this part of what is written",
     ),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),

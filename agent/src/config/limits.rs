@@ -9,12 +9,16 @@ use std::{
 };
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 use rampart_common::limit::{
     gcra::{Limit, Mode},
     verdict::{Action, Direction, Unit},
 };
 
-use crate::kernel::limiter::Wish;
+use crate::{
+    kernel::limiter::Wish,
+    limits::{class::Class, quota::Quota, rate::Rate, throttle},
+};
 
 /// Section `limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +49,18 @@ pub struct Limits {
     pub allow: Vec<IpNet>,
     /// Sources that do not.
     pub deny: Vec<IpNet>,
+    /// Files of more sources that pass.
+    pub allow_files: Vec<PathBuf>,
+    /// Files of more sources that do not.
+    pub deny_files: Vec<PathBuf>,
     /// Sources that pass whatever anything says, besides those found on the node.
     pub safety: Vec<IpNet>,
+    /// Time zone in which days and months of quotas begin.
+    pub time_zone: TimeZone,
+    /// Time between two alerts about the same policy; zero for none.
+    pub alert: Duration,
+    /// When rates are scaled down.
+    pub throttle: throttle::Settings,
 }
 
 /// An interface to limit.
@@ -61,8 +75,14 @@ pub struct InterfaceLimits {
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyLimits {
-    /// Rate and burst.
+    /// Rate and burst as written.
+    pub rate: Rate,
+    /// The same as the kernel's programs use it.
     pub limit: Limit,
+    /// What a source may use in a day or month.
+    pub quota: Option<Quota>,
+    /// How important it is.
+    pub class: Class,
     /// What is counted.
     pub unit: Unit,
     /// What becomes of the allowance of who is over.

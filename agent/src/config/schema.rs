@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{KEYS, Key, Kind};
+use crate::limits::class::Class;
 
 /// The schema.
 pub fn schema() -> Value {
@@ -132,6 +133,26 @@ fn policy() -> Value {
             "dry_run": { "description": "only count; default: false", "type": "boolean" },
             "key_v4": { "description": "prefix length that is one source; default: 32", "type": "integer", "minimum": 8, "maximum": 32 },
             "key_v6": { "description": "prefix length that is one source; default: 64", "type": "integer", "minimum": 16, "maximum": 64 },
+            "class": {
+                "description": "how important it is when the node is too busy; default: standard",
+                "enum": Class::NAMES,
+            },
+            "quota": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["amount"],
+                "properties": {
+                    "amount": {
+                        "description": "units that a source may use, or such as 500k, 10G",
+                        "anyOf": [
+                            { "type": "integer", "minimum": 1 },
+                            { "type": "string", "pattern": "^ *[0-9]+ *[kMGT]? *$" },
+                        ],
+                    },
+                    "per": { "description": "default: day", "enum": ["day", "month"] },
+                    "at": { "description": "time of day at which it begins, such as 09:30", "type": "string" },
+                },
+            },
             "direction": { "description": "default: ingress", "enum": ["ingress", "egress"] },
             "match": {
                 "type": ["object", "null"],

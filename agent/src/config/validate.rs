@@ -1,6 +1,7 @@
 //! From the configuration as written to the checked one; every fault is collected, not only the first.
 
 mod budgets;
+mod throttle;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -8,7 +9,7 @@ use rampart_rules::rule::{Matching, Priority};
 use serde_yaml::Value;
 
 use rampart_common::limit::{
-    gcra::{Limit, Mode},
+    gcra::Mode,
     verdict::{Action, Direction, Unit},
 };
 
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     container::sockets::{self, Interface, Sockets},
     cores::{CpuListFault, Isolation},
+    limits::{class::Class, rate::Rate},
 };
 
 /// Smallest and largest event ring: below, one burst of execs overflows it; above, the kernel refuses it.
@@ -48,6 +50,8 @@ const PER_SEC: std::ops::RangeInclusive<u64> = 1..=10_000_000;
 const PER_SEC_OR_NONE: std::ops::RangeInclusive<u64> = 0..=10_000_000;
 /// Seconds of a window of the default policy.
 const WINDOW_SECS: std::ops::RangeInclusive<u64> = 1..=3600;
+/// Seconds between two alerts about the same.
+const ALERT_SECS: std::ops::RangeInclusive<u64> = 0..=86_400;
 /// Policies of the kernel's tables, without that of packets without ports.
 const POLICIES_MAX: usize = rampart_common::limit::abi::POLICIES as usize - 2;
 /// Name of the policy that `limits.default` makes.
@@ -91,6 +95,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         admin: Admin {
             enabled: check.bool("admin.enabled", true),
             listen: check.socket("admin.listen", SocketAddr::from(([127, 0, 0, 1], 8765))),
+            token_file: check.path("admin.token_file"),
         },
         kernel: Kernel { ring_bytes: check.ring_bytes() },
         pushdown: Pushdown {
@@ -296,7 +301,12 @@ impl Check {
             policies,
             allow,
             deny,
+            allow_files: self.paths("limits.allow_files"),
+            deny_files: self.paths("limits.deny_files"),
             safety,
+            time_zone: self.time_zone("limits.time_zone"),
+            alert: Duration::from_secs(self.number("limits.alert_secs", &ALERT_SECS, 10)),
+            throttle: self.throttle(),
         };
         if limits.policies.len() > POLICIES_MAX {
             let message = format!(
@@ -322,12 +332,16 @@ impl Check {
         if requests == 0 {
             return None;
         }
-        let Ok(limit) = Limit::new(requests, window * 1_000_000_000, requests) else {
+        let rate = Rate { amount: requests, period_secs: window, burst: requests };
+        let Ok(limit) = rate.limit() else {
             self.raw.fault(place, "`limits.default` is less than one an hour".to_owned(), None);
             return None;
         };
         Some(PolicyLimits {
+            rate,
             limit,
+            quota: None,
+            class: Class::Standard,
             unit: Unit::NewFlows,
             mode: Mode::Throttle,
             action: Action::Drop,

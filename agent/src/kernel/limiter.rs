@@ -246,6 +246,28 @@ impl Limiter {
         }
     }
 
+    /// State of every known key. One that comes or goes meanwhile may be left out.
+    pub fn entries(&self) -> Result<Vec<(EntryKey, Entry)>, LimiterError> {
+        let of = self.ebpf.map(abi::MAP_ENTRIES).ok_or(LimiterError::Missing(abi::MAP_ENTRIES))?;
+        let entries: HashMap<_, [u8; size_of::<EntryKey>()], [u8; size_of::<Entry>()]> =
+            HashMap::try_from(of).map_err(map(abi::MAP_ENTRIES))?;
+        let most = entries_max(of);
+        let mut all = Vec::new();
+        for key in entries.keys() {
+            // A table that changes under the walk begins anew at a key that is gone, at most as often as it has keys.
+            if all.len() >= most {
+                break;
+            }
+            let key = key.map_err(map(abi::MAP_ENTRIES))?;
+            match entries.get(&key, 0) {
+                Ok(image) => all.push((wire::value(&key), wire::value(&image))),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map(abi::MAP_ENTRIES)(error)),
+            }
+        }
+        Ok(all)
+    }
+
     /// Every tally that is not zero, summed over all CPUs.
     pub fn tallies(&self) -> Result<Vec<Counted>, LimiterError> {
         let of = self.ebpf.map(abi::MAP_TALLIES).ok_or(LimiterError::Missing(abi::MAP_TALLIES))?;
@@ -313,6 +335,16 @@ impl Limiter {
     fn array_mut<T: aya::Pod>(&mut self, name: &'static str) -> Result<Array<&mut MapData, T>, LimiterError> {
         let of = self.ebpf.map_mut(name).ok_or(LimiterError::Missing(name))?;
         Array::try_from(of).map_err(map(name))
+    }
+}
+
+/// Keys that a map has room for.
+fn entries_max(of: &aya::maps::Map) -> usize {
+    match of {
+        aya::maps::Map::LruHashMap(data) | aya::maps::Map::HashMap(data) => {
+            data.info().map_or(usize::MAX, |info| info.max_entries() as usize)
+        }
+        _ => usize::MAX,
     }
 }
 

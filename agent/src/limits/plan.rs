@@ -5,20 +5,24 @@
 //! policy takes over what the next wider one has. A policy that several services share gives a source one allowance
 //! over all of them.
 
+mod grants;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use rampart_common::limit::{
     abi::{
-        Config, ENFORCE, LIST_ADDRESSES, LIST_PREFIXES, POLICIES, Policy, RULE_ADDRESSES, RULE_ALLOW,
-        RULE_DENY, RULE_POLICY, RULE_PREFIXES, RULE_SAFE, Rule, RuleKey, SERVICE_FIRST, SERVICE_LISTS,
-        SERVICES, SHAPES, STRICT, Service, ServiceKey,
+        ADDRESSES, Config, ENFORCE, GRANTS, LIST_ADDRESSES, LIST_PREFIXES, POLICIES, PREFIXES, Policy,
+        RULE_ADDRESSES, RULE_ALLOW, RULE_DENY, RULE_PREFIXES, RULE_SAFE, Rule, RuleKey, SERVICE_FIRST,
+        SERVICE_LISTS, SERVICES, SHAPES, STRICT, Service, ServiceKey,
     },
     gcra::{Limit, Mode},
     packet::Address,
     verdict::{Action, Unit},
 };
 
+use self::grants::Grants;
+use super::{class::Class, rate::Rate};
 use crate::{
     config::{Limits, PolicyLimits},
     kernel::limiter::Tables,
@@ -41,6 +45,43 @@ pub struct Given<'a> {
     pub numbers: &'a BTreeMap<u16, u64>,
     /// Random number for the hashes.
     pub seed: u64,
+    /// What holds besides the settings.
+    pub passing: &'a Passing,
+}
+
+/// What holds besides the settings, and not for ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passing {
+    /// Sources that pass.
+    pub allow: Vec<IpNet>,
+    /// Sources that do not.
+    pub deny: Vec<IpNet>,
+    /// Sources whose limits are higher.
+    pub grants: Vec<Granted>,
+    /// Sources that have used up the quota of a policy.
+    pub closed: Vec<Closed>,
+}
+
+/// A source whose limits are higher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The source.
+    pub net: IpNet,
+    /// On top of each policy's rate.
+    pub rate: Rate,
+    /// When it ends, by the boot clock.
+    pub until_ns: u64,
+}
+
+/// A source that has used up the quota of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The policy.
+    pub policy: String,
+    /// The source.
+    pub net: IpNet,
+    /// When the next period begins, by the boot clock.
+    pub until_ns: u64,
 }
 
 /// Tables and what belongs to them.
@@ -72,6 +113,24 @@ pub enum PlanError {
     Services {
         /// How many.
         count: usize,
+        /// Most.
+        most: u32,
+    },
+    /// More grants than the tables hold.
+    #[error("grants need {count} places, one for each policy they raise, more than the {most} possible")]
+    Grants {
+        /// How many.
+        count: usize,
+        /// Most.
+        most: u32,
+    },
+    /// More rules than the tables hold.
+    #[error("lists, sources of policies and grants name {count} {what}, more than the {most} possible")]
+    Rules {
+        /// How many.
+        count: usize,
+        /// Of what.
+        what: &'static str,
         /// Most.
         most: u32,
     },
@@ -108,14 +167,34 @@ pub fn plan(given: &Given<'_>) -> Result<Plan, PlanError> {
         tables.services.push((*key, Service { number, policy: deeds.default }));
         tables.config.shapes |= 1 << shape(key);
     }
+    let mut grants = Grants::new(given, &numbers);
     for ((_, deeds), number) in &groups {
-        for (net, policy) in &deeds.rules {
-            let rule = Rule { kind: RULE_POLICY, policy: *policy, ..Rule::default() };
-            add(tables, *number, *net, rule, [RULE_ADDRESSES, RULE_PREFIXES]);
+        for (net, rule) in grants.rules(deeds) {
+            add(tables, *number, net, rule, [RULE_ADDRESSES, RULE_PREFIXES]);
         }
     }
+    tables.grants = grants.table;
     lists(given, tables);
+    fits(tables)?;
     Ok(plan)
+}
+
+/// Whether the tables have room in the kernel, where they lie twice.
+const fn fits(tables: &Tables) -> Result<(), PlanError> {
+    if tables.grants.len() > GRANTS as usize {
+        return Err(PlanError::Grants { count: tables.grants.len() - 1, most: GRANTS - 1 });
+    }
+    if tables.addresses.len() > ADDRESSES as usize / 2 {
+        return Err(PlanError::Rules {
+            count: tables.addresses.len(),
+            what: "addresses",
+            most: ADDRESSES / 2,
+        });
+    }
+    if tables.prefixes.len() > PREFIXES as usize / 2 {
+        return Err(PlanError::Rules { count: tables.prefixes.len(), what: "prefixes", most: PREFIXES / 2 });
+    }
+    Ok(())
 }
 
 /// Numbers of services that do the same in the same direction. They follow from the number of their policy, so that a
@@ -299,6 +378,7 @@ fn one(policy: &PolicyLimits) -> Policy {
         is_dry: u8::from(policy.is_dry),
         key_v4: 96 + policy.key_v4,
         key_v6: policy.key_v6,
+        class: policy.class as u8,
         ..Policy::default()
     }
 }
@@ -312,6 +392,7 @@ fn portless(per_sec: u64) -> Policy {
         action: Action::Drop as u8,
         key_v4: 128,
         key_v6: 64,
+        class: Class::Standard as u8,
         ..Policy::default()
     }
 }
@@ -338,8 +419,11 @@ fn lists(given: &Given<'_>, tables: &mut Tables) {
     let mut kinds: BTreeMap<IpNet, u16> = BTreeMap::new();
     let safe: Vec<IpNet> = given.safety.iter().chain(&given.limits.safety).map(IpNet::trunc).collect();
     kinds.extend(safe.iter().map(|net| (*net, RULE_SAFE)));
-    for (nets, kind) in [(&given.limits.deny, RULE_DENY), (&given.limits.allow, RULE_ALLOW)] {
-        for net in nets.iter().filter(|net| !safe.iter().any(|safe| safe.contains(*net))) {
+    for (nets, more, kind) in [
+        (&given.limits.deny, &given.passing.deny, RULE_DENY),
+        (&given.limits.allow, &given.passing.allow, RULE_ALLOW),
+    ] {
+        for net in nets.iter().chain(more).filter(|net| !safe.iter().any(|safe| safe.contains(*net))) {
             kinds.entry(net.trunc()).or_insert(kind);
         }
     }

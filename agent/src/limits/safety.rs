@@ -35,16 +35,30 @@ pub struct Facts {
 
 /// Everything that must not be locked out, each address once.
 pub fn nets(facts: &Facts) -> Vec<IpNet> {
-    let mut all: Vec<IpAddr> = facts.own.clone();
-    all.extend(facts.routes.lines().filter_map(gateway));
-    all.extend(facts.routes6.lines().filter_map(gateway6));
-    all.extend(facts.resolvers.lines().filter_map(resolver));
-    all.extend(facts.connections.lines().chain(facts.connections6.lines()).filter_map(ssh_peer));
-    all.extend(facts.api_server.as_deref().and_then(|text| text.parse::<IpAddr>().ok()));
-    let mut nets: Vec<IpNet> =
-        all.into_iter().map(plain).filter(|address| !address.is_unspecified()).map(IpNet::from).collect();
-    nets.sort_unstable();
-    nets.dedup();
+    reasons(facts).into_iter().map(|(net, _)| net).collect()
+}
+
+/// The same with what each address is.
+pub fn reasons(facts: &Facts) -> Vec<(IpNet, &'static str)> {
+    let mut all: Vec<(IpAddr, &str)> = Vec::new();
+    all.extend(facts.own.iter().map(|address| (*address, "an address of this node")));
+    let gateways = facts.routes.lines().filter_map(gateway).chain(facts.routes6.lines().filter_map(gateway6));
+    all.extend(gateways.map(|address| (address, "a gateway of this node")));
+    let resolvers = facts.resolvers.lines().filter_map(resolver);
+    all.extend(resolvers.map(|address| (address, "a name server of this node")));
+    let peers = facts.connections.lines().chain(facts.connections6.lines()).filter_map(ssh_peer);
+    all.extend(peers.map(|address| (address, "logged in by SSH")));
+    let api_server = facts.api_server.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
+    all.extend(api_server.map(|address| (address, "the API server")));
+    let mut nets: Vec<(IpNet, &str)> = all
+        .into_iter()
+        .map(|(address, why)| (plain(address), why))
+        .filter(|(address, _)| !address.is_unspecified())
+        .map(|(address, why)| (IpNet::from(address), why))
+        .collect();
+    // The first reason stands for an address that has several.
+    nets.sort_by_key(|(net, _)| *net);
+    nets.dedup_by_key(|(net, _)| *net);
     nets
 }
 

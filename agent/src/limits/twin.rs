@@ -42,7 +42,7 @@ pub struct Word(Rc<Value<u64>>);
 pub struct KnownKey(Rc<Value<Entry>>);
 
 /// The only generation of a twin; its slot is that of odd ones.
-const GENERATION: u32 = 1;
+pub(super) const GENERATION: u32 = 1;
 
 impl Twin {
     /// A twin of tables that nobody has used yet, at a time of the boot clock.
@@ -78,6 +78,19 @@ impl Twin {
     /// Judges a packet.
     pub fn judge(&self, packet: &Packet, place: &Place) -> Judgement {
         judge(self, packet, place)
+    }
+
+    /// Forgets all state: nobody has used anything.
+    pub fn forget(&self) {
+        self.entries.borrow_mut().clear();
+        self.cells.borrow_mut().clear();
+        self.flows.borrow_mut().clear();
+        self.budget.0.set(0);
+    }
+
+    /// Gives a key the state that another table has of it.
+    pub fn set_known(&self, key: EntryKey, entry: Entry) {
+        self.entries.borrow_mut().insert(key, KnownKey(Rc::new(Value::new(entry))));
     }
 
     /// State of a key.

@@ -1,16 +1,33 @@
 //! What the rate limiter last said, and its part of the metrics page.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
+use jiff::Timestamp;
 use rampart_common::limit::{
     abi::Sample,
+    gcra::Mode,
     packet::Address,
-    verdict::{Defect, Direction, Reason},
+    verdict::{Action, Defect, Direction, Reason, Unit},
 };
 use serde_json::{Value, json};
 
 use super::{metrics::Page, names::Name};
-use crate::kernel::limiter::{Attached, Counted};
+use crate::{
+    config::{Limits, PolicyLimits},
+    kernel::limiter::{Attached, Counted},
+    limits::{
+        class::Class,
+        entries::{Entry, Kind, Now},
+        hitters::shown,
+        load::Load,
+        plan::Closed,
+        quota::Period,
+    },
+};
 
 /// Sampled verdicts that are kept.
 pub const RECENT: usize = 64;
@@ -34,6 +51,29 @@ pub struct Limiting {
     pub recent: Vec<Sample>,
     /// What is wrong.
     pub fault: Option<String>,
+    /// The settings; `None` when rate limits are off.
+    pub settings: Option<Arc<Limits>>,
+    /// Lists and grants made while the agent runs.
+    pub entries: Vec<Entry>,
+    /// What is scaled down; `None` when the node is not looked at.
+    pub throttle: Option<Throttle>,
+    /// Who has used up a quota.
+    pub closed: Vec<Closed>,
+    /// Alerts that found no room.
+    pub unsaid: u64,
+}
+
+/// The throttling controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// Whether rates are scaled, or it is only shown.
+    pub is_enforcing: bool,
+    /// How near the node is to the nearest threshold, in thousandths.
+    pub stress: u64,
+    /// What each class has of its rate, in thousandths.
+    pub scales: Vec<(Class, u32)>,
+    /// How busy the node is.
+    pub load: Load,
 }
 
 /// Everything about the limiter, for people.
@@ -64,9 +104,20 @@ pub fn document(limits: &Limiting) -> Value {
     let defects = limits.defects.iter().map(|(defect, direction, packets)| {
         json!({ "defect": defect.name(), "direction": direction.name(), "packets": packets })
     });
+    let settings = limits.settings.as_deref();
+    let now = now();
     json!({
         "generation": limits.generation,
         "fault": limits.fault,
+        "mode": settings.map(|settings| if settings.is_enforcing { "enforce" } else { "observe" }),
+        "settings": settings.map(|settings| {
+            settings.policies.iter().map(|(name, policy)| policy_settings(name, policy)).collect::<Vec<_>>()
+        }),
+        "entries": limits.entries.iter().map(|one| entry(one, now)).collect::<Vec<_>>(),
+        "throttle": limits.throttle.as_ref().map(throttle),
+        "used_up": limits.closed.iter()
+            .map(|closed| json!({ "policy": closed.policy, "source": shown(closed.net) }))
+            .collect::<Vec<_>>(),
         "policies": limits.names.values().collect::<Vec<_>>(),
         "attached": attached.collect::<Vec<_>>(),
         "counted": counted.collect::<Vec<_>>(),
@@ -76,8 +127,107 @@ pub fn document(limits: &Limiting) -> Value {
     })
 }
 
+/// A policy: its settings, what was counted for it, who was over it lately.
+pub fn policy_page(limits: &Limiting, name: &str, policy: &PolicyLimits) -> Value {
+    let number = limits.names.iter().find(|(_, own)| *own == name).map(|(number, _)| *number);
+    let counted = limits.counted.iter().filter(|counted| Some(counted.policy as u16) == number);
+    let samples = limits.recent.iter().filter(|sample| Some(sample.policy) == number);
+    let now = now();
+    json!({
+        "name": name,
+        "settings": policy_settings(name, policy),
+        "counted": counted.map(|counted| json!({
+            "reason": counted.reason.name(),
+            "direction": counted.direction.name(),
+            "observed": counted.is_observed,
+            "packets": counted.tally.packets,
+            "bytes": counted.tally.bytes,
+        })).collect::<Vec<_>>(),
+        "recent": samples.map(|sample| recent(sample, Some(name))).collect::<Vec<_>>(),
+        "grants": limits.entries.iter().filter(|one| one.kind == Kind::Grant)
+            .map(|one| entry(one, now)).collect::<Vec<_>>(),
+        "used_up": limits.closed.iter().filter(|closed| closed.policy == name)
+            .map(|closed| shown(closed.net)).collect::<Vec<_>>(),
+    })
+}
+
+fn policy_settings(name: &str, policy: &PolicyLimits) -> Value {
+    let quota = policy.quota.map(|quota| {
+        json!({
+            "amount": quota.amount,
+            "per": match quota.period { Period::Day => "day", Period::Month => "month" },
+            "at": quota.at.strftime("%H:%M").to_string(),
+        })
+    });
+    json!({
+        "name": name,
+        "rate": policy.rate.to_string(),
+        "amount": policy.rate.amount,
+        "period_secs": policy.rate.period_secs,
+        "burst": policy.rate.burst,
+        "unit": match policy.unit {
+            Unit::NewFlows => "new_flows",
+            Unit::Packets => "packets",
+            Unit::Bytes => "bytes",
+        },
+        "mode": match policy.mode { Mode::Throttle => "throttle", Mode::Penalize => "penalize" },
+        "action": match policy.action {
+            Action::Drop => "drop",
+            Action::Mark => "mark",
+            Action::Observe => "observe",
+        },
+        "dry_run": policy.is_dry,
+        "class": policy.class.name(),
+        "quota": quota,
+        "direction": policy.direction.name(),
+        "protocol": policy.protocol,
+        "ports": policy.ports,
+        "interfaces": policy.interfaces,
+        "sources": policy.sources.iter().map(|net| shown(*net)).collect::<Vec<_>>(),
+    })
+}
+
+/// An entry made while the agent runs.
+pub fn entry(entry: &Entry, now: Now) -> Value {
+    let time = |secs: u64| Timestamp::from_second(secs as i64).map(|time| time.to_string()).ok();
+    json!({
+        "kind": entry.kind.name(),
+        "net": shown(entry.net),
+        "rate": entry.rate.map(|rate| rate.to_string()),
+        "until": entry.until.and_then(|end| time(end.wall_secs)),
+        "left_secs": entry.until.map(|end| end.boot_ns.saturating_sub(now.boot_ns) / 1_000_000_000),
+        "by": entry.by,
+        "made": time(entry.made_secs),
+        "comment": entry.comment,
+    })
+}
+
+fn throttle(throttle: &Throttle) -> Value {
+    let scales = throttle.scales.iter();
+    let scales: BTreeMap<&str, u32> = scales.map(|(class, scale)| (class.name(), *scale)).collect();
+    json!({
+        "mode": if throttle.is_enforcing { "enforce" } else { "observe" },
+        "stress_permille": throttle.stress,
+        "scale_permille": scales,
+        "cpu_pressure_permille": throttle.load.pressure_permille,
+        "softirq_permille": throttle.load.softirq_permille,
+        "run_queue_permille": throttle.load.queue_permille,
+        "backlog_drops_per_sec": throttle.load.drops_per_sec,
+    })
+}
+
+/// Both clocks; the wall clock's time is not needed here.
+fn now() -> Now {
+    Now { wall_secs: 0, boot_ns: crate::engine::clock::boot_now_ns() }
+}
+
+/// Whether a sample is of a source.
+pub fn is_from(sample: &Sample, source: IpAddr) -> bool {
+    Ipv6Addr::from(Address::of_words(sample.source).bytes()).to_canonical() == source.to_canonical()
+}
+
 /// A sampled verdict. Nanoseconds of the rate say how far over its limit the key was, against how far it may be.
-fn recent(sample: &Sample, policy: Option<&str>) -> Value {
+pub fn recent(sample: &Sample, policy: Option<&str>) -> Value {
     let address = |words| Ipv6Addr::from(Address::of_words(words).bytes()).to_canonical().to_string();
     let word = |found: Option<&'static str>| found.unwrap_or("unknown");
     let reason = Reason::ALL.into_iter().find(|reason| *reason as u8 == sample.reason).map(Reason::name);
@@ -124,12 +274,32 @@ pub(super) fn add(page: &mut Page, limits: &Limiting) {
         ];
         page.add(Name::LimitsPackets, &labels, counted.tally.packets);
         page.add(Name::LimitsBytes, &labels, counted.tally.bytes);
-        if matches!(counted.reason, Reason::Over | Reason::OverNear | Reason::OverFar) {
+        if matches!(counted.reason, Reason::Over | Reason::OverNear | Reason::OverFar | Reason::OverQuota) {
             *exceeded.entry((policy, direction)).or_default() += counted.tally.packets;
         }
     }
     for ((policy, direction), packets) in exceeded {
         page.add(Name::RateLimitExceeded, &[("policy", policy), ("direction", direction)], packets);
+    }
+    page.add(Name::LimitsAlertsDropped, &[], limits.unsaid);
+    if limits.settings.is_some() {
+        for kind in [Kind::Allow, Kind::Deny, Kind::Grant] {
+            let count = limits.entries.iter().filter(|entry| entry.kind == kind).count();
+            page.add(Name::LimitsEntries, &[("kind", kind.name())], count as u64);
+        }
+    }
+    let mut used_up: BTreeMap<&str, u64> = BTreeMap::new();
+    for closed in &limits.closed {
+        *used_up.entry(&closed.policy).or_default() += 1;
+    }
+    for (policy, sources) in used_up {
+        page.add(Name::LimitsUsedUp, &[("policy", policy)], sources);
+    }
+    if let Some(throttle) = &limits.throttle {
+        page.add(Name::LimitsStress, &[], throttle.stress);
+        for (class, scale) in &throttle.scales {
+            page.add(Name::LimitsScale, &[("class", class.name())], u64::from(*scale));
+        }
     }
     for (defect, direction, packets) in &limits.defects {
         let labels = [("defect", defect.name()), ("direction", direction.name())];

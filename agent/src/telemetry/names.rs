@@ -125,6 +125,16 @@ pub enum Name {
     LimitsDefects,
     /// Verdicts that the rate limiter sent as samples.
     LimitsSamples,
+    /// Lists and grants made while the agent runs.
+    LimitsEntries,
+    /// Sources that have used up a quota.
+    LimitsUsedUp,
+    /// What each class has of its rate.
+    LimitsScale,
+    /// How near the node is to the nearest threshold.
+    LimitsStress,
+    /// Alerts of the rate limiter that found no room.
+    LimitsAlertsDropped,
     /// Packets over a limit.
     RateLimitExceeded,
     /// Trials of a rule.
@@ -149,7 +159,7 @@ pub enum Name {
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 74] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -203,6 +213,18 @@ impl Name {
         Self::PushdownFreshStarts,
         Self::PushdownSamples,
         Self::PushdownDisagreements,
+        Self::LimitsGeneration,
+        Self::LimitsAttached,
+        Self::LimitsPackets,
+        Self::LimitsBytes,
+        Self::LimitsDefects,
+        Self::LimitsSamples,
+        Self::LimitsEntries,
+        Self::LimitsUsedUp,
+        Self::LimitsScale,
+        Self::LimitsStress,
+        Self::LimitsAlertsDropped,
+        Self::RateLimitExceeded,
         Self::RuleCandidates,
         Self::RuleSeconds,
         Self::RuleShed,
@@ -397,6 +419,27 @@ impl Name {
             Self::LimitsSamples => {
                 ("rampart_limits_samples_total", COUNTER, "Verdicts that the rate limiter sent as samples")
             }
+            Self::LimitsEntries => {
+                ("rampart_limits_entries", GAUGE, "Lists and grants made while the agent runs, by kind")
+            }
+            Self::LimitsUsedUp => {
+                ("rampart_limits_used_up_sources", GAUGE, "Sources that have used up a policy's quota")
+            }
+            Self::LimitsScale => (
+                "rampart_limits_scale_permille",
+                GAUGE,
+                "What each class has of its written rate while the node is too busy",
+            ),
+            Self::LimitsStress => (
+                "rampart_limits_stress_permille",
+                GAUGE,
+                "How near the node is to the nearest threshold of throttling",
+            ),
+            Self::LimitsAlertsDropped => (
+                "rampart_limits_alerts_dropped_total",
+                COUNTER,
+                "Alerts about rate limits that found no room on their way",
+            ),
             Self::RateLimitExceeded => {
                 ("rate_limit_exceeded_total", COUNTER, "Packets over a limit, dropped or only observed")
             }

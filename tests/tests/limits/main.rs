@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 #![expect(clippy::indexing_slicing, reason = "an index out of bounds is a fault of the test")]
 
+mod control;
 mod corpus;
 mod hooks;
 mod load;

@@ -45,7 +45,7 @@ fn settings(space: &Namespace, bpffs: &Bpffs, mode: &str) -> String {
     )
 }
 
-fn rules(scratch: &tempfile::TempDir) -> PathBuf {
+pub(crate) fn rules(scratch: &tempfile::TempDir) -> PathBuf {
     let path = scratch.path().join("rules.yaml");
     let rule = "- rule: nothing\n  desc: d\n  condition: evt.type = openat and fd.name = /nowhere\n  output: o\n  priority: INFO\n";
     std::fs::write(&path, rule).expect("the rules are written");
@@ -53,7 +53,13 @@ fn rules(scratch: &tempfile::TempDir) -> PathBuf {
 }
 
 /// Sends datagrams at a steady pace for a time; gives how many were sent and how long it took.
-fn send(space: &Namespace, from: IpAddr, to: SocketAddr, per_second: u64, span: Duration) -> (u64, Duration) {
+pub(crate) fn send(
+    space: &Namespace,
+    from: IpAddr,
+    to: SocketAddr,
+    per_second: u64,
+    span: Duration,
+) -> (u64, Duration) {
     space.inside(|| {
         let socket = UdpSocket::bind((from, 0)).expect("a socket inside");
         let start = Instant::now();
@@ -71,7 +77,7 @@ fn send(space: &Namespace, from: IpAddr, to: SocketAddr, per_second: u64, span: 
 }
 
 /// How many datagrams arrived from a source; others are left out.
-fn arrived(socket: &UdpSocket, from: IpAddr) -> u64 {
+pub(crate) fn arrived(socket: &UdpSocket, from: IpAddr) -> u64 {
     let mut buffer = [0; 128];
     let mut count = 0;
     loop {

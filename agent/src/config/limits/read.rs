@@ -1,8 +1,9 @@
 //! Policies and interfaces as written, checked; each fault with its place.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use jiff::civil;
 use rampart_common::limit::{
     gcra::{Limit, Mode, Unfit},
     packet::{ICMP, ICMP6, SCTP, TCP, UDP},
@@ -18,14 +19,34 @@ use crate::{
         raw::{Raw, describe},
     },
     kernel::limiter::{Rung, Wish},
+    limits::{
+        class::Class,
+        files,
+        quota::{Period, Quota},
+        rate::{self, Rate},
+    },
 };
 
-const SECOND_NS: u64 = 1_000_000_000;
 /// Settings of a policy, in the order of the documentation.
-pub(in crate::config) const POLICY_KEYS: [&str; 11] =
-    ["rate", "burst", "unit", "mode", "action", "mark", "dry_run", "key_v4", "key_v6", "direction", "match"];
+pub(in crate::config) const POLICY_KEYS: [&str; 13] = [
+    "rate",
+    "burst",
+    "unit",
+    "mode",
+    "action",
+    "mark",
+    "dry_run",
+    "key_v4",
+    "key_v6",
+    "class",
+    "quota",
+    "direction",
+    "match",
+];
 /// Settings below a policy's `match`.
 pub(in crate::config) const MATCH_KEYS: [&str; 4] = ["interfaces", "protocol", "ports", "sources"];
+/// Settings below a policy's `quota`.
+pub(in crate::config) const QUOTA_KEYS: [&str; 3] = ["amount", "per", "at"];
 /// Settings of an interface.
 pub(in crate::config) const INTERFACE_KEYS: [&str; 2] = ["directions", "hook"];
 /// Bytes of the largest packet that segmentation offload makes without further ado: a burst of bytes below it would
@@ -131,7 +152,9 @@ pub(in crate::config) fn policy(
         "observe" => Action::Observe,
         _ => Action::Drop,
     };
-    let limit = section.limit(unit);
+    let (rate, limit) = section.limit(unit).unzip();
+    let class = section.choice("class", &Class::NAMES, Class::Standard.name());
+    let quota = section.quota();
     let mark = section.number("mark", 0, u64::from(u32::MAX), 0) as u32;
     if action == Action::Mark && mark == 0 {
         let place = section.place_of("mark");
@@ -158,7 +181,10 @@ pub(in crate::config) fn policy(
         sources = chosen.nets("sources");
     }
     Some(PolicyLimits {
+        rate: rate?,
         limit: limit?,
+        quota,
+        class: Class::of_name(class).unwrap_or_default(),
         unit,
         mode,
         action,
@@ -313,27 +339,65 @@ impl<'a> Section<'a> {
         ports
     }
 
-    fn limit(&mut self, unit: Unit) -> Option<Limit> {
+    /// `{amount: 10G, per: day, at: "09:30"}`.
+    fn quota(&mut self) -> Option<Quota> {
+        let value = self.take("quota")?;
+        let (full, place) = (format!("{}.quota", self.path), self.place_of("quota"));
+        let mut section = Section::open(self.raw, &full, value, &place, &QUOTA_KEYS)?;
+        let period = match section.choice("per", &["day", "month"], "day") {
+            "month" => Period::Month,
+            _ => Period::Day,
+        };
+        let at = match section.take("at") {
+            None => Some(civil::Time::midnight()),
+            Some(value) => {
+                let at = value.as_str().and_then(|text| civil::Time::strptime("%H:%M", text.trim()).ok());
+                if at.is_none() {
+                    section.wrong("at", &value, "a time of day such as `\"09:30\"`");
+                }
+                at
+            }
+        };
+        let amount = match section.take("amount") {
+            None => {
+                let help = Some("set it, such as `amount: 10G`".to_owned());
+                section.raw.fault(place, format!("`{full}` has no amount"), help);
+                None
+            }
+            Some(value) => {
+                let amount = value.as_u64().or_else(|| value.as_str().and_then(rate::amount));
+                let amount = amount.filter(|amount| *amount > 0);
+                if amount.is_none() {
+                    section.wrong("amount", &value, "a number of units, or such as `500k`, `10G`");
+                }
+                amount
+            }
+        };
+        Some(Quota { amount: amount?, period, at: at? })
+    }
+
+    fn limit(&mut self, unit: Unit) -> Option<(Rate, Limit)> {
         let Some(value) = self.take("rate") else {
             let (place, help) = (self.place.clone(), Some("set it, such as `rate: 1000/s`".to_owned()));
             self.raw.fault(place, format!("`{}` has no rate", self.path), help);
             return None;
         };
         let rate = match (&value, value.as_u64()) {
-            (_, Some(number)) => Some((number, SECOND_NS)),
-            (Value::String(text), _) => rate(text),
+            (_, Some(number)) => Some((number, 1)),
+            (Value::String(text), _) => rate::parse(text),
             _ => None,
         };
-        let Some((amount, period_ns)) = rate else {
+        let Some((amount, period_secs)) = rate else {
             self.wrong("rate", &value, "a number per second, or such as `1000/s`, `90/m`, `5k/h`");
             return None;
         };
         let least = if unit == Unit::Bytes { LARGEST_PACKET } else { 1 };
         // As much as a second brings, when nothing is said.
-        let usual = amount.saturating_mul(SECOND_NS) / period_ns;
-        let burst = self.number("burst", least, 1 << 40, usual.max(least));
-        match Limit::new(amount, period_ns, burst) {
-            Ok(limit) => Some(limit),
+        let usual = Rate::new((amount, period_secs), None, least).burst;
+        let burst = self.number("burst", least, 1 << 40, usual);
+        let rate = Rate { amount, period_secs, burst };
+        match rate.limit() {
+            Ok(limit) => Some((rate, limit)),
             Err(fault) => {
                 let reason = match fault {
                     Unfit::Zero => "is nothing",
@@ -372,41 +436,17 @@ fn words_of(value: &Value) -> (Vec<String>, bool) {
 
 /// An address or prefix. IPv6 prefixes between /64 and a single address are refused: keys do not tell them apart.
 fn checked_net(raw: &mut Raw, path: &str, word: &str, place: &Place) -> Option<IpNet> {
-    let Some(net) = net(word) else {
+    let Some(net) = files::net(word) else {
         let help = Some("write `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/48`".to_owned());
         raw.fault(place.clone(), format!("`{path}` names `{word}`, which is no address"), help);
         return None;
     };
-    if matches!(net, IpNet::V6(net) if (65..128).contains(&net.prefix_len())) {
+    if files::is_part(net) {
         let help = Some("use a /64 or shorter, or a single address".to_owned());
         raw.fault(place.clone(), format!("`{path}` names `{word}`, a part of a /64"), help);
         return None;
     }
-    Some(net.trunc())
-}
-
-/// An address or prefix.
-pub(in crate::config) fn net(word: &str) -> Option<IpNet> {
-    IpNet::from_str(word).ok().or_else(|| word.parse().ok().map(|address: std::net::IpAddr| address.into()))
-}
-
-/// `1000/s`, `90/m`, `5k/h`: units and the period in nanoseconds.
-fn rate(text: &str) -> Option<(u64, u64)> {
-    let (amount, period) = text.split_once('/')?;
-    let period_ns = match period.trim() {
-        "s" | "sec" | "second" => SECOND_NS,
-        "m" | "min" | "minute" => 60 * SECOND_NS,
-        "h" | "hour" => 3600 * SECOND_NS,
-        _ => return None,
-    };
-    let amount = amount.trim();
-    let (digits, factor) = match amount.char_indices().next_back()? {
-        (at, 'k') => (amount.get(..at)?, 1_000),
-        (at, 'M') => (amount.get(..at)?, 1_000_000),
-        (at, 'G') => (amount.get(..at)?, 1_000_000_000),
-        _ => (amount, 1),
-    };
-    Some((digits.trim().parse::<u64>().ok()?.checked_mul(factor)?, period_ns))
+    Some(net)
 }
 
 fn direction(word: &str) -> Option<Direction> {

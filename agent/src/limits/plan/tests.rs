@@ -25,9 +25,12 @@ fn limits(text: &str) -> Limits {
 
 fn made(limits: &Limits, safety: &[&str]) -> Plan {
     let safety: Vec<IpNet> = safety.iter().map(|net| net.parse().unwrap()).collect();
+    made_with(limits, &safety, &Passing::default()).unwrap()
+}
+
+fn made_with(limits: &Limits, safety: &[IpNet], passing: &Passing) -> Result<Plan, PlanError> {
     let interfaces = BTreeMap::from([("eth0".to_owned(), 2), ("eth1".to_owned(), 3)]);
-    plan(&Given { limits, safety: &safety, interfaces: &interfaces, numbers: &BTreeMap::new(), seed: 1 })
-        .unwrap()
+    plan(&Given { limits, safety, interfaces: &interfaces, numbers: &BTreeMap::new(), seed: 1, passing })
 }
 
 fn twin(text: &str, safety: &[&str]) -> (Twin, Plan) {
@@ -258,6 +261,7 @@ fn policies_keep_their_numbers_and_sources_their_state() {
         interfaces: &BTreeMap::new(),
         numbers: &numbers(&first),
         seed: 1,
+        passing: &Passing::default(),
     };
     let second = plan(&given).unwrap();
     let number =
@@ -289,6 +293,7 @@ fn too_much_is_refused() {
         interfaces: &BTreeMap::new(),
         numbers: &BTreeMap::new(),
         seed: 1,
+        passing: &Passing::default(),
     };
     assert_eq!(plan(&given), Err(PlanError::Policies { count: 65, most: 63 }));
 }
@@ -303,4 +308,66 @@ fn what_is_known_of_a_key_is_counted() {
     let [key] = keys.as_slice() else { panic!("{keys:?}") };
     let entry: Entry = twin.known(key).unwrap();
     assert_eq!((entry.used, entry.over), (65_500, 345));
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+#[test]
+fn grants_raise_the_policy_a_source_has_and_end_by_the_clock() {
+    let settings = limits(POLICIES_TEXT);
+    let rate = Rate { amount: 100, period_secs: 1, burst: 7 };
+    let granted = |text: &str| Granted { net: net(text), rate, until_ns: NOW + 1000 };
+    let passing =
+        Passing { grants: vec![granted("198.51.100.0/24"), granted("192.0.2.0/25")], ..Passing::default() };
+    let plan = made_with(&settings, &[], &passing).unwrap();
+    let control = Control { heartbeat_ns: NOW, ..Control::default() };
+    let twin = Twin::new(plan.tables.clone(), control, NOW);
+    let admitted = |source: &str, port: u16| {
+        let packet = packet(source, TCP, port);
+        (0..500).take_while(|_| twin.judge(&packet, &on(2)).reason == Reason::Within).count()
+    };
+    assert_eq!(admitted("203.0.113.1", 80), 5, "the policy's burst");
+    assert_eq!(admitted("198.51.100.1", 80), 12, "and that of the grant");
+    // Inside the grant's prefix there is a single address of another policy.
+    assert_eq!(admitted("192.0.2.9", 443), 107);
+    assert_eq!(admitted("192.0.2.10", 443), 107);
+    assert_eq!(admitted("192.0.2.200", 443), 100, "outside of the grant");
+    // Later the policy alone holds: what is used beyond it is owed.
+    twin.set_now(NOW + 2000);
+    assert_eq!(admitted("198.51.100.2", 80), 5);
+    // One place per source and policy.
+    assert_eq!(plan.tables.grants.len(), 1 + plan.tables.grants[1..].len());
+    let many = (0..300).map(|one: u32| granted(&format!("{}/32", std::net::Ipv4Addr::from(one << 8))));
+    let passing = Passing { grants: many.collect(), ..Passing::default() };
+    assert!(matches!(made_with(&settings, &[], &passing), Err(PlanError::Grants { .. })));
+}
+
+#[test]
+fn a_used_up_quota_closes_its_policy_for_the_source_until_the_next_period() {
+    let settings = limits(POLICIES_TEXT);
+    let closed = |text: &str| Closed { policy: "web".to_owned(), net: net(text), until_ns: NOW + 1000 };
+    let rate = Rate { amount: 100, period_secs: 1, burst: 7 };
+    let passing = Passing {
+        closed: vec![closed("198.51.100.7/32"), closed("2001:db8:1::/64"), closed("192.0.2.9/32")],
+        grants: vec![Granted { net: net("198.51.100.0/24"), rate, until_ns: NOW + 9000 }],
+        ..Passing::default()
+    };
+    let plan = made_with(&settings, &[], &passing).unwrap();
+    let control = Control { heartbeat_ns: NOW, ..Control::default() };
+    let world = (Twin::new(plan.tables.clone(), control, NOW), plan);
+    let judged = |source: &str, protocol, port| who(&world, &packet(source, protocol, port), &on(2));
+    assert_eq!(judged("198.51.100.7", TCP, 80), ("web", Reason::OverQuota), "a grant opens nothing");
+    assert_eq!(judged("2001:db8:1::5", TCP, 80), ("web", Reason::OverQuota));
+    assert_eq!(judged("198.51.100.8", TCP, 80), ("web", Reason::Within));
+    assert_eq!(judged("198.51.100.7", UDP, 9), ("everything", Reason::Within), "another policy");
+    assert_eq!(judged("192.0.2.9", TCP, 443), ("web_partner", Reason::Within), "not of the policy there");
+    world.0.set_now(NOW + 1001);
+    assert_eq!(judged("198.51.100.7", TCP, 80), ("web", Reason::Within));
+    assert_eq!(
+        world.1.tables.grants.iter().filter(|grant| grant.limit.mult == 0).count(),
+        2,
+        "one, and none"
+    );
 }
