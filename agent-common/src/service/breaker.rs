@@ -337,12 +337,13 @@ const SPENT: u64 = 1 << 23;
 impl Token {
     /// Whether the token belongs to this half-open state.
     #[inline(always)]
-    const fn is_of(self, epoch: u64) -> bool {
+    pub const fn is_of(self, epoch: u64) -> bool {
         self.0 != 0 && self.0 >> STAMP_AT == epoch
     }
 
+    /// Whether the probe succeeded.
     #[inline(always)]
-    const fn is_spent(self) -> bool {
+    pub const fn is_spent(self) -> bool {
         self.0 & SPENT != 0
     }
 

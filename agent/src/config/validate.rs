@@ -1,6 +1,7 @@
 //! From the configuration as written to the checked one; every fault is collected, not only the first.
 
 mod budgets;
+mod services;
 mod throttle;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -107,6 +108,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         containers: check.containers(),
         kubernetes: check.kubernetes(&hostname),
         limits: check.limits(),
+        services: check.services(),
         node: Node {
             hostname,
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),

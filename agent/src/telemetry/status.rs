@@ -11,7 +11,7 @@ use std::{
 
 use rampart_common::{counter::FamilyCounters, event::Family};
 
-use super::{limits::Limiting, ready::Latches};
+use super::{limits::Limiting, ready::Latches, services::Serving};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,
@@ -32,6 +32,7 @@ pub struct Status {
     policy: Mutex<Policy>,
     outputs: Mutex<output::Tallies>,
     limits: Mutex<Limiting>,
+    services: Mutex<Serving>,
 }
 
 /// What does not change while the agent runs.
@@ -188,6 +189,16 @@ impl Status {
         lock(&self.limits).clone()
     }
 
+    /// Replaces what the thread of services said.
+    pub fn set_services(&self, services: Serving) {
+        *lock(&self.services) = services;
+    }
+
+    /// What the thread of services last said.
+    pub fn services(&self) -> Serving {
+        lock(&self.services).clone()
+    }
+
     /// Gives the outputs' counters.
     pub fn set_outputs(&self, tallies: output::Tallies) {
         *lock(&self.outputs) = tallies;
@@ -214,6 +225,9 @@ impl Status {
         }
         if let Some(fault) = self.limits().fault {
             complaints.push(format!("rate limits: {fault}"));
+        }
+        if let Some(fault) = self.services().fault {
+            complaints.push(format!("services: {fault}"));
         }
         for tally in self.outputs() {
             if tally.failing {
