@@ -1,4 +1,4 @@
-//! Builds the kernel programs (`agent-ebpf`, `limiter-ebpf`) and hands their objects to the agent.
+//! Builds the kernel programs (`agent-ebpf`, `limiter-ebpf`, `services-ebpf`) and hands their objects to the agent.
 //!
 //! Owns the nested cargo run; writes only below `OUT_DIR`. The compiler pair it drives is the one that
 //! `cargo xtask setup` found working and recorded; this script never searches or installs one itself.
@@ -14,12 +14,13 @@ use object::build::elf::{Builder, SectionData};
 /// Overrides where the toolchain record is read from.
 const RECORD_ENV: &str = "RAMPART_EBPF_TOOLCHAIN";
 /// Packages that hold kernel programs.
-const PACKAGES: [&str; 2] = ["rampart-ebpf", "rampart-limiter-ebpf"];
+const PACKAGES: [&str; 3] = ["rampart-ebpf", "rampart-limiter-ebpf", "rampart-services-ebpf"];
 /// Their binaries, the objects made of them, and the variables by which the crate finds those. The flood is for its
 /// example only.
-const OBJECTS: [(&str, &str, &str); 3] = [
+const OBJECTS: [(&str, &str, &str); 4] = [
     ("rampart-ebpf", "rampart.bpf.o", "RAMPART_BPF_OBJECT"),
     ("rampart-limiter-ebpf", "limiter.bpf.o", "RAMPART_LIMITER_OBJECT"),
+    ("rampart-services-ebpf", "services.bpf.o", "RAMPART_SERVICES_OBJECT"),
     ("rampart-flood-ebpf", "flood.bpf.o", "RAMPART_FLOOD_OBJECT"),
 ];
 /// Only little-endian kernels are supported.
@@ -95,6 +96,8 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>, Failure> {
         "agent-common/src",
         "limiter-ebpf/Cargo.toml",
         "limiter-ebpf/src",
+        "services-ebpf/Cargo.toml",
+        "services-ebpf/src",
     ] {
         directive("rerun-if-changed", &workspace.join(input).display().to_string());
     }

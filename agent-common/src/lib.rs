@@ -15,4 +15,5 @@ pub mod layout;
 pub mod limit;
 pub mod member;
 pub mod pushdown;
+pub mod service;
 pub mod wake;

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod client;
 mod limits;
 mod pages;
+mod services;
 pub mod top;
 
 use std::{
@@ -23,12 +24,12 @@ use std::{
 use axum::{
     Router,
     extract::FromRef,
-    routing::{delete, get},
+    routing::{delete, get, post},
 };
 use tokio::sync::watch;
 
 use self::access::{Guard, Peer};
-use crate::{limits::desk::Desk, telemetry::status::Status};
+use crate::{limits::desk::Desk, services::desk::Desk as ServicesDesk, telemetry::status::Status};
 
 /// Name of the socket in `node.runtime_dir`.
 pub const SOCKET: &str = "admin.sock";
@@ -65,6 +66,7 @@ pub struct Admin {
     socket: Option<(UnixListener, PathBuf)>,
     guard: Guard,
     limits: Option<Desk>,
+    services: Option<ServicesDesk>,
 }
 
 /// What the pages see.
@@ -73,6 +75,7 @@ struct Site {
     status: Arc<Status>,
     guard: Arc<Guard>,
     limits: Option<Desk>,
+    services: Option<ServicesDesk>,
 }
 
 impl FromRef<Site> for Arc<Status> {
@@ -93,6 +96,12 @@ impl FromRef<Site> for Option<Desk> {
     }
 }
 
+impl FromRef<Site> for Option<ServicesDesk> {
+    fn from_ref(site: &Site) -> Self {
+        site.services.clone()
+    }
+}
+
 impl Admin {
     /// Takes the port, so that a port in use is found out before anything is loaded.
     pub fn bind(listen: SocketAddr) -> Result<Self, AdminError> {
@@ -100,7 +109,7 @@ impl Admin {
             let listener = TcpListener::bind(listen)?;
             listener.set_nonblocking(true)?;
             let listen = listener.local_addr()?;
-            Ok(Self { listener, listen, socket: None, guard: Guard::default(), limits: None })
+            Ok(Self { listener, listen, socket: None, guard: Guard::default(), limits: None, services: None })
         };
         bind().map_err(|source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => AdminError::InUse { listen },
@@ -125,6 +134,12 @@ impl Admin {
         Self { limits: Some(limits), ..self }
     }
 
+    /// Where services are asked.
+    #[must_use]
+    pub fn with_services(self, services: ServicesDesk) -> Self {
+        Self { services: Some(services), ..self }
+    }
+
     /// Also answers on a socket in the file system, where the caller is known by its user, and says why if it cannot.
     /// The caller holds the node's lock, so what lies there is an agent's that is gone.
     #[must_use]
@@ -147,8 +162,8 @@ impl Admin {
 
     /// Answers until `stop` turns true. Must run inside the runtime.
     pub async fn serve(self, status: Arc<Status>, stop: watch::Receiver<bool>) -> Result<(), AdminError> {
-        let Self { listener, socket, guard, limits, .. } = self;
-        let site = Site { status, guard: Arc::new(guard), limits };
+        let Self { listener, socket, guard, limits, services, .. } = self;
+        let site = Site { status, guard: Arc::new(guard), limits, services };
         let service = router(site).into_make_service_with_connect_info::<Peer>();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(AdminError::Serve)?;
         let remote = axum::serve(listener, service.clone()).with_graceful_shutdown(stopped(stop.clone()));
@@ -189,12 +204,19 @@ fn router(site: Site) -> Router {
         .route("/limits/allow/{*net}", delete(limits::unallow))
         .route("/limits/deny/{*net}", delete(limits::undeny))
         .route("/limits/{policy}", get(limits::policy))
+        .route("/services", get(services::services))
+        .route("/services/{service}", get(services::service))
+        .route("/services/{service}/failback", post(services::fail_back))
+        .route("/services/{service}/backends/{backend}/{action}", post(services::backend))
+        .route("/circuit-breakers", get(services::breakers))
+        .route("/circuit-breakers/{service}/{backend}", get(services::breaker))
+        .route("/circuit-breakers/{service}/{backend}/{action}", post(services::change))
         .fallback(pages::unknown)
         .with_state(site)
 }
 
 /// The pages there are.
-pub(crate) const PAGES: [&str; 14] = [
+pub(crate) const PAGES: [&str; 18] = [
     "/healthz",
     "/health",
     "/health/detailed",
@@ -209,6 +231,10 @@ pub(crate) const PAGES: [&str; 14] = [
     "/limits/grants",
     "/limits/allow",
     "/limits/deny",
+    "/services",
+    "/services/{service}",
+    "/circuit-breakers",
+    "/circuit-breakers/{service}/{backend}",
 ];
 
 #[cfg(test)]

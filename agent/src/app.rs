@@ -9,6 +9,7 @@ mod ports;
 mod pushing;
 mod quiet;
 pub mod record;
+mod serving;
 mod settle;
 mod supervisor;
 mod tasks;
@@ -51,6 +52,7 @@ use crate::{
         lock::{LockError, NodeLock},
     },
     pushdown::Plan,
+    services,
     state::{self, cgroup::CtrTasks},
     telemetry::{
         ready::Latch,
@@ -240,9 +242,10 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let thread = |source| AppError::System { operation: "start a thread", source };
     let (stop_admin, stopped) = watch::channel(false);
     let (limits_desk, limits_asked) = desk();
+    let (services_desk, services_asked) = services::desk::desk();
     let admin = admin.map(|admin| {
         let status = Arc::clone(&status);
-        let admin = admin.with_limits(limits_desk.clone());
+        let admin = admin.with_limits(limits_desk.clone()).with_services(services_desk.clone());
         tasks.task(ADMIN, async move { admin.serve(status, stopped).await.map_err(Into::into) })
     });
     let (stop_uplink, stopped) = watch::channel(false);
@@ -285,7 +288,9 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     with_hooks().set_wanted(&wanted(&[&bundle.rules]))?;
     status.latches.release(Latch::Kernel);
     let (notices, said) = mpsc::sync_channel(NOTICES);
-    let is_limiting = limiting::start(&config, limits_asked, notices, &mut tasks, &status)?;
+    let is_limiting = limiting::start(&config, limits_asked, notices.clone(), &mut tasks, &status)?;
+    let serving = (services_desk.clone(), services_asked);
+    let is_serving = serving::start(&config, serving, notices, &mut tasks, &status)?;
     let (commands, received) = mpsc::sync_channel(COMMANDS);
     let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
     let detection = Detection {
@@ -306,6 +311,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         waker,
         commands,
         limits: is_limiting.then_some(limits_desk),
+        services: is_serving.then_some(services_desk),
         fanout,
         outputs,
         status,

@@ -14,6 +14,7 @@ mod print;
 mod record;
 mod replay;
 mod run;
+mod services;
 mod status;
 mod test;
 mod top;
@@ -103,6 +104,12 @@ enum Command {
     /// Show rate limits and who is over them; allow, deny or raise a source for a while
     #[command(after_help = limits::EXAMPLES)]
     Limits(limits::Arguments),
+    /// Show services and their backends; drain a backend or take it back
+    #[command(after_help = services::SERVICES_EXAMPLES)]
+    Services(services::ServicesArguments),
+    /// Show circuit breakers and what led to their states; reset or force one
+    #[command(after_help = services::BREAKERS_EXAMPLES)]
+    Breakers(services::BreakersArguments),
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
@@ -172,6 +179,8 @@ impl Cli {
             Command::Status(arguments) => status::run(&arguments),
             Command::Top(arguments) => top::run(&arguments),
             Command::Limits(arguments) => limits::run(&arguments),
+            Command::Services(arguments) => services::services(&arguments),
+            Command::Breakers(arguments) => services::breakers(&arguments),
             Command::Completions(arguments) => completions::run(arguments),
         };
         match done {

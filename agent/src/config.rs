@@ -9,6 +9,7 @@ mod limits;
 mod places;
 mod raw;
 pub mod schema;
+mod services;
 mod validate;
 
 use std::{
@@ -25,6 +26,10 @@ use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
+pub use self::services::{
+    AdminState, Algorithm, BackendSettings, BreakerSettings, Check, Failback, Health, Panic, ServiceSettings,
+    Services,
+};
 use crate::{container::sockets::Sockets, cores::Isolation, spool::Sync};
 
 /// The file that is read when no `-c` names one; it may be absent.
@@ -55,6 +60,8 @@ pub struct Config {
     pub kubernetes: Kubernetes,
     /// Rate limits.
     pub limits: Limits,
+    /// Services.
+    pub services: Services,
     /// This node.
     pub node: Node,
 }
@@ -334,6 +341,7 @@ impl Config {
             ("kubernetes", self.kubernetes == other.kubernetes),
             // The rest takes effect at once.
             ("limits", other.limits == other.limits.after(&self.limits)),
+            ("services", other.services == other.services.after(&self.services)),
             ("node", self.node == other.node),
         ];
         // The engine takes this one at its start, although it stands among the rules.

@@ -1,7 +1,7 @@
 //! The kernel half from the agent's side: load, configure, attach, count, read. Nothing else imports aya.
 //!
 //! Nothing of the event programs is pinned: they and their maps live as long as the [`Kernel`] value, so a killed
-//! agent leaves nothing of them behind. The limiter is pinned on purpose.
+//! agent leaves nothing of them behind. The limiter and the services are pinned on purpose.
 
 pub mod btf;
 pub mod caps;
@@ -11,6 +11,7 @@ pub mod limiter;
 mod names;
 mod object;
 mod ring;
+pub mod services;
 mod sys;
 mod tables;
 

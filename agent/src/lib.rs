@@ -22,6 +22,7 @@ pub mod policy;
 pub mod privilege;
 pub mod pushdown;
 pub mod recording;
+pub mod services;
 pub mod spool;
 pub mod state;
 pub mod telemetry;

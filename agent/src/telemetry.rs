@@ -6,6 +6,7 @@ pub mod limits;
 pub mod metrics;
 pub mod names;
 pub mod ready;
+pub mod services;
 pub mod status;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};

@@ -8,6 +8,7 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a panic is how a harness reports a failed test")]
 
 pub mod agent;
+pub mod cgroup;
 pub mod collector;
 pub mod courier;
 pub mod cri;

@@ -9,7 +9,8 @@ use clap::Args;
 use crate::{console, process, toolchain, workspace};
 
 /// Members whose binaries are not part of the product.
-const NOT_PRODUCT: [&str; 4] = ["rampart-ebpf", "rampart-limiter-ebpf", "rampart-tests", "xtask"];
+const NOT_PRODUCT: [&str; 5] =
+    ["rampart-ebpf", "rampart-limiter-ebpf", "rampart-services-ebpf", "rampart-tests", "xtask"];
 
 /// What to build.
 #[derive(Args, Debug)]

@@ -14,7 +14,7 @@ use crate::toolchain::{self, Record};
 use crate::{console, interrupt, process, workspace};
 
 /// The kernel halves; every other member is linted for the host.
-pub(crate) const EBPF_PACKAGES: [&str; 2] = ["rampart-ebpf", "rampart-limiter-ebpf"];
+pub(crate) const EBPF_PACKAGES: [&str; 3] = ["rampart-ebpf", "rampart-limiter-ebpf", "rampart-services-ebpf"];
 
 /// Runs every check; says whether all passed.
 pub(crate) fn run() -> Result<bool> {

@@ -3,8 +3,8 @@
 
 use super::{
     abi::{
-        CLASSES, Config, Control, Entry, EntryKey, Grant, Local, Policy, Rule, RuleKey, Sample, Service,
-        ServiceKey, Tally,
+        Config, Control, Entry, EntryKey, Grant, Local, Policy, Rule, RuleKey, Sample, Service, ServiceKey,
+        Tally,
     },
     gcra::Limit,
 };
@@ -62,29 +62,24 @@ macro_rules! numbers {
 
 numbers! { u8 u16 u32 u64 }
 
-macro_rules! arrays {
-    ($($item:ty, $length:expr;)*) => {$(
-        impl Wire for [$item; $length] {
-            const SIZE: usize = size_of::<Self>();
+impl<T: Wire + Copy + Default, const N: usize> Wire for [T; N] {
+    const SIZE: usize = size_of::<Self>();
 
-            fn put<'a>(&self, to: &'a mut [u8]) -> &'a mut [u8] {
-                self.iter().fold(to, |to, item| item.put(to))
-            }
+    fn put<'a>(&self, to: &'a mut [u8]) -> &'a mut [u8] {
+        self.iter().fold(to, |to, item| item.put(to))
+    }
 
-            fn take(from: &[u8]) -> (Self, &[u8]) {
-                let mut items = [0; $length];
-                let mut from = from;
-                for item in &mut items {
-                    (*item, from) = Wire::take(from);
-                }
-                (items, from)
-            }
+    fn take(from: &[u8]) -> (Self, &[u8]) {
+        let mut items = [T::default(); N];
+        let mut from = from;
+        for item in &mut items {
+            (*item, from) = Wire::take(from);
         }
-    )*};
+        (items, from)
+    }
 }
 
-arrays! { u32, 4; u32, CLASSES; u8, 4; u16, 3; }
-
+/// Makes structures values, by their fields in order.
 macro_rules! structures {
     ($($name:ident { $($field:ident)* })*) => {$(
         impl Wire for $name {
@@ -103,6 +98,8 @@ macro_rules! structures {
         }
     )*};
 }
+
+pub(crate) use structures;
 
 structures! {
     Limit { mult tau_ns cap_ns shift pad }

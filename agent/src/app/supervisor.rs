@@ -20,6 +20,7 @@ use super::{
     detection::{Command, SharedHooks, needs_names, wanted},
     limiting,
     ports::Wake,
+    serving,
     tasks::Tasks,
 };
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
         reload::{Reload, Reloader},
     },
     pushdown::Plan,
+    services::desk as serving_desk,
     telemetry::status::{Fault, Status},
 };
 
@@ -45,7 +47,7 @@ const ADMIN_MAX: Duration = Duration::from_secs(1);
 
 /// Time the way to the collector has to hand over the last alerts.
 const UPLINK_MAX: Duration = Duration::from_secs(2);
-/// Time the limiter's thread has to see that the agent ends.
+/// Time the threads of limits and services have to see that the agent ends.
 const LIMITS_MAX: Duration = Duration::from_secs(2);
 
 /// Names of the tasks; outputs are named after themselves.
@@ -59,6 +61,7 @@ pub(super) struct Supervisor {
     pub(super) waker: Arc<dyn Wake>,
     pub(super) commands: SyncSender<Command>,
     pub(super) limits: Option<Desk>,
+    pub(super) services: Option<serving_desk::Desk>,
     pub(super) fanout: Fanout,
     pub(super) outputs: Vec<&'static str>,
     pub(super) status: Arc<Status>,
@@ -148,6 +151,12 @@ impl Supervisor {
                 tracing::error!("Rate limits stay as they are, their thread does not answer");
             }
         }
+        if let Some(services) = &self.services {
+            let change = serving_desk::Command::Change(Box::new(reload.services.clone()));
+            if !services.tell(change) {
+                tracing::error!("Services stay as they are, their thread does not answer");
+            }
+        }
         self.set_wanted(&[&self.rules])?;
         Ok(self.reloader.accept(reload))
     }
@@ -188,8 +197,8 @@ impl Supervisor {
     /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
     /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
     pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
-        let Self { hooks, waker, commands, limits, fanout, outputs, mut tasks, .. } = self;
-        let Self { stop_uplink, admin, stop_admin, .. } = self;
+        let Self { hooks, waker, commands, limits, services, fanout, outputs, .. } = self;
+        let Self { mut tasks, stop_uplink, admin, stop_admin, .. } = self;
         let grace = Grace::start(limit);
         if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
             tracing::warn!("Intake could not be stopped before the drain: {}", super::in_full(&error));
@@ -202,12 +211,15 @@ impl Supervisor {
             // A thread whose queue is full sees its end as well.
             let _ = limits.tell(desk::Command::Stop);
         }
+        if let Some(services) = services {
+            let _ = services.tell(serving_desk::Command::Stop);
+        }
         let mut late = None;
         if !tasks.ended(&[DETECTION], grace.left()).await {
             late = late.or(Some(Phase::Engine));
         }
         // It only counts; what it has in force stays.
-        let _ = tasks.ended(&[limiting::LIMITS], LIMITS_MAX).await;
+        let _ = tasks.ended(&[limiting::LIMITS, serving::SERVICES], LIMITS_MAX).await;
         drop(fanout);
         if !tasks.ended(&outputs, grace.left()).await {
             late = late.or(Some(Phase::Outputs));

@@ -26,6 +26,8 @@ pub enum Kind {
     Policies,
     /// Interfaces of the rate limiter, by name.
     Interfaces,
+    /// Services, by name.
+    Services,
 }
 
 /// One setting.
@@ -51,6 +53,8 @@ pub const FORMATS: &[&str] = &["text", "json"];
 pub const MATCHING: &[&str] = &["first", "all"];
 /// When the spool is forced to the disk.
 pub const SYNC: &[&str] = &["always", "interval", "never"];
+/// Words for how a backend is chosen.
+pub const ALGORITHMS: &[&str] = &["round_robin", "weighted", "least_connections", "sticky"];
 /// What is done with what is over a limit.
 pub const LIMITING: &[&str] = &["observe", "enforce"];
 /// Whether rates are scaled down when the node is too busy.
@@ -365,6 +369,67 @@ pub static KEYS: &[Key] = &[
         "25",
         "no rate shrinks below this part of what is written",
     ),
+    key(
+        "services.enabled",
+        Kind::Bool,
+        "false",
+        "give connections to virtual addresses a backend, in the kernel",
+    ),
+    key(
+        "services.cgroup",
+        Kind::Path,
+        "the root of the cgroup v2 hierarchy",
+        "control group whose processes are served",
+    ),
+    key(
+        "services.pin_dir",
+        Kind::Path,
+        "/sys/fs/bpf/rampart",
+        "directory on a BPF file system by which services outlive the agent",
+    ),
+    Key {
+        path: "services.defaults.algorithm",
+        kind: Kind::Choice(ALGORITHMS),
+        default: "round_robin",
+        help: "how a backend is chosen, where a service does not say",
+        aliases: &["LOAD_BALANCER_ALGORITHM"],
+    },
+    Key {
+        path: "services.defaults.failure_threshold",
+        kind: Kind::Number,
+        default: "5",
+        help: "failures in a row that open a breaker",
+        aliases: &["CIRCUIT_BREAKER_FAILURE_THRESHOLD"],
+    },
+    Key {
+        path: "services.defaults.recovery_timeout_secs",
+        kind: Kind::Number,
+        default: "60",
+        help: "how long a breaker is open before the backend is tried again; doubled each time in a row",
+        aliases: &["CIRCUIT_BREAKER_RECOVERY_TIMEOUT"],
+    },
+    Key {
+        path: "services.defaults.half_open_max_calls",
+        kind: Kind::Number,
+        default: "3",
+        help: "connections that try a backend again",
+        aliases: &["CIRCUIT_BREAKER_HALF_OPEN_MAX_CALLS"],
+    },
+    Key {
+        path: "services.defaults.health_interval_secs",
+        kind: Kind::Number,
+        default: "30",
+        help: "time between two health checks",
+        aliases: &["HEALTH_CHECK_INTERVAL"],
+    },
+    Key {
+        path: "services.defaults.health_timeout_secs",
+        kind: Kind::Number,
+        default: "5",
+        help: "time that a health check has, and a connection that tries a backend again",
+        aliases: &["HEALTH_CHECK_TIMEOUT"],
+    },
+    key("services.list", Kind::Services, "no service", "services by name"),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),
     key("node.state_dir", Kind::Path, "/var/lib/rampart", "where a refused program's verifier log is kept"),

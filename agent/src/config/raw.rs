@@ -143,9 +143,12 @@ impl Raw {
             Kind::Paths | Kind::Nets => {
                 Value::Sequence(text.split(',').filter(|part| !part.is_empty()).map(Into::into).collect())
             }
-            Kind::Bool | Kind::Number | Kind::Percent | Kind::Policies | Kind::Interfaces => {
-                serde_yaml::from_str(text).unwrap_or_else(|_| text.into())
-            }
+            Kind::Bool
+            | Kind::Number
+            | Kind::Percent
+            | Kind::Policies
+            | Kind::Interfaces
+            | Kind::Services => serde_yaml::from_str(text).unwrap_or_else(|_| text.into()),
             Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Socket => text.into(),
         };
         self.settings.insert(key.path, Setting { value, place });

@@ -4,6 +4,8 @@
 //! `RAMPART_UPDATE` is set. A file names it in its first line:
 //! `# yaml-language-server: $schema=PATH/config.schema.json`.
 
+mod services;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -77,6 +79,7 @@ fn value(key: &Key) -> Value {
         }
         Kind::Policies => by_name(&mut out, &policy()),
         Kind::Interfaces => by_name(&mut out, &interface()),
+        Kind::Services => by_name(&mut out, &services::service()),
         Kind::Socket => {
             out.insert("type".to_owned(), "string".into());
             out.insert("pattern".to_owned(), ":[0-9]+$".into());

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod collector;
+mod services;
 mod throttle;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -109,6 +110,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         containers: check.containers(),
         kubernetes: check.kubernetes(&hostname),
         limits: check.limits(),
+        services: check.services(),
         node: Node {
             hostname,
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),

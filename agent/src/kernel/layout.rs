@@ -1,6 +1,6 @@
 //! Resolves the structure members that the programs read to offsets of the running kernel.
 
-use rampart_common::member::{ABSENT, MEMBER_COUNT, MEMBERS, Member};
+use rampart_common::member::{ABSENT, MEMBER_COUNT, MEMBERS};
 
 use super::btf::{Btf, BtfError};
 
@@ -24,7 +24,7 @@ pub(super) fn resolve(btf: &Btf<'_>) -> Result<LayoutTable, Vec<BtfError>> {
     let mut table = [ABSENT; MEMBER_COUNT];
     let mut faults = Vec::new();
     for (member, slot) in MEMBERS.iter().zip(table.iter_mut()) {
-        match lookup(btf, *member) {
+        match lookup(btf, member.name()) {
             Ok(value) => *slot = value,
             Err(None) => {}
             Err(Some(fault)) => faults.push(fault),
@@ -33,9 +33,8 @@ pub(super) fn resolve(btf: &Btf<'_>) -> Result<LayoutTable, Vec<BtfError>> {
     if faults.is_empty() { Ok(table) } else { Err(faults) }
 }
 
-/// `Err(None)`: absent, and that is fine.
-fn lookup(btf: &Btf<'_>, member: Member) -> Result<u32, Option<BtfError>> {
-    let name = member.name();
+/// The number of a name. `Err(None)`: absent, and that is fine.
+pub(super) fn lookup(btf: &Btf<'_>, name: &str) -> Result<u32, Option<BtfError>> {
     let (names, optional) = match name.strip_suffix('?') {
         Some(names) => (names, true),
         None => (name, false),

@@ -8,7 +8,7 @@ use super::{
     files::{self, Stamp},
     watch::Watch,
 };
-use crate::config::{Config, Limits, Sources, fault::Faults};
+use crate::config::{Config, Limits, Services, Sources, fault::Faults};
 
 /// Remembers what is in force.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Reload {
     pub waiting: Vec<&'static str>,
     /// Settings of the rate limiter, which take effect at once but for those that wait.
     pub limits: Limits,
+    /// Services, which take effect at once but for what waits.
+    pub services: Services,
     config: Config,
 }
 
@@ -69,8 +71,9 @@ impl Reloader {
         let concise = rampart_rules::diagnostic::render::concise(&findings, &texts);
         let waiting = self.config.differences(&config);
         let limits = config.limits.after(&self.config.limits);
+        let services = config.services.after(&self.config.services);
         let warnings = concise.lines().map(str::to_owned).collect();
-        Ok(Reload { bundle, warnings, waiting, limits, config })
+        Ok(Reload { bundle, warnings, waiting, limits, services, config })
     }
 
     /// Notes that a reload was put in force.
@@ -81,6 +84,7 @@ impl Reloader {
         // Sections that wait for a restart stay what they are, so that they are named again next time.
         self.config.rules = reload.config.rules;
         self.config.limits = reload.limits;
+        self.config.services = reload.services;
         reload.bundle
     }
 }

@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, fs, sync::atomic::Ordering::Relaxed, time::Syst
 
 use prometheus::{
     TextEncoder,
-    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use super::{limits, names::Name, status::Status};
+use super::{limits, names::Name, services, status::Status};
 use crate::{alert::WaitOutcome, config::keys::PRIORITIES};
 
 /// The whole page.
@@ -20,6 +20,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     page.detection(status);
     page.pushdown(status);
     limits::add(&mut page, &status.limits());
+    services::add(&mut page, &status.services());
     page.rules(status);
     page.containers(status);
     page.outputs(status);
@@ -42,7 +43,49 @@ impl Page {
     }
 
     fn add_f64(&mut self, name: Name, labels: &[(&str, &str)], value: f64) {
-        let (text, kind, _) = name.info();
+        let (_, kind, _) = name.info();
+        let mut metric = Metric::default();
+        if kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.put(name, labels, metric);
+    }
+
+    /// Times by step: upper bounds in seconds, the last of which has none, with how many are in each.
+    #[expect(clippy::cast_precision_loss, reason = "the format has only floating-point numbers")]
+    pub(super) fn add_histogram(
+        &mut self,
+        name: Name,
+        labels: &[(&str, &str)],
+        steps: &[(f64, u64)],
+        sum_ns: u64,
+    ) {
+        let mut histogram = Histogram::default();
+        let mut count = 0;
+        let mut buckets = Vec::new();
+        for (place, (bound, own)) in steps.iter().enumerate() {
+            count += own;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(if place + 1 == steps.len() { f64::INFINITY } else { *bound });
+            bucket.set_cumulative_count(count);
+            buckets.push(bucket);
+        }
+        histogram.set_bucket(buckets);
+        histogram.set_sample_count(count);
+        histogram.set_sample_sum(sum_ns as f64 / 1e9);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        self.put(name, labels, metric);
+    }
+
+    fn put(&mut self, name: Name, labels: &[(&str, &str)], mut metric: Metric) {
+        let (text, ..) = name.info();
         let mut pairs: Vec<LabelPair> = labels
             .iter()
             .map(|(label, value)| {
@@ -53,17 +96,7 @@ impl Page {
             })
             .collect();
         pairs.sort_by(|one, other| one.name().cmp(other.name()));
-        let mut metric = Metric::default();
         metric.set_label(pairs);
-        if kind == MetricType::COUNTER {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
         self.samples.entry(text).or_insert_with(|| (name, Vec::new())).1.push(metric);
     }
 

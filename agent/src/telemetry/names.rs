@@ -113,6 +113,26 @@ pub enum Name {
     PushdownSamples,
     /// Samples that a rule matched.
     PushdownDisagreements,
+    /// Number of the services' tables in force.
+    ServicesGeneration,
+    /// Services in panic.
+    ServicePanic,
+    /// Tier in use of a service.
+    ServiceTier,
+    /// Connections and datagrams to services.
+    ServiceRequests,
+    /// Connect latencies of backends.
+    ConnectSeconds,
+    /// Connections of a backend.
+    BackendConnections,
+    /// Backends that are up.
+    BackendUp,
+    /// Ends of connections of a backend.
+    BackendEnds,
+    /// State of a breaker.
+    BreakerState,
+    /// Times that a breaker opened.
+    BreakerOpens,
     /// Number of the rate limits in force.
     LimitsGeneration,
     /// Places where rate limits are attached.
@@ -171,7 +191,7 @@ pub enum Name {
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 80] = [
+    pub const ALL: [Self; 90] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -225,6 +245,16 @@ impl Name {
         Self::PushdownFreshStarts,
         Self::PushdownSamples,
         Self::PushdownDisagreements,
+        Self::ServicesGeneration,
+        Self::ServicePanic,
+        Self::ServiceTier,
+        Self::ServiceRequests,
+        Self::ConnectSeconds,
+        Self::BackendConnections,
+        Self::BackendUp,
+        Self::BackendEnds,
+        Self::BreakerState,
+        Self::BreakerOpens,
         Self::LimitsGeneration,
         Self::LimitsAttached,
         Self::LimitsPackets,
@@ -256,7 +286,7 @@ impl Name {
 
     /// Name, kind and meaning.
     pub const fn info(self) -> (&'static str, MetricType, &'static str) {
-        use MetricType::{COUNTER, GAUGE};
+        use MetricType::{COUNTER, GAUGE, HISTOGRAM};
         match self {
             Self::FalcoVersion => ("falcosecurity_falco_version_info", GAUGE, "Version of the agent"),
             Self::FalcoRulesFiles => {
@@ -415,6 +445,48 @@ impl Name {
                 COUNTER,
                 "Such events that a rule matched; 0 unless pushdown is wrong",
             ),
+            Self::ServicesGeneration => (
+                "rampart_services_generation",
+                GAUGE,
+                "Number of the services' tables in force; 0 when there are none",
+            ),
+            Self::ServicePanic => (
+                "rampart_service_panic",
+                GAUGE,
+                "1 while what is known of a service's backends counts for nothing",
+            ),
+            Self::ServiceTier => {
+                ("rampart_service_tier", GAUGE, "Tier of a service that is in use; 0 is the best")
+            }
+            Self::ServiceRequests => (
+                "load_balancer_requests_total",
+                COUNTER,
+                "Connections and datagrams to a service, by what they got",
+            ),
+            Self::ConnectSeconds => {
+                ("load_balancer_requests_duration_seconds", HISTOGRAM, "Time that connects to a backend took")
+            }
+            Self::BackendConnections => {
+                ("load_balancer_backend_connections", GAUGE, "Connections of a backend now")
+            }
+            Self::BackendUp => (
+                "load_balancer_backend_up",
+                GAUGE,
+                "1 while a backend is neither down by its health checks nor ejected",
+            ),
+            Self::BackendEnds => (
+                "load_balancer_backend_connections_ended_total",
+                COUNTER,
+                "Connections of a backend, by how they ended",
+            ),
+            Self::BreakerState => (
+                "circuit_breaker_state",
+                GAUGE,
+                "State of a backend's breaker: 0 closed, 1 open, 2 half-open",
+            ),
+            Self::BreakerOpens => {
+                ("circuit_breaker_opens_total", COUNTER, "Times that a backend's breaker opened")
+            }
             Self::LimitsGeneration => (
                 "rampart_limits_generation",
                 GAUGE,

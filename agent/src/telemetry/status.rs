@@ -11,7 +11,7 @@ use std::{
 
 use rampart_common::{counter::FamilyCounters, event::Family};
 
-use super::{limits::Limiting, ready::Latches};
+use super::{limits::Limiting, ready::Latches, services::Serving};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,
@@ -34,6 +34,7 @@ pub struct Status {
     outputs: Mutex<output::Tallies>,
     limits: Mutex<Limiting>,
     delivery: Mutex<Delivery>,
+    services: Mutex<Serving>,
 }
 
 /// What does not change while the agent runs.
@@ -217,6 +218,16 @@ impl Status {
         lock(&self.delivery).clone()
     }
 
+    /// Replaces what the thread of services said.
+    pub fn set_services(&self, services: Serving) {
+        *lock(&self.services) = services;
+    }
+
+    /// What the thread of services last said.
+    pub fn services(&self) -> Serving {
+        lock(&self.services).clone()
+    }
+
     /// Gives the outputs' counters.
     pub fn set_outputs(&self, tallies: output::Tallies) {
         *lock(&self.outputs) = tallies;
@@ -248,6 +259,9 @@ impl Status {
         if let Some(fault) = delivery.fault.filter(|_| !delivery.is_connected) {
             complaints
                 .push(format!("the collector is not reached, {} alerts wait: {fault}", delivery.pending));
+        }
+        if let Some(fault) = self.services().fault {
+            complaints.push(format!("services: {fault}"));
         }
         for tally in self.outputs() {
             if tally.failing {

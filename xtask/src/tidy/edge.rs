@@ -12,6 +12,7 @@ const CRATES: [(&str, Option<&[&str]>); 9] = [
     ("rampart-common", Some(&[])),
     ("rampart-ebpf", Some(&["rampart-common"])),
     ("rampart-limiter-ebpf", Some(&["rampart-common"])),
+    ("rampart-services-ebpf", Some(&["rampart-common"])),
     ("rampart-rules", Some(&[])),
     ("rampart-proto", Some(&[])),
     ("rampart-agent", Some(&["rampart-common", "rampart-rules", "rampart-proto"])),
@@ -22,7 +23,7 @@ const CRATES: [(&str, Option<&[&str]>); 9] = [
 /// External crates that only some members may use directly.
 const RESERVED: [(&str, &[&str]); 3] = [
     ("aya", &["rampart-agent", "rampart-tests"]),
-    ("aya-ebpf", &["rampart-ebpf", "rampart-limiter-ebpf"]),
+    ("aya-ebpf", &["rampart-ebpf", "rampart-limiter-ebpf", "rampart-services-ebpf"]),
     ("anyhow", &["rampart-agent", "rampart-collector", "rampart-tests", "xtask"]),
 ];
 /// Paths that production code may name only below the given folders.
@@ -35,8 +36,8 @@ const MODULES: [(&str, &[&str], &str); 9] = [
     ),
     (
         "aya_ebpf::",
-        &["agent-ebpf/src", "limiter-ebpf/src"],
-        "kernel programs live in `agent-ebpf` and `limiter-ebpf`",
+        &["agent-ebpf/src", "limiter-ebpf/src", "services-ebpf/src"],
+        "kernel programs live in `agent-ebpf`, `limiter-ebpf` and `services-ebpf`",
     ),
     ("std::fs", &[], "the rule language does no I/O; the host hands it text"),
     ("std::net::Tcp", &[], "the rule language does no I/O"),

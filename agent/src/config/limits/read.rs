@@ -59,11 +59,11 @@ pub(in crate::config) const INTERFACE_KEYS: [&str; 2] = ["directions", "hook"];
 const LARGEST_PACKET: u64 = 65_536;
 
 /// A mapping that is being read.
-struct Section<'a> {
-    raw: &'a mut Raw,
-    place: Place,
-    path: String,
-    entries: Mapping,
+pub(in crate::config) struct Section<'a> {
+    pub(in crate::config) raw: &'a mut Raw,
+    pub(in crate::config) place: Place,
+    pub(in crate::config) path: String,
+    pub(in crate::config) entries: Mapping,
 }
 
 /// The mapping of `path`, whose keys are names of the user's choice; reads each entry.
@@ -219,7 +219,7 @@ pub(in crate::config) fn nets(raw: &mut Raw, path: &str) -> Vec<IpNet> {
 }
 
 impl<'a> Section<'a> {
-    fn open(
+    pub(in crate::config) fn open(
         raw: &'a mut Raw,
         path: &str,
         value: Value,
@@ -247,22 +247,27 @@ impl<'a> Section<'a> {
         Some(Self { raw, place, path: path.to_owned(), entries })
     }
 
-    fn place_of(&self, name: &str) -> Place {
+    pub(in crate::config) fn place_of(&self, name: &str) -> Place {
         self.raw.place_of(&format!("{}.{name}", self.path), &self.place)
     }
 
     /// The value, unless it is absent or empty.
-    fn take(&mut self, name: &str) -> Option<Value> {
+    pub(in crate::config) fn take(&mut self, name: &str) -> Option<Value> {
         self.entries.remove(name).filter(|value| !value.is_null())
     }
 
-    fn wrong(&mut self, name: &str, value: &Value, expected: &str) {
+    pub(in crate::config) fn wrong(&mut self, name: &str, value: &Value, expected: &str) {
         let message = format!("`{}.{name}` must be {expected}, found {}", self.path, describe(value));
         let place = self.place_of(name);
         self.raw.fault(place, message, None);
     }
 
-    fn choice(&mut self, name: &str, words: &[&'static str], default: &'static str) -> &'static str {
+    pub(in crate::config) fn choice(
+        &mut self,
+        name: &str,
+        words: &[&'static str],
+        default: &'static str,
+    ) -> &'static str {
         let Some(value) = self.take(name) else { return default };
         let text = value.as_str().unwrap_or_default().to_ascii_lowercase();
         if let Some(word) = words.iter().find(|word| **word == text) {
@@ -280,7 +285,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    fn number(&mut self, name: &str, least: u64, most: u64, default: u64) -> u64 {
+    pub(in crate::config) fn number(&mut self, name: &str, least: u64, most: u64, default: u64) -> u64 {
         let Some(value) = self.take(name) else { return default };
         if let Some(number) = value.as_u64().filter(|number| (least..=most).contains(number)) {
             return number;
@@ -290,7 +295,7 @@ impl<'a> Section<'a> {
     }
 
     /// Items of a list, or a single one, as text.
-    fn words(&mut self, name: &str) -> Vec<(String, Place)> {
+    pub(in crate::config) fn words(&mut self, name: &str) -> Vec<(String, Place)> {
         let Some(value) = self.take(name) else { return Vec::new() };
         let (words, wrong) = words_of(&value);
         if wrong {

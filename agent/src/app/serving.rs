@@ -1,0 +1,472 @@
+//! Services while the agent runs: a thread that brings them up, keeps tables and breakers in step with what is known of
+//! backends, and tells what happens.
+//!
+//! Nothing else depends on it. Services that cannot be loaded or attached are a complaint of the agent, not its end. It
+//! ends without detaching: services outlive the agent. The thread is the one owner of tables and orders; others ask at
+//! the `services::desk`, and health checks, which run in the runtime, tell their results there.
+
+mod known;
+mod node;
+mod notices;
+mod report;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    },
+    time::{Duration, Instant},
+};
+
+use rampart_common::service::{
+    abi::{Breaker, EVENT_END, EVENT_STATE, Event},
+    breaker::{Mode, Order, State, Word, stamp},
+};
+use tokio::sync::watch;
+
+use self::{
+    known::Known,
+    node::{Store, is_served, jiffies_per_second},
+    notices::Notices,
+};
+use super::{AppError, in_full, tasks::Tasks};
+use crate::{
+    alert::build::Internal,
+    config::{AdminState, Config, Services as Settings},
+    engine::clock::boot_now_ns,
+    kernel::services::{self, Services, ServicesConfig, ServicesError},
+    services::{
+        check::{self, MARK, Target},
+        desk::{Answer, Ask, Command, Denied, Desk},
+        plan::{Given, Name, Numbers, Plan, SELF_TEST_SERVICE, plan},
+        tiers::Tiers,
+    },
+    telemetry::{
+        services::{EVENTS, Serving},
+        status::Status,
+    },
+};
+
+/// Name of the thread, and of the task of health checks.
+pub(super) const SERVICES: &str = "services";
+const CHECKS: &str = "health checks";
+/// Time between two looks at events and windows.
+const TICK: Duration = Duration::from_millis(250);
+/// Time between two signs of life, two plans and two reports.
+const BEAT: Duration = Duration::from_secs(1);
+/// Time between two comparisons of backends.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Events taken at a time: what the ring holds.
+const EVENTS_MAX: usize = 4096;
+
+/// Why a change of services did not come into force.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Services(#[from] ServicesError),
+    #[error("no cgroup v2 hierarchy is mounted, and `services.cgroup` names none")]
+    NoCgroup,
+    #[error("cannot get a random number")]
+    Random(#[source] io::Error),
+}
+
+/// Starts the thread and the checks when services are on, and says whether it did; takes away what an agent before left
+/// otherwise.
+pub(super) fn start(
+    config: &Config,
+    (desk, received): (Desk, Receiver<Command>),
+    notices: SyncSender<Internal>,
+    tasks: &mut Tasks,
+    status: &Arc<Status>,
+) -> Result<bool, AppError> {
+    let settings = &config.services;
+    if !settings.enabled {
+        match services::remove(&settings.pin_dir) {
+            Ok(true) => tracing::info!("Services are off, those of an agent before are taken away"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!("Services of an agent before may still be in force: {}", in_full(&error));
+            }
+        }
+        return Ok(false);
+    }
+    let (targets, wanted) = watch::channel(Arc::default());
+    tasks.task(CHECKS, async move {
+        check::run(wanted, desk).await;
+        Ok(())
+    });
+    let (settings, state_dir) = (settings.clone(), config.node.state_dir.clone());
+    let status = Arc::clone(status);
+    tasks
+        .thread(SERVICES, move || {
+            match Thread::begin(settings, &state_dir, Notices::new(notices), targets.clone()) {
+                Ok(mut thread) => thread.run(&received, &status),
+                Err(error) => {
+                    tracing::error!("Services are not in force: {}", in_full(&error));
+                    status.set_services(Serving { fault: Some(in_full(&error)), ..Serving::default() });
+                    wait_for_the_end(&received);
+                }
+            }
+            // Its last owner ends the checks.
+            drop(targets);
+            Ok(())
+        })
+        .map_err(|source| AppError::System { operation: "start a thread", source })?;
+    Ok(true)
+}
+
+/// Services did not come up, which is known by now: other settings do not help.
+fn wait_for_the_end(received: &Receiver<Command>) {
+    loop {
+        match received.recv() {
+            Ok(Command::Change(_)) => {
+                tracing::warn!("Services are not in force, their settings are read at the next start");
+            }
+            Ok(Command::Ask(_, answer)) => {
+                // Nobody waiting for it changes nothing.
+                let _ = answer.send(Err(Denied::Off));
+            }
+            Ok(Command::Checked(..)) => {}
+            Ok(Command::Stop) | Err(_) => return,
+        }
+    }
+}
+
+struct Thread {
+    services: Services,
+    settings: Settings,
+    seed: u64,
+    hz: Option<u32>,
+    numbers: Numbers,
+    tiers: BTreeMap<String, Tiers>,
+    plan: Plan,
+    generation: u32,
+    known: BTreeMap<Name, Known>,
+    targets: watch::Sender<Arc<Vec<Target>>>,
+    store: Store,
+    notices: Notices,
+    is_tested: bool,
+    panics: BTreeSet<String>,
+    faults: BTreeSet<String>,
+}
+
+impl Thread {
+    fn begin(
+        settings: Settings,
+        state_dir: &Path,
+        notices: Notices,
+        targets: watch::Sender<Arc<Vec<Target>>>,
+    ) -> Result<Self, Fault> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| Fault::Random(io::Error::other(error)))?;
+        let cgroup = settings.cgroup.clone().or_else(node::unified_root).ok_or(Fault::NoCgroup)?;
+        let config = ServicesConfig { cgroup, pins: Some(settings.pin_dir.clone()), probe_mark: MARK };
+        let services = Services::load(config)?;
+        let numbers = Numbers::in_force(&services.services_in_force()?, &services.backends_in_force()?);
+        let store = Store::new(state_dir);
+        let mut known: BTreeMap<Name, Known> = BTreeMap::new();
+        for (name, admin) in store.admin_states() {
+            known.entry(name).or_default().ordered_admin = Some(admin);
+        }
+        let mut thread = Self {
+            services,
+            settings,
+            seed: u64::from_ne_bytes(seed),
+            hz: None,
+            numbers,
+            tiers: BTreeMap::new(),
+            plan: Plan::default(),
+            generation: 0,
+            known,
+            targets,
+            store,
+            notices,
+            is_tested: false,
+            panics: BTreeSet::new(),
+            faults: BTreeSet::new(),
+        };
+        thread.put_in_force()?;
+        let gone = thread.services.attach(boot_now_ns())?;
+        tracing::info!(
+            services = thread.settings.list.len(),
+            replaced = gone,
+            "Services are in force, their programs are attached"
+        );
+        thread.test();
+        Ok(thread)
+    }
+
+    /// Whether the programs see a socket of the agent's own.
+    fn test(&mut self) {
+        let chosen =
+            |services: &Services| services.counts(SELF_TEST_SERVICE).map(|counts| counts.chosen).ok();
+        let before = chosen(&self.services);
+        is_served();
+        self.is_tested = chosen(&self.services) > before;
+        if !self.is_tested && self.settings.cgroup.is_none() {
+            let fault = "the programs do not see the agent's own socket: another program may have taken it, or this is \
+                         not the root of all control groups";
+            tracing::error!("Services: {fault}");
+            self.faults.insert(fault.to_owned());
+        }
+    }
+
+    fn run(&mut self, received: &Receiver<Command>, status: &Status) {
+        let (mut beaten, mut swept) = (Instant::now(), Instant::now());
+        status.set_services(self.report());
+        loop {
+            let mut is_changed = false;
+            match received.recv_timeout(TICK) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(command) => is_changed = self.take(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            for command in received.try_iter() {
+                match command {
+                    Command::Stop => return,
+                    command => is_changed |= self.take(command),
+                }
+            }
+            let now_ns = boot_now_ns();
+            let outcome = self.look(now_ns).and_then(|is_news| {
+                let is_due = beaten.elapsed() >= BEAT;
+                if is_due {
+                    beaten = Instant::now();
+                    self.services.beat(now_ns)?;
+                }
+                if swept.elapsed() >= SWEEP {
+                    swept = Instant::now();
+                    self.sweep(now_ns);
+                }
+                if is_due || is_news || is_changed {
+                    self.put_in_force()?;
+                    status.set_services(self.report());
+                }
+                Ok(())
+            });
+            if let Err(error) = outcome {
+                tracing::error!("Services are not kept up: {}", in_full(&error));
+            }
+        }
+    }
+
+    /// Takes a command; true when the tables may be others now.
+    fn take(&mut self, command: Command) -> bool {
+        match command {
+            Command::Change(settings) => {
+                self.settings = *settings;
+                tracing::info!(services = self.settings.list.len(), "Services have new settings");
+                true
+            }
+            Command::Ask(ask, answer) => {
+                let said = self.answer(&ask);
+                let is_done = said.is_ok();
+                let _ = answer.send(said);
+                is_done
+            }
+            Command::Checked(name, result) => self.checked(&name, result),
+            Command::Stop => false,
+        }
+    }
+
+    fn checked(&mut self, name: &Name, result: Result<(), String>) -> bool {
+        let Some(health) = self.settings.list.get(&name.0).and_then(|service| service.health.as_ref()) else {
+            return false;
+        };
+        let known = self.known.entry(name.clone()).or_default();
+        let is_news = known.health.take(result, health);
+        if is_news {
+            self.notices.health(name, &known.health);
+        }
+        is_news
+    }
+
+    fn number(&self, name: &Name) -> Option<u32> {
+        self.plan.backends.iter().find(|(_, own)| *own == name).map(|(number, _)| *number)
+    }
+
+    /// Does what is asked, and says how the thing stands then.
+    fn answer(&mut self, ask: &Ask) -> Answer {
+        let failed = |error: ServicesError| Denied::Failed(in_full(&error));
+        match ask {
+            Ask::Reset(name) | Ask::Force(name, _) => {
+                let absent = || Denied::Absent(format!("circuit breaker `{}/{}`", name.0, name.1));
+                let number = self.number(name).ok_or_else(absent)?;
+                let mut order = self.services.order(number).map_err(failed)?;
+                if let Ask::Force(_, mode) = ask {
+                    order.mode = if *mode == Mode::Auto { self.usual_mode(name) } else { *mode } as u32;
+                } else {
+                    let word = Word(self.services.breaker(number).map_err(failed)?.word).under(&order);
+                    order.reset = stamp(boot_now_ns()).max(word.stamp() + 1);
+                    order.mode = self.usual_mode(name) as u32;
+                    self.known.entry(name.clone()).or_default().window.clear();
+                }
+                self.services.set_order(number, &order).map_err(failed)?;
+                self.put_in_force().map_err(|error| Denied::Failed(in_full(&error)))?;
+                crate::telemetry::services::breaker(&self.report(), &name.0, &name.1).ok_or_else(absent)
+            }
+            Ask::Admin(name, admin) => {
+                let absent = || Denied::Absent(format!("backend `{}` of a service `{}`", name.1, name.0));
+                let settings =
+                    self.settings.list.get(&name.0).and_then(|service| service.backends.get(&name.1));
+                let written = settings.ok_or_else(absent)?.admin;
+                self.known.entry(name.clone()).or_default().ordered_admin =
+                    (*admin != written).then_some(*admin);
+                let states = self.known.iter().filter_map(|(name, known)| Some((name, known.ordered_admin?)));
+                self.store.keep(states).map_err(|error| Denied::Failed(error.to_string()))?;
+                self.put_in_force().map_err(|error| Denied::Failed(in_full(&error)))?;
+                crate::telemetry::services::service(&self.report(), &name.0).ok_or_else(absent)
+            }
+            Ask::FailBack(service) => {
+                let absent = || Denied::Absent(format!("service `{service}`"));
+                self.tiers.get_mut(service).ok_or_else(absent)?.is_asked_back = true;
+                self.put_in_force().map_err(|error| Denied::Failed(in_full(&error)))?;
+                crate::telemetry::services::service(&self.report(), service).ok_or_else(absent)
+            }
+        }
+    }
+
+    /// The mode of a breaker that nobody forces.
+    fn usual_mode(&self, name: &Name) -> Mode {
+        let service = self.settings.list.get(&name.0);
+        if service.is_some_and(|service| service.breaker.is_metrics_only) {
+            Mode::MetricsOnly
+        } else {
+            Mode::Auto
+        }
+    }
+
+    /// Looks at events, breakers and windows; true when a breaker is in another state.
+    fn look(&mut self, now_ns: u64) -> Result<bool, Fault> {
+        let mut is_news = false;
+        for event in self.services.events(EVENTS_MAX)? {
+            let Some(name) = self.plan.backends.get(&u32::from(event.backend)).cloned() else { continue };
+            let known = self.known.entry(name.clone()).or_default();
+            match event.kind {
+                EVENT_END => keep(&mut known.events, event),
+                EVENT_STATE => {
+                    is_news = true;
+                    known.opens += u64::from(event.to == State::Open as u8);
+                    self.notices.breaker(&name, &event, &known.events, now_ns);
+                }
+                _ => {}
+            }
+        }
+        for (number, name) in self.plan.backends.clone() {
+            let Some(settings) = self.settings.list.get(&name.0).map(|service| service.breaker) else {
+                continue;
+            };
+            let tally = self.services.tally(number)?;
+            let (breaker, order) = (self.services.breaker(number)?, self.services.order(number)?);
+            let known = self.known.entry(name.clone()).or_default();
+            known.tally = tally;
+            known.breaker = breaker;
+            known.order = order;
+            known.window.take(crate::services::rates::calls(&tally), now_ns, settings.window);
+            let word = Word(breaker.word).under(&order);
+            if word.state() == State::Closed
+                && let Some(why) = known.window.verdict(&settings)
+            {
+                let sum = known.window.sum();
+                known.window.clear();
+                known.opens += 1;
+                known.order = Order { trip: stamp(now_ns).max(word.stamp() + 1), ..order };
+                self.services.set_order(number, &known.order)?;
+                self.notices.tripped(&name, why, sum);
+                is_news = true;
+            }
+        }
+        Ok(is_news)
+    }
+
+    /// Ejects backends that do much worse than the others of their tier, and takes back those whose time is over.
+    fn sweep(&mut self, now_ns: u64) {
+        for (service, settings) in &self.settings.list {
+            let ejected = known::sweep(service, settings, &mut self.known, now_ns);
+            for (name, until) in ejected {
+                self.notices.ejected(&name, until.saturating_sub(now_ns));
+            }
+        }
+    }
+
+    /// Brings the tables to what settings and backends say now. What is so already is left alone.
+    fn put_in_force(&mut self) -> Result<(), Fault> {
+        let now_ns = boot_now_ns();
+        if self.hz.is_none() && self.settings.list.values().any(|service| service.syn_timeout.is_some()) {
+            self.hz = jiffies_per_second();
+            if self.hz.is_none() {
+                self.faults
+                    .insert("the kernel does not tell its tick, `syn_timeout_ms` is not used".to_owned());
+            }
+        }
+        let conditions = known::conditions(&self.settings, &self.known, now_ns);
+        let given = Given {
+            services: &self.settings.list,
+            conditions: &conditions,
+            hz: self.hz.unwrap_or(0),
+            seed: self.seed,
+            now_ns,
+        };
+        let plan = plan(&given, &mut self.numbers, &mut self.tiers);
+        for number in &plan.new {
+            self.services.set_breaker(*number, &Breaker::default())?;
+            self.services.set_order(*number, &Order::default())?;
+        }
+        for (number, name) in &plan.backends {
+            let order = self.services.order(*number)?;
+            let (usual, mode) = (self.usual_mode(name), Mode::of(order.mode));
+            if usual != mode && matches!(mode, Mode::Auto | Mode::MetricsOnly) {
+                self.services.set_order(*number, &Order { mode: usual as u32, ..order })?;
+            }
+        }
+        if self.generation == 0 || plan.tables != self.plan.tables {
+            self.generation = self.services.publish(&plan.tables)?;
+        }
+        for (service, before) in &plan.moved {
+            let now = self.tiers.get(service).and_then(|tiers| tiers.active).unwrap_or(0);
+            self.notices.moved(service, *before, now);
+        }
+        let panics: BTreeSet<String> = plan.panics.iter().cloned().collect();
+        for service in panics.difference(&self.panics) {
+            self.notices.panic(service, true);
+        }
+        for service in self.panics.difference(&panics) {
+            self.notices.panic(service, false);
+        }
+        self.panics = panics;
+        self.known.retain(|name, known| {
+            known.ordered_admin.is_some() || plan.backends.values().any(|own| own == name)
+        });
+        self.plan = plan;
+        let wanted = Arc::new(known::targets(&self.settings, &self.known));
+        self.targets.send_if_modified(|targets| {
+            let is_other = *targets != wanted;
+            *targets = wanted;
+            is_other
+        });
+        Ok(())
+    }
+
+    fn report(&self) -> Serving {
+        report::report(self)
+    }
+}
+
+/// Keeps the newest events.
+fn keep(events: &mut VecDeque<Event>, event: Event) {
+    while events.len() >= EVENTS {
+        events.pop_front();
+    }
+    events.push_back(event);
+}
+
+/// What is wanted of a backend: what somebody ordered, or what is written.
+const fn admin(ordered: Option<AdminState>, written: AdminState) -> AdminState {
+    match ordered {
+        Some(ordered) => ordered,
+        None => written,
+    }
+}

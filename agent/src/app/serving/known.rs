@@ -1,0 +1,156 @@
+//! What is known of backends, and what follows for the plan, the checks and the ejections.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use rampart_common::service::{
+    abi::{Breaker, Event, Tally},
+    breaker::{Mode, Order, State, Word},
+};
+
+use super::admin;
+use crate::{
+    config::{AdminState, ServiceSettings, Services as Settings},
+    services::{
+        check::Target,
+        health::Standing,
+        outlier::{self, Host},
+        plan::{Condition, Name},
+        rates::{self, Calls, Window},
+    },
+};
+
+/// What is known of a backend.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) health: Standing,
+    pub(super) window: Window,
+    pub(super) breaker: Breaker,
+    pub(super) order: Order,
+    pub(super) tally: Tally,
+    pub(super) events: VecDeque<Event>,
+    pub(super) opens: u64,
+    /// What somebody wants of it while the agent runs.
+    pub(super) ordered_admin: Option<AdminState>,
+    /// Until when it is ejected, and how often it was.
+    pub(super) ejected_until: Option<u64>,
+    pub(super) ejections: u32,
+    /// Its connections at the last sweep.
+    swept: Option<Calls>,
+}
+
+impl Known {
+    /// The breaker's word as orders make it.
+    pub(super) fn word(&self) -> Word {
+        Word(self.breaker.word).under(&self.order)
+    }
+
+    /// The state that connections meet.
+    fn state(&self) -> State {
+        match Mode::of(self.order.mode) {
+            Mode::ForcedOpen => State::Open,
+            Mode::ForcedClosed | Mode::MetricsOnly => State::Closed,
+            Mode::Auto => self.word().state(),
+        }
+    }
+}
+
+/// The backends' conditions for the plan.
+pub(super) fn conditions(
+    settings: &Settings,
+    known: &BTreeMap<Name, Known>,
+    now_ns: u64,
+) -> BTreeMap<Name, Condition> {
+    let mut conditions = BTreeMap::new();
+    for (service, own) in &settings.list {
+        for (backend, written) in &own.backends {
+            let name = (service.clone(), backend.clone());
+            let Some(known) = known.get(&name) else { continue };
+            let condition = Condition {
+                admin: admin(known.ordered_admin, written.admin),
+                is_up: own.health.is_none() || known.health.is_up,
+                is_ejected: known.ejected_until.is_some_and(|until| now_ns < until),
+                state: known.state(),
+                word: known.word(),
+            };
+            conditions.insert(name, condition);
+        }
+    }
+    conditions
+}
+
+/// The backends to check, each with the interval that holds now.
+pub(super) fn targets(settings: &Settings, known: &BTreeMap<Name, Known>) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for (service, own) in &settings.list {
+        let Some(health) = &own.health else { continue };
+        for (backend, written) in &own.backends {
+            let name = (service.clone(), backend.clone());
+            let known = known.get(&name);
+            let wanted = admin(known.and_then(|known| known.ordered_admin), written.admin);
+            if wanted == AdminState::Maintenance {
+                continue;
+            }
+            let mut health = health.clone();
+            if let Some(known) = known {
+                // Checks say one thing, connections another.
+                let disagrees = known.health.is_up != (known.state() == State::Closed);
+                health.interval = known.health.interval(&health, disagrees);
+            }
+            targets.push(Target { name, address: written.address, health });
+        }
+    }
+    targets
+}
+
+/// Ejects outliers of each tier of a service, and takes back those whose time is over. Gives those that were ejected,
+/// with the time until which they are.
+pub(super) fn sweep(
+    service: &str,
+    settings: &ServiceSettings,
+    known: &mut BTreeMap<Name, Known>,
+    now_ns: u64,
+) -> Vec<(Name, u64)> {
+    let mut tiers: BTreeMap<u8, Vec<Name>> = BTreeMap::new();
+    for (backend, written) in &settings.backends {
+        tiers.entry(written.tier).or_default().push((service.to_owned(), backend.clone()));
+    }
+    let mut ejected = Vec::new();
+    for names in tiers.values() {
+        let mut hosts = Vec::new();
+        for name in names {
+            let own = known.entry(name.clone()).or_default();
+            if own.ejected_until.is_some_and(|until| until <= now_ns) {
+                own.ejected_until = None;
+            }
+            let total = rates::calls(&own.tally);
+            let before = own.swept.replace(total).unwrap_or(total);
+            let calls = total.calls.saturating_sub(before.calls);
+            if calls > 0 && own.ejected_until.is_none() && total.failures == before.failures {
+                // A sweep in health makes the next ejection shorter.
+                own.ejections = own.ejections.saturating_sub(1);
+            }
+            hosts.push(Host {
+                calls,
+                failures: total.failures.saturating_sub(before.failures),
+                is_ejected: own.ejected_until.is_some(),
+                is_available: own.state() == State::Closed && own.health.is_up,
+            });
+        }
+        for place in outlier::sweep(&hosts, settings.breaker.max_ejection_percent) {
+            let Some(name) = names.get(place) else { continue };
+            let own = known.entry(name.clone()).or_default();
+            own.ejections += 1;
+            let until = now_ns + nanos(outlier::span(own.ejections));
+            own.ejected_until = Some(until);
+            ejected.push((name.clone(), until));
+        }
+    }
+    ejected
+}
+
+fn nanos(span: Duration) -> u64 {
+    span.as_nanos() as u64
+}

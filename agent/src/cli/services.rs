@@ -1,0 +1,209 @@
+//! `rampart services` and `rampart breakers`: who serves what, who is left out and why, and changes of both.
+
+mod text;
+
+use std::io;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::Value;
+
+use super::{FormatArg, Outcome, ask::Agent, ask::AgentArgs, complain, print};
+
+pub(super) const SERVICES_EXAMPLES: &str = "\
+Examples:
+  rampart services list                        services with their backends
+  rampart services drain orders/b              no new connections to this backend
+  rampart services enable orders/b
+  rampart services failback orders             return to the best tier now
+
+Changes are kept over a restart of the agent and noted in `audit.jsonl` in `node.state_dir`. They need root, who is known
+on the agent's socket, or the token of `admin.token_file`.
+
+Exit codes: 0 done, 1 the agent refuses, 2 no agent answers.";
+
+pub(super) const BREAKERS_EXAMPLES: &str = "\
+Examples:
+  rampart breakers list                        circuit breakers: state, failures, when they are tried again
+  rampart breakers get orders/b                one of them, with what led to its state
+  rampart breakers reset orders/b              close it and forget
+  rampart breakers force-open orders/b         nothing gets through until `auto`
+  rampart breakers auto orders/b
+
+Changes are noted in `audit.jsonl` in `node.state_dir`. They need root, who is known on the agent's socket, or the token
+of `admin.token_file`.
+
+Exit codes: 0 done, 1 the agent refuses, 2 no agent answers.";
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServicesArguments {
+    #[command(subcommand)]
+    action: ServicesAction,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct BreakersArguments {
+    #[command(subcommand)]
+    action: BreakersAction,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum ServicesAction {
+    /// All services and their backends
+    List(Shared),
+    /// One service
+    Get(Named),
+    /// Send no new connections to a backend
+    Drain(Named),
+    /// The same, and do not check it
+    Maintenance(Named),
+    /// Use a backend again
+    Enable(Named),
+    /// Return to the best tier now
+    Failback(Named),
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum BreakersAction {
+    /// All circuit breakers
+    List(Shared),
+    /// One circuit breaker, with what led to its state
+    Get(Named),
+    /// Close one and forget what led to its state
+    Reset(Named),
+    /// Let nothing through
+    ForceOpen(Named),
+    /// Let everything through
+    ForceClose(Named),
+    /// Let one work by itself again
+    Auto(Named),
+}
+
+#[derive(Args, Clone, Debug)]
+struct Shared {
+    #[command(flatten)]
+    agent: AgentArgs,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = FormatArg::Text)]
+    output: FormatArg,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Named {
+    /// Service, or service and backend as `SERVICE/BACKEND`
+    #[arg(value_parser = name)]
+    name: String,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+/// Names have only letters that pages' paths may have as they are.
+fn name(text: &str) -> Result<String, String> {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+    };
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.len() <= 2 && parts.into_iter().all(is_part) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected `SERVICE` or `SERVICE/BACKEND`".to_owned())
+    }
+}
+
+/// What is asked: method, page, and how people read the answer.
+struct Asked {
+    method: Method,
+    page: String,
+    text: fn(&Value) -> String,
+}
+
+pub(super) fn services(arguments: &ServicesArguments) -> io::Result<Outcome> {
+    let get = |page: String, text| Asked { method: Method::GET, page, text };
+    let post = |page: String| Asked { method: Method::POST, page, text: text::service };
+    let backend = |named: &Named, action: &str| match named.name.split_once('/') {
+        Some((service, backend)) => Ok(post(format!("/services/{service}/backends/{backend}/{action}"))),
+        None => Err("name the backend too, as `SERVICE/BACKEND`"),
+    };
+    let (shared, asked) = match &arguments.action {
+        ServicesAction::List(shared) => (shared, Ok(get("/services".to_owned(), text::services))),
+        ServicesAction::Get(named) => {
+            (&named.shared, Ok(get(format!("/services/{}", named.name), text::service)))
+        }
+        ServicesAction::Drain(named) => (&named.shared, backend(named, "drain")),
+        ServicesAction::Maintenance(named) => (&named.shared, backend(named, "maintenance")),
+        ServicesAction::Enable(named) => (&named.shared, backend(named, "enable")),
+        ServicesAction::Failback(named) => {
+            (&named.shared, Ok(post(format!("/services/{}/failback", named.name))))
+        }
+    };
+    run(shared, asked)
+}
+
+pub(super) fn breakers(arguments: &BreakersArguments) -> io::Result<Outcome> {
+    let of = |named: &Named, method: Method, action: &str| {
+        if !named.name.contains('/') {
+            return Err("name the backend too, as `SERVICE/BACKEND`");
+        }
+        Ok(Asked { method, page: format!("/circuit-breakers/{}{action}", named.name), text: text::breaker })
+    };
+    let (shared, asked) = match &arguments.action {
+        BreakersAction::List(shared) => {
+            let page = "/circuit-breakers".to_owned();
+            (shared, Ok(Asked { method: Method::GET, page, text: text::breakers }))
+        }
+        BreakersAction::Get(named) => (&named.shared, of(named, Method::GET, "")),
+        BreakersAction::Reset(named) => (&named.shared, of(named, Method::POST, "/reset")),
+        BreakersAction::ForceOpen(named) => (&named.shared, of(named, Method::POST, "/force-open")),
+        BreakersAction::ForceClose(named) => (&named.shared, of(named, Method::POST, "/force-close")),
+        BreakersAction::Auto(named) => (&named.shared, of(named, Method::POST, "/auto")),
+    };
+    run(shared, asked)
+}
+
+fn run(shared: &Shared, asked: Result<Asked, &'static str>) -> io::Result<Outcome> {
+    let Asked { method, page, text } = match asked {
+        Ok(asked) => asked,
+        Err(why) => return Ok(complain(why)),
+    };
+    let agent = match shared.agent.agent()? {
+        Ok(agent) => agent,
+        Err(outcome) => return Ok(outcome),
+    };
+    // Without it, any other refusal is one of the question.
+    if let Err(why) = agent.page::<Value>("/services") {
+        return Ok(complain(&why));
+    }
+    match exchange(&agent, method, &page) {
+        Ok(answer) => {
+            match shared.output {
+                FormatArg::Json => print::data(&format!("{answer:#}\n"))?,
+                FormatArg::Text => print::data(&text(&answer))?,
+            }
+            Ok(Outcome::Clean)
+        }
+        Err(why) => {
+            complain(&why);
+            Ok(Outcome::Findings)
+        }
+    }
+}
+
+fn exchange(agent: &Agent, method: Method, page: &str) -> Result<Value, String> {
+    if method == Method::GET { agent.answer(page) } else { agent.change(method, page, &Value::Null) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parts_of_paths() {
+        for good in ["orders", "orders/b", "a.b-c_d/0"] {
+            assert!(name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/", "a/", "/b", "a/b/c", "a b", "a?b", "ä"] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Section `services`: virtual addresses, their backends, and how a backend is chosen, watched and left out.
+
+pub(super) mod read;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Section `services`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// Whether services are used at all. When not, what an agent before left attached is taken away.
+    pub enabled: bool,
+    /// Control group; `None` for the root of the unified hierarchy.
+    pub cgroup: Option<PathBuf>,
+    /// Directory of pins.
+    pub pin_dir: PathBuf,
+    /// Services by name.
+    pub list: BTreeMap<String, ServiceSettings>,
+}
+
+/// What holds where a service does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Defaults {
+    pub(super) algorithm: &'static str,
+    pub(super) failure_threshold: u64,
+    pub(super) recovery_secs: u64,
+    pub(super) half_open_max_calls: u64,
+    pub(super) health_interval_secs: u64,
+    pub(super) health_timeout_secs: u64,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Its virtual address.
+    pub vip: SocketAddr,
+    /// Protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// How a backend is chosen.
+    pub algorithm: Algorithm,
+    /// When a backend is left out.
+    pub breaker: BreakerSettings,
+    /// How backends are checked; `None` = not at all.
+    pub health: Option<Health>,
+    /// How long a sticky client stays.
+    pub sticky: Duration,
+    /// What a client is.
+    pub is_client_cgroup: bool,
+    /// How long a backend that failed a client is not chosen for it again.
+    pub exclude: Duration,
+    /// Time of the first SYN; `None` = the kernel's.
+    pub syn_timeout: Option<Duration>,
+    /// Retransmissions of a SYN; 0 = the kernel's.
+    pub syn_retries: u32,
+    /// What happens when most backends are out.
+    pub panic: Panic,
+    /// Whether and when a better tier is returned to.
+    pub failback: Failback,
+    /// How long a better tier must have been whole before.
+    pub failback_delay: Duration,
+    /// Over which time a backend that is back gets its share.
+    pub slow_start: Duration,
+    /// Backends by name.
+    pub backends: BTreeMap<String, BackendSettings>,
+}
+
+/// How a backend is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// In turns.
+    RoundRobin,
+    /// By chance, by weight.
+    Weighted,
+    /// The one of two with fewer connections.
+    LeastConnections,
+    /// A client keeps its backend.
+    Sticky,
+}
+
+/// When a backend is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row.
+    pub failure_threshold: u16,
+    /// Time open.
+    pub recovery: Duration,
+    /// Longest time open.
+    pub recovery_max: Duration,
+    /// Probes.
+    pub half_open_calls: u8,
+    /// Time that a probe has.
+    pub probe: Duration,
+    /// Longest time half-open.
+    pub half_open: Duration,
+    /// Whether a connection that stands is a success; else its first byte.
+    pub is_established_enough: bool,
+    /// Over which time rates are looked at.
+    pub window: Duration,
+    /// Connections in it below which rates say nothing.
+    pub min_calls: u64,
+    /// Percentage of failures that opens it; 0 = none does.
+    pub failure_percent: u8,
+    /// A connect that takes longer is slow; zero = none is.
+    pub slow: Duration,
+    /// Percentage of slow connects that opens it.
+    pub slow_percent: u8,
+    /// Largest share of a tier that outliers may be ejected from, in percent; 0 = none is.
+    pub max_ejection_percent: u8,
+    /// Only shown, nothing is refused.
+    pub is_metrics_only: bool,
+}
+
+/// What happens when most backends are out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panic {
+    /// As `Spread` with three backends or more, else as `FailFast`.
+    Auto,
+    /// All backends are used, whatever is known of them.
+    Spread,
+    /// Connections are refused.
+    FailFast,
+}
+
+/// Whether a better tier is returned to by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failback {
+    /// Yes.
+    Auto,
+    /// When somebody says so, or when the worse tier fails.
+    Manual,
+}
+
+/// How backends are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What is asked.
+    pub check: Check,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// The same while checks and connections disagree, or after a change.
+    pub fast_interval: Duration,
+    /// Time for one.
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend back.
+    pub rise: u32,
+    /// Failures in a row that take it out.
+    pub fall: u32,
+    /// Port, when it is another one.
+    pub port: Option<u16>,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A connection.
+    Tcp,
+    /// A page.
+    Http {
+        /// Its path.
+        path: String,
+        /// Name of the host; `None` = the address.
+        host: Option<String>,
+        /// Statuses that are good, as ranges.
+        statuses: Vec<(u16, u16)>,
+        /// What the page must hold.
+        body: Option<String>,
+    },
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendSettings {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: u32,
+    /// 0 is the best.
+    pub tier: u8,
+    /// What is wanted of it.
+    pub admin: AdminState,
+}
+
+/// What a person wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminState {
+    /// It is used.
+    Ready,
+    /// It gets no new connections.
+    Drain,
+    /// The same, and it is not checked.
+    Maintenance,
+}
+
+impl AdminState {
+    /// The word in settings and pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+impl Algorithm {
+    /// The word in settings and pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Weighted => "weighted",
+            Self::LeastConnections => "least_connections",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
+impl Services {
+    /// These settings as far as they take effect while the agent runs; the others are those of before.
+    #[must_use]
+    pub fn after(&self, before: &Self) -> Self {
+        let Self { enabled, cgroup, pin_dir, .. } = before.clone();
+        Self { enabled, cgroup, pin_dir, ..self.clone() }
+    }
+}

@@ -1,0 +1,98 @@
+//! Where the thread of services is asked, and told what to change.
+
+use std::{
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    time::Duration,
+};
+
+use rampart_common::service::breaker::Mode;
+use serde_json::Value;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::plan::Name;
+use crate::config::{AdminState, Services};
+
+/// Commands on their way; the sender is refused when it is full.
+const COMMANDS: usize = 64;
+/// A publish takes most of a second on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the thread is told.
+#[derive(Debug)]
+pub enum Command {
+    /// New settings.
+    Change(Box<Services>),
+    /// A change of what is ordered.
+    Ask(Box<Ask>, oneshot::Sender<Answer>),
+    /// The result of a health check.
+    Checked(Name, Result<(), String>),
+    /// The agent ends.
+    Stop,
+}
+
+/// A change of what is ordered. Each may be asked for again without harm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Close a breaker and forget what led to its state.
+    Reset(Name),
+    /// Force a breaker, or let it work by itself again.
+    Force(Name, Mode),
+    /// What is wanted of a backend.
+    Admin(Name, AdminState),
+    /// Return to the best tier.
+    FailBack(String),
+}
+
+/// What the thread says: how the thing stands now.
+pub type Answer = Result<Value, Denied>;
+
+/// Why nothing was done or said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// There is no such thing.
+    #[error("there is no {0}")]
+    Absent(String),
+    /// It could not be put in force.
+    #[error("{0}")]
+    Failed(String),
+    /// Services are off, or their thread did not come up.
+    #[error("services are not in force (`services.enabled`)")]
+    Off,
+    /// The thread does not answer.
+    #[error("the thread of services does not answer")]
+    Busy,
+}
+
+/// The asker's end.
+#[derive(Clone, Debug)]
+pub struct Desk(SyncSender<Command>);
+
+/// Both ends.
+pub fn desk() -> (Desk, Receiver<Command>) {
+    let (sender, received) = sync_channel(COMMANDS);
+    (Desk(sender), received)
+}
+
+impl Desk {
+    /// Tells without waiting. False when the thread does not take it.
+    pub fn tell(&self, command: Command) -> bool {
+        self.0.try_send(command).is_ok()
+    }
+
+    /// Asks, and waits for the answer.
+    pub async fn ask(&self, ask: Ask) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        // Full policy: refuse. The thread takes all that wait several times a second.
+        match self.0.try_send(Command::Ask(Box::new(ask), sender)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(Denied::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(Denied::Off),
+        }
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => answer,
+            // The thread dropped the question: it does not run.
+            Ok(Err(_)) => Err(Denied::Off),
+            Err(_) => Err(Denied::Busy),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The programs.
+
+mod address;
+mod datagram;
+mod operation;
+mod stream;
+mod trace;

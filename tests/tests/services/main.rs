@@ -1,0 +1,6 @@
+//! Kernel programs of services, against real servers.
+
+mod datagram;
+mod failure;
+mod stage;
+mod stream;
