@@ -5,6 +5,7 @@ mod event;
 mod kernel;
 #[path = "tests/process.rs"]
 mod processes;
+mod readme;
 mod soundness;
 
 use std::{mem::offset_of, sync::Arc};
