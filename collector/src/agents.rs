@@ -16,6 +16,7 @@ use rampart_proto::v1::{
     self, Ack, AgentMessage, CollectorMessage, Heartbeat, Hello, Welcome, agent_message,
     agent_service_server::AgentService, collector_message,
 };
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde::de::IgnoredAny;
 use tokio::{
     sync::{oneshot, watch},
@@ -61,6 +62,8 @@ pub struct Agents {
     pub metrics: Arc<Metrics>,
     /// True when the collector ends.
     pub stop: watch::Receiver<bool>,
+    /// Whether agents show certificates.
+    pub is_tls: bool,
 }
 
 /// One stream.
@@ -94,6 +97,7 @@ impl AgentService for Agents {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let certificates = request.peer_certs();
         let mut incoming = request.into_inner();
         let first = timeout(HELLO_MAX, incoming.message())
             .await
@@ -101,6 +105,11 @@ impl AgentService for Agents {
         let Some(AgentMessage { kind: Some(agent_message::Kind::Hello(hello)) }) = first else {
             return Err(Status::invalid_argument("the first message must be a hello"));
         };
+        let shown = certificates.as_ref().and_then(|chain| chain.first());
+        if self.is_tls && !shown.is_some_and(|certificate| speaks_for(certificate, &hello.node)) {
+            tracing::warn!(node = hello.node, "An agent's certificate does not name its node, it is refused");
+            return Err(Status::permission_denied("the certificate does not name this node"));
+        }
         let session = Session::begin(self, incoming, hello)?;
         Ok(Response::new(Box::pin(stream::unfold(session, |mut session| async {
             session.next().await.map(|message| (message, session))
@@ -244,6 +253,13 @@ impl Drop for Session {
 
 const fn message(kind: collector_message::Kind) -> CollectorMessage {
     CollectorMessage { kind: Some(kind) }
+}
+
+/// Whether a certificate, whose signature the connection has verified, is that of a node.
+fn speaks_for(certificate: &CertificateDer<'_>, node: &str) -> bool {
+    let Ok(name) = ServerName::try_from(node) else { return false };
+    webpki::EndEntityCert::try_from(certificate)
+        .is_ok_and(|certificate| certificate.verify_is_valid_for_subject_name(&name).is_ok())
 }
 
 /// The alert, or what is wrong with it.

@@ -143,8 +143,13 @@ impl Collector {
             stopped.clone(),
             Box::new(open),
         ));
-        let agents =
-            Agents { ingest: ingest.clone(), registry, metrics: Arc::clone(&metrics), stop: stopped.clone() };
+        let agents = Agents {
+            ingest: ingest.clone(),
+            registry,
+            metrics: Arc::clone(&metrics),
+            stop: stopped.clone(),
+            is_tls: grpc.tls.is_some(),
+        };
         let server = services(agents, Arc::clone(&views), grpc.tls.as_ref())?;
         let (grpc_listener, grpc) = listen(grpc.listen).await?;
         let (http_listener, http) = listen(http).await?;

@@ -36,6 +36,7 @@ pub fn router(views: Arc<Views>) -> Router {
         .route("/health/detailed", get(health::detailed))
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi))
         .layer(map_response(secured))
         .with_state(views)
 }
@@ -52,6 +53,11 @@ async fn secured(mut response: Response) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// What can be asked here, for programs.
+async fn openapi() -> Response {
+    json(include_str!("http/openapi.json").to_owned())
 }
 
 /// Text that is JSON already.

@@ -16,7 +16,12 @@ use rampart_proto::v1::{
 };
 use rampart_rules::rule::Priority;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::sleep,
+};
 use tonic::{
     Request, Response, Status as Answer, Streaming,
     transport::{Server, server::TcpIncoming},
@@ -37,6 +42,8 @@ struct Store {
     alerts: Mutex<Vec<v1::Alert>>,
     beats: Mutex<Vec<v1::Heartbeat>>,
     acknowledges: AtomicBool,
+    /// Ends the streams there are.
+    dies: Notify,
 }
 
 #[derive(Clone, Debug)]
@@ -65,7 +72,11 @@ impl AgentService for Fake {
                     return Some((Ok(CollectorMessage { kind }), (incoming, true)));
                 }
                 loop {
-                    match incoming.message().await.ok()??.kind? {
+                    let message = tokio::select! {
+                        message = incoming.message() => message,
+                        () = store.dies.notified() => return None,
+                    };
+                    match message.ok()??.kind? {
                         agent_message::Kind::Alerts(batch) => {
                             store.alerts.lock().unwrap().extend(batch.alerts);
                             if store.acknowledges.load(SeqCst) {
@@ -201,6 +212,7 @@ async fn what_was_not_acknowledged_comes_again_and_nobody_waits_for_it() {
     until("alerts that are not acknowledged", || !sequences(&store).is_empty()).await;
     server.abort();
     let _ = server.await;
+    store.dies.notify_waiters();
     until("the loss of the connection", || !bench.status.delivery().is_connected).await;
     // The collector is dead; this returns all the same. An urgent one overtakes.
     bench.write(&(51..=99).map(|number| alert(number, Priority::Notice)).collect::<Vec<_>>());

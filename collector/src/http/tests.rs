@@ -200,6 +200,25 @@ async fn watchers_get_what_comes_and_what_they_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_described_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = start(&dir).await;
+    let document = get(&collector, "/openapi.json").await;
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 8);
+    for (path, methods) in paths {
+        if methods.get("get").is_some() && path != "/alerts/stream" {
+            let (status, body) = ask(&collector, &path.replace("{number}", "1")).await;
+            assert!(
+                status == 200 || (status == 404 && path.contains('{') && body.contains("error")),
+                "{path}: {status}"
+            );
+        }
+    }
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_must_begin_with_who_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let collector = start(&dir).await;

@@ -1,13 +1,21 @@
 //! An agent without a kernel half: raises alerts as fast as it is told and sends them to a collector by the agent's own
 //! spool and stream. Tests kill it at any time.
 //!
-//! `rampart-courier ADDRESS SPOOL JOURNAL COUNT`: raises so many alerts, one batch after the other, and writes the rule's
-//! name of each into the journal when the spool has it; ends when nothing waits in the spool any more.
+//! `rampart-courier ADDRESS SPOOL JOURNAL COUNT [CERTIFICATES]`: raises so many alerts, one batch after the other, and writes the rule's
+//! name of each into the journal when the spool has it; ends when nothing waits in the spool any more. The directory of
+//! certificates has `ca.pem`, `agent.pem` and `agent.key`.
+
+#![expect(clippy::expect_used, reason = "a panic ends the test that started it")]
 
 use std::{env, fs::OpenOptions, io::Write, path::PathBuf, process, thread, time::Duration};
 
 use rampart_agent::{
-    alert::Alert, config::CollectorOutput, control, output::Output, spool::Sync, telemetry::status,
+    alert::Alert,
+    config::{CollectorOutput, TlsFiles},
+    control,
+    output::Output,
+    spool::Sync,
+    telemetry::status,
 };
 use rampart_tests::courier::alert;
 use tokio::sync::watch;
@@ -20,9 +28,14 @@ fn main() {
     let mut next = || arguments.next().expect("ADDRESS SPOOL JOURNAL COUNT");
     let (address, spool, journal) = (next(), PathBuf::from(next()), next());
     let count: u64 = next().parse().expect("a number of alerts");
+    let certificates = arguments.next().map(PathBuf::from);
     let config = CollectorOutput {
-        url: format!("http://{address}"),
-        tls: None,
+        url: format!("{}://{address}", if certificates.is_some() { "https" } else { "http" }),
+        tls: certificates.map(|dir| TlsFiles {
+            ca: dir.join("ca.pem"),
+            cert: dir.join("agent.pem"),
+            key: dir.join("agent.key"),
+        }),
         spool_dir: spool,
         spool_bytes: 256 << 20,
         sync: Sync::Interval,
@@ -45,8 +58,8 @@ fn main() {
         }
         sink.write(&batch).expect("the spool takes it");
         // One write, so that a kill leaves whole lines or none.
-        let lines: String = alerts.iter().map(|alert| format!("{}\n", alert.rule)).collect();
-        journal.write_all(lines.as_bytes()).expect("the journal is written");
+        let lines: Vec<String> = alerts.iter().map(|alert| format!("{}\n", alert.rule)).collect();
+        journal.write_all(lines.concat().as_bytes()).expect("the journal is written");
         sequence += alerts.len() as u64;
         thread::sleep(Duration::from_millis(1));
     }
