@@ -1,6 +1,6 @@
 //! Services in userspace: from settings and what is known of backends to the kernel's tables.
 //!
-//! Everything here but [`check`] is pure: what is known comes in, what follows goes out. The thread that owns it all is
+//! Everything here but [`check`] and [`routes`] is pure: what is known comes in, what follows goes out. The thread that owns it all is
 //! `app::serving`; it is asked at the [`desk`].
 
 pub mod check;
@@ -9,4 +9,5 @@ pub mod health;
 pub mod outlier;
 pub mod plan;
 pub mod rates;
+pub mod routes;
 pub mod tiers;

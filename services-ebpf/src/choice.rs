@@ -48,11 +48,9 @@ impl World for Maps {
     fn next_slot(&self) -> u32 {
         let Some(cursor) = S_CURSORS.get_ptr_mut(self.service) else { return 0 };
         // SAFETY: this CPU's map value; whoever interrupts costs a turn.
-        unsafe {
-            *cursor = (*cursor).wrapping_add(1);
-        }
-        // SAFETY: as above.
-        unsafe { *cursor }
+        let cursor = unsafe { &mut *cursor };
+        *cursor = cursor.wrapping_add(1);
+        *cursor
     }
 
     #[inline(always)]

@@ -42,6 +42,7 @@ use crate::{
         check::{self, MARK, Target},
         desk::{Answer, Ask, Command, Denied, Desk},
         plan::{Given, Name, Numbers, Plan, SELF_TEST_SERVICE, plan},
+        routes,
         tiers::Tiers,
     },
     telemetry::{
@@ -84,6 +85,8 @@ pub(super) fn start(
 ) -> Result<bool, AppError> {
     let settings = &config.services;
     if !settings.enabled {
+        let nets = settings.vip_cidrs.clone();
+        tokio::spawn(async move { routes::remove(&nets).await });
         match services::remove(&settings.pin_dir) {
             Ok(true) => tracing::info!("Services are off, those of an agent before are taken away"),
             Ok(false) => {}
@@ -94,7 +97,9 @@ pub(super) fn start(
         return Ok(false);
     }
     let (targets, wanted) = watch::channel(Arc::default());
+    let nets = settings.vip_cidrs.clone();
     tasks.task(CHECKS, async move {
+        routes::add(&nets).await;
         check::run(wanted, desk).await;
         Ok(())
     });

@@ -429,6 +429,13 @@ pub static KEYS: &[Key] = &[
         help: "time that a health check has, and a connection that tries a backend again",
         aliases: &["HEALTH_CHECK_TIMEOUT"],
     },
+    key(
+        "services.vip_cidrs",
+        Kind::Nets,
+        "no address",
+        "networks of virtual addresses: a route that leads nowhere is made for each, so that a connection that is not served \
+         ends there",
+    ),
     key("services.list", Kind::Services, "no service", "services by name"),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),

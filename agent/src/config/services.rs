@@ -4,6 +4,8 @@ pub(super) mod read;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
+
 /// Section `services`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Services {
@@ -13,6 +15,8 @@ pub struct Services {
     pub cgroup: Option<PathBuf>,
     /// Directory of pins.
     pub pin_dir: PathBuf,
+    /// Networks of virtual addresses, which get routes that lead nowhere.
+    pub vip_cidrs: Vec<IpNet>,
     /// Services by name.
     pub list: BTreeMap<String, ServiceSettings>,
 }
@@ -217,7 +221,7 @@ impl Services {
     /// These settings as far as they take effect while the agent runs; the others are those of before.
     #[must_use]
     pub fn after(&self, before: &Self) -> Self {
-        let Self { enabled, cgroup, pin_dir, .. } = before.clone();
-        Self { enabled, cgroup, pin_dir, ..self.clone() }
+        let Self { enabled, cgroup, pin_dir, vip_cidrs, .. } = before.clone();
+        Self { enabled, cgroup, pin_dir, vip_cidrs, ..self.clone() }
     }
 }

@@ -121,7 +121,9 @@ impl Call {
     #[inline(always)]
     pub(super) fn socket(self) -> *mut bpf_sock {
         // SAFETY: a member of the program's own context.
-        unsafe { (*self.context).__bindgen_anon_1.sk }
+        let socket = unsafe { &(*self.context).__bindgen_anon_1 };
+        // SAFETY: the union has no other member.
+        unsafe { socket.sk }
     }
 
     #[inline(always)]
@@ -137,7 +139,9 @@ impl Call {
             return false;
         }
         // SAFETY: a member of the socket, which the verifier knows.
-        let mark = unsafe { (&raw const (*socket).mark).read_volatile() };
+        let mark = unsafe { &raw const (*socket).mark };
+        // SAFETY: as above.
+        let mark = unsafe { mark.read_volatile() };
         control.probe_mark != 0 && mark == control.probe_mark
     }
 

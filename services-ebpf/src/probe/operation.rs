@@ -1,6 +1,6 @@
 //! `sock_ops` and `cgroup/sock_release`: timers of the SYN, the first byte of a probe, and a client that gives up.
 //!
-//! Minimum kernels: timers 4.13, header callbacks 5.10, sock_release 5.9.
+//! Minimum kernels: timers 4.13, header callbacks 5.10, `sock_release` 5.9.
 
 use aya_ebpf::{
     bindings::{
@@ -37,7 +37,9 @@ fn service_sock_ops(ctx: SockOpsContext) -> u32 {
     }
     let ops = ctx.ops;
     // SAFETY: a member of the program's own context.
-    let socket = unsafe { (*ops).__bindgen_anon_2.sk };
+    let socket = unsafe { &(*ops).__bindgen_anon_2 };
+    // SAFETY: the union has no other member.
+    let socket = unsafe { socket.sk };
     if socket.is_null() {
         return 1;
     }
@@ -60,7 +62,9 @@ fn service_sock_ops(ctx: SockOpsContext) -> u32 {
         }
     } else if state.seen & COUNTED == 0 {
         // SAFETY: a member of the program's own context.
-        let received = unsafe { (&raw const (*ops).bytes_received).read_volatile() };
+        let received = unsafe { &raw const (*ops).bytes_received };
+        // SAFETY: as above.
+        let received = unsafe { received.read_volatile() };
         // The peer's FIN counts too, and is no answer: the state says what it was.
         if received > 0 && ctx_state(ops) == ESTABLISHED {
             stream.count(slot, Outcome::Success, 0, 0, now());
@@ -73,7 +77,9 @@ fn service_sock_ops(ctx: SockOpsContext) -> u32 {
 #[inline(always)]
 fn ctx_state(ops: *mut bpf_sock_ops) -> u32 {
     // SAFETY: a member of the program's own context.
-    unsafe { (&raw const (*ops).state).read_volatile() }
+    let state = unsafe { &raw const (*ops).state };
+    // SAFETY: as above.
+    unsafe { state.read_volatile() }
 }
 
 /// A socket is closed by its program.
@@ -86,7 +92,9 @@ fn service_release(ctx: SockContext) -> i32 {
     let Some(slot) = slot() else { return 1 };
     if let Some(stream) = Stream::of(socket.cast()) {
         // SAFETY: a member of the program's own context.
-        let tcp_state = unsafe { (&raw const (*socket).state).read_volatile() };
+        let tcp_state = unsafe { &raw const (*socket).state };
+        // SAFETY: as above.
+        let tcp_state = unsafe { tcp_state.read_volatile() };
         let state = stream.state();
         if tcp_state == SYN_SENT {
             state.seen |= GAVE_UP;

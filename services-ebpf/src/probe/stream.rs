@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_setsockopt;
 use rampart_common::{
     limit::gate::mix,
-    service::{abi::Socket, breaker::Entry, select::Nobody},
+    service::{abi::Socket, breaker::Entry, select::Nobody, signal::Outcome},
 };
 
 use super::address::{Answer, Asked, Call, Target};
@@ -46,13 +46,12 @@ pub(super) fn connect(call: Call, asked: &Asked) -> Answer {
         is_named: 1,
         pad: [0; 5],
     };
-    match Stream::new(call.socket().cast()) {
-        Some(stream) => stream.begin(asked.slot, state, asked.now),
+    if let Some(stream) = Stream::new(call.socket().cast()) {
+        stream.begin(asked.slot, state, asked.now);
+    } else {
         // Nobody will hear what becomes of it. The connection is let through all the same.
-        None => {
-            let terms = Terms { slot: asked.slot, backend: chosen.backend, epoch, probe, token };
-            terms.end(rampart_common::service::signal::Outcome::Neutral, asked.now);
-        }
+        let terms = Terms { slot: asked.slot, backend: chosen.backend, epoch, probe, token };
+        terms.end(Outcome::Neutral, asked.now);
     }
     if asked.of.syn_retries != 0 {
         let mut tries = asked.of.syn_retries as i32;

@@ -1,5 +1,6 @@
 //! Kernel programs of services, against real servers.
 
+mod agent;
 mod datagram;
 mod failure;
 mod stage;

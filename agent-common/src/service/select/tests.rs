@@ -82,14 +82,14 @@ fn service(tiers: &[&[u16]], algorithm: u8) -> (Service, Twin) {
     (service, twin)
 }
 
-fn choose(twin: &Twin, service: &Service, asker: &Asker) -> Result<Chosen, Nobody> {
-    unpack(super::choose(twin, service, asker), 0, &Policy::default())
+fn choose(twin: &Twin, service: &Service, asker: Asker) -> Result<Chosen, Nobody> {
+    unpack(super::choose(twin, service, &asker), 0, &Policy::default())
 }
 
 fn counted(service: &Service, twin: &Twin, asker: Asker, times: u32) -> BTreeMap<u16, u32> {
     let mut counts = BTreeMap::new();
     for _ in 0..times {
-        if let Ok(chosen) = choose(twin, service, &asker) {
+        if let Ok(chosen) = choose(twin, service, asker) {
             *counts.entry(chosen.backend).or_default() += 1;
         }
     }
@@ -135,7 +135,7 @@ fn a_probing_backend_is_asked_too() {
     let (service, mut twin) = service(&[&[1]], ROUND_ROBIN);
     twin.closed = vec![];
     twin.probing = vec![1];
-    let chosen = choose(&twin, &service, &Asker::default()).expect("a probe");
+    let chosen = choose(&twin, &service, Asker::default()).expect("a probe");
     assert!(matches!(chosen.entry, Entry::Probe(9, 0, _)), "{chosen:?}");
 }
 
@@ -143,12 +143,12 @@ fn a_probing_backend_is_asked_too() {
 fn all_down_refuses_or_spreads_and_none_is_empty() {
     let (mut service, mut twin) = service(&[&[1, 2]], ROUND_ROBIN);
     twin.closed = vec![];
-    assert_eq!(choose(&twin, &service, &Asker::default()), Err(Nobody::Refused));
+    assert_eq!(choose(&twin, &service, Asker::default()), Err(Nobody::Refused));
     service.flags = SPREAD;
-    let chosen = choose(&twin, &service, &Asker::default()).expect("anybody");
+    let chosen = choose(&twin, &service, Asker::default()).expect("anybody");
     assert!(chosen.is_panic && chosen.entry == Entry::Pass(0), "{chosen:?}");
     service.count = 0;
-    assert_eq!(choose(&twin, &service, &Asker::default()), Err(Nobody::Empty));
+    assert_eq!(choose(&twin, &service, Asker::default()), Err(Nobody::Empty));
 }
 
 #[test]
@@ -216,7 +216,7 @@ proptest! {
         // Members only: the caller checks.
         let failed = if failed < next { failed } else { 0 };
         let asker = Asker { hash: random, failed, pinned: if pinned < next { pinned } else { 0 } };
-        match choose(&twin, &service, &asker) {
+        match choose(&twin, &service, asker) {
             Ok(chosen) => prop_assert!(twin.closed.contains(&chosen.backend)),
             Err(nobody) => {
                 prop_assert_eq!(nobody, Nobody::Refused);

@@ -7,7 +7,7 @@ use rampart_common::service::abi;
 use super::Check;
 use crate::config::{
     keys,
-    limits::read::named,
+    limits::read::{named, nets},
     services::{
         Defaults, Services,
         read::{is_name, service},
@@ -43,6 +43,7 @@ impl Check {
             enabled: self.bool("services.enabled", false),
             cgroup: self.path("services.cgroup"),
             pin_dir: self.path("services.pin_dir").unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/rampart")),
+            vip_cidrs: nets(&mut self.raw, "services.vip_cidrs"),
             list,
         };
         let mut taken = BTreeMap::new();
