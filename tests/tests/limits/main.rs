@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "an index out of bounds is a fault of the test")]
 
 mod answers;
+mod chaos;
 mod control;
 mod corpus;
 mod hooks;
