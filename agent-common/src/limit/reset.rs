@@ -73,7 +73,7 @@ impl Segment {
         } else {
             let begins = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
             let payload = self.bytes.saturating_sub(self.header_bytes());
-            let marks = (flags & SYN != 0) as u32 + (flags & FIN != 0) as u32;
+            let marks = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
             (0, begins.wrapping_add(payload).wrapping_add(marks), RST | ACK)
         };
         [out[0], out[1], out[2], out[3]] = [h[2], h[3], h[0], h[1]];
