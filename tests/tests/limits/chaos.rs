@@ -85,7 +85,6 @@ fn holds<T>(counts: &Counts, what: &str, work: impl FnOnce() -> T) -> T {
     let (after, took) = (look(), begun.elapsed());
     let (sent, came) = (after.0 - before.0, after.1 - before.1);
     let allowed = RATE * took.as_millis() as u64 / 1000 + BURST;
-    println!("{what}: {came} of {sent} came in {took:?}, {allowed} may");
     assert!(sent > allowed * 2, "{what}: the flood is one");
     // What waits in the socket's buffer when the count begins is counted too.
     assert!(came <= allowed + allowed / 5 + BURST, "{what}: {came} came, {allowed} may");

@@ -72,7 +72,7 @@ fn raw(family: AddressFamily, protocol: SockProtocol) -> OwnedFd {
     socket
 }
 
-/// A message with its checksum (which the kernel completes for ICMPv6).
+/// A message with its checksum (which the kernel completes for `ICMPv6`).
 fn message(kind: u8, code: u8, number: u8) -> [u8; 8] {
     let mut bytes = [kind, code, 0, 0, 0x52, 0x50, 0, number];
     let sum = bytes.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
