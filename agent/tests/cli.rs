@@ -406,7 +406,7 @@ fn completions_name_every_command() {
     let dir = scratch();
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, _) = outcome(&mut rampart(dir.path(), &["completions", shell]));
-        for command in ["run", "check", "explain", "doctor", "status", "top"] {
+        for command in ["run", "check", "explain", "doctor", "status", "top", "limits"] {
             assert!(code == 0 && out.contains(command), "{shell} {command}");
         }
     }

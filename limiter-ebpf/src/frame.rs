@@ -164,7 +164,7 @@ impl Frame for Skb {
 
 /// `N` bytes of the linear part.
 #[inline(always)]
-pub(crate) fn direct<const N: usize>(data: usize, end: usize, offset: usize) -> Option<[u8; N]> {
+fn direct<const N: usize>(data: usize, end: usize, offset: usize) -> Option<[u8; N]> {
     let start = data + (offset & OFFSET_MASK);
     if start + N > end {
         return None;

@@ -7,20 +7,19 @@
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, xdp_md},
     helpers::generated::{
-        bpf_ktime_get_boot_ns, bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
-        bpf_xdp_adjust_tail,
+        bpf_csum_diff, bpf_ktime_get_boot_ns, bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_store_bytes, bpf_xdp_adjust_tail,
     },
 };
 use rampart_common::limit::{
     abi::reset_index,
     gcra::{Mode, Outcome, STRETCH_ONE},
     packet::TCP,
-    reset::{BUDGET, Segment, V4_BYTES, V6_BYTES, ip4, ip6, is_answered, sum},
+    reset::{BUDGET, Segment, V4_BYTES, V6_BYTES, folded, ip4, ip6, is_answered},
     verdict::Direction,
 };
 
 use crate::{
-    frame::direct,
     maps::{L_LOCAL, L_RESETS, L_SCRATCH},
     probe::NOTES_XDP,
     word::Own,
@@ -40,12 +39,14 @@ const FLAGS: usize = 13;
 #[repr(C)]
 pub(crate) struct Scratch {
     segment: Segment,
-    ethernet: [u8; 12],
-    swapped: [u8; 12],
+    to: [u8; 6],
+    from: [u8; 6],
+    kind: [u8; 2],
+    head: [u8; 8],
     ip4: [u8; 20],
-    addresses: [u8; 32],
+    source: [u8; 16],
+    destination: [u8; 16],
     answer4: [u8; 20],
-    answer6: [u8; 40],
     tcp: [u8; 20],
 }
 
@@ -120,23 +121,23 @@ fn turn<B: Bytes>(packet: &B, kind: u32) -> bool {
     let Some(scratch) = L_SCRATCH.get_ptr_mut(kind) else { return false };
     // SAFETY: this CPU's map value, which no program of the same kind interrupts.
     let scratch = unsafe { &mut *scratch };
-    let mut word = [0; 2];
     let mut start = ETHERNET;
     for _ in 0..TAGS_MAX {
-        if !packet.get(start - 2, &mut word) {
+        if !packet.get(start - 2, &mut scratch.kind) {
             return false;
         }
-        if word != TYPE_TAGS[0] && word != TYPE_TAGS[1] {
+        if scratch.kind != TYPE_TAGS[0] && scratch.kind != TYPE_TAGS[1] {
             break;
         }
         start += TAG;
     }
-    if !packet.get(0, &mut scratch.ethernet) || !packet.get(start - 2, &mut word) {
+    if !packet.get(0, &mut scratch.to) || !packet.get(6, &mut scratch.from) {
         return false;
     }
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = scratch.ethernet;
-    scratch.swapped = [g, h, i, j, k, l, a, b, c, d, e, f];
-    match word {
+    if !packet.get(start - 2, &mut scratch.kind) {
+        return false;
+    }
+    match scratch.kind {
         TYPE_IPV4 => turn_v4(packet, start, scratch),
         TYPE_IPV6 => turn_v6(packet, start, scratch),
         _ => false,
@@ -154,35 +155,42 @@ fn turn_v4<B: Bytes>(packet: &B, start: u32, scratch: &mut Scratch) -> bool {
         return false;
     }
     let total = u32::from(u16::from_be_bytes([ip[2], ip[3]]));
-    let addresses = sum(&[ip[12], ip[13], ip[14], ip[15]]) + sum(&[ip[16], ip[17], ip[18], ip[19]]);
-    ip4(&scratch.ip4, &mut scratch.answer4);
+    ip4(&scratch.ip4, &mut scratch.answer4, sum);
+    let addresses = sum_of(&raw const scratch.ip4[12], 8);
     let end = start + V4_BYTES as u32;
     answer(packet, start + header, start, total, addresses, scratch)
         && packet.cut_first(end)
         && packet.put(start, &scratch.answer4)
         && packet.put(start + 20, &scratch.tcp)
-        && packet.put(0, &scratch.swapped)
+        && packet.put(0, &scratch.from)
+        && packet.put(6, &scratch.to)
         && packet.cut_last(end)
 }
 
 #[inline(always)]
 fn turn_v6<B: Bytes>(packet: &B, start: u32, scratch: &mut Scratch) -> bool {
-    let mut head = [0; 8];
-    if !packet.get(start, &mut head) || !packet.get(start + 8, &mut scratch.addresses) {
+    if !packet.get(start, &mut scratch.head)
+        || !packet.get(start + 8, &mut scratch.source)
+        || !packet.get(start + 24, &mut scratch.destination)
+    {
         return false;
     }
+    let head = &scratch.head;
     if head[0] >> 4 != 6 || head[6] != TCP {
         return false;
     }
     let payload = u32::from(u16::from_be_bytes([head[4], head[5]]));
-    let addresses = sum(&scratch.addresses);
-    ip6(&scratch.addresses, &mut scratch.answer6);
+    let addresses = sum(&scratch.source) + sum(&scratch.destination);
+    ip6(&mut scratch.head);
     let end = start + V6_BYTES as u32;
     answer(packet, start + 40, start + 40, payload, addresses, scratch)
         && packet.cut_first(end)
-        && packet.put(start, &scratch.answer6)
+        && packet.put(start, &scratch.head)
+        && packet.put(start + 8, &scratch.destination)
+        && packet.put(start + 24, &scratch.source)
         && packet.put(start + 40, &scratch.tcp)
-        && packet.put(0, &scratch.swapped)
+        && packet.put(0, &scratch.from)
+        && packet.put(6, &scratch.to)
         && packet.cut_last(end)
 }
 
@@ -203,8 +211,21 @@ fn answer<B: Bytes>(
     let rest = packet.length().wrapping_sub(from);
     let whole = if claimed == 0 || claimed > rest { rest } else { claimed };
     scratch.segment.bytes = (from + whole).saturating_sub(place);
-    scratch.segment.answer(addresses, B::COMPLETES, &mut scratch.tcp);
+    scratch.segment.answer(addresses, B::COMPLETES, &mut scratch.tcp, sum);
     true
+}
+
+/// Sum of the words in the order of the wire, as one word.
+#[inline(always)]
+fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
+    sum_of(bytes.as_ptr(), N as u32)
+}
+
+#[inline(always)]
+fn sum_of(bytes: *const u8, length: u32) -> u32 {
+    // SAFETY: the helper reads the bytes; lengths are multiples of four.
+    let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast_mut().cast(), length, 0) };
+    u32::from(folded(sum as u32).swap_bytes())
 }
 
 impl Bytes for Frame {
@@ -214,9 +235,17 @@ impl Bytes for Frame {
     fn get<const N: usize>(&self, offset: u32, to: &mut [u8; N]) -> bool {
         // SAFETY: the program's own context.
         let fields = unsafe { &*self.context };
-        match direct(fields.data as usize, fields.data_end as usize, offset as usize) {
-            Some(bytes) => *to = bytes,
-            None => return false,
+        let start = fields.data as usize + (offset & OFFSET_MASK) as usize;
+        if start + N > fields.data_end as usize {
+            return false;
+        }
+        for (index, pair) in to.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let word = (start as *const u16).wrapping_add(index);
+            // SAFETY: checked against the end just now; headers begin at even offsets of an even address.
+            let word = unsafe { word.read() };
+            // Volatile, or each word would be kept on the stack for whoever reads it here.
+            // SAFETY: scratch memory, whose members all lie at even offsets.
+            unsafe { core::ptr::from_mut(pair).cast::<u16>().write_volatile(word) };
         }
         true
     }
@@ -231,8 +260,10 @@ impl Bytes for Frame {
         }
         for (index, pair) in bytes.as_chunks::<2>().0.iter().enumerate() {
             let place = (start as *mut u16).wrapping_add(index);
+            // SAFETY: scratch memory, whose members all lie at even offsets. Volatile as above.
+            let word = unsafe { core::ptr::from_ref(pair).cast::<u16>().read_volatile() };
             // SAFETY: checked against the end just now; headers begin at even offsets of an even address.
-            unsafe { place.write(u16::from_ne_bytes(*pair)) };
+            unsafe { place.write(word) };
         }
         true
     }

@@ -57,9 +57,15 @@ impl Segment {
     }
 
     /// Writes the TCP header of the answer. `addresses` is the [`sum`] of both; `by_device`: interfaces may complete
-    /// checksums here.
+    /// checksums here; `sum` is [`sum`] or what does the same.
     #[inline(always)]
-    pub fn answer(&self, addresses: u32, by_device: bool, out: &mut [u8; 20]) {
+    pub fn answer(
+        &self,
+        addresses: u32,
+        by_device: bool,
+        out: &mut [u8; 20],
+        sum: impl Fn(&[u8; 20]) -> u32,
+    ) {
         let h = &self.header;
         let flags = h[13];
         let (sequence, acknowledged, marks) = if flags & ACK != 0 {
@@ -67,7 +73,7 @@ impl Segment {
         } else {
             let begins = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
             let payload = self.bytes.saturating_sub(self.header_bytes());
-            let marks = (flags & SYN != 0) as u32 + (flags & FIN != 0) as u32;
+            let marks = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
             (0, begins.wrapping_add(payload).wrapping_add(marks), RST | ACK)
         };
         [out[0], out[1], out[2], out[3]] = [h[2], h[3], h[0], h[1]];
@@ -92,7 +98,7 @@ pub const fn is_answered(flags: u8) -> bool {
 
 /// Writes the IPv4 header of the answer to a packet with this one; options are left out.
 #[inline(always)]
-pub fn ip4(header: &[u8; 20], out: &mut [u8; 20]) {
+pub fn ip4(header: &[u8; 20], out: &mut [u8; 20], sum: impl Fn(&[u8; 20]) -> u32) {
     [out[0], out[1], out[2], out[3]] = [0x45, 0, 0, V4_BYTES as u8];
     [out[4], out[5], out[6], out[7]] = [0, 0, 0x40, 0];
     [out[8], out[9], out[10], out[11]] = [HOPS, TCP, 0, 0];
@@ -101,20 +107,14 @@ pub fn ip4(header: &[u8; 20], out: &mut [u8; 20]) {
     [out[10], out[11]] = (!folded(sum(out))).to_be_bytes();
 }
 
-/// Writes the IPv6 header of the answer to a packet with these addresses.
+/// Writes the first bytes of the answer's IPv6 header; behind them come the packet's addresses, exchanged.
 #[inline(always)]
-pub fn ip6(addresses: &[u8; 32], out: &mut [u8; 40]) {
-    [out[0], out[1], out[2], out[3]] = [0x60, 0, 0, 0];
-    [out[4], out[5], out[6], out[7]] = [0, 20, TCP, HOPS];
-    let (source, destination) = addresses.split_at(16);
-    let (_, places) = out.split_at_mut(8);
-    for (to, from) in places.iter_mut().zip(destination.iter().chain(source)) {
-        *to = *from;
-    }
+pub fn ip6(out: &mut [u8; 8]) {
+    *out = [0x60, 0, 0, 0, 0, 20, TCP, HOPS];
 }
 
-/// Sum of the words.
-#[inline(always)]
+/// Sum of the words in the order of the wire. The kernel has a helper for it.
+#[cfg(any(test, feature = "user"))]
 pub fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
     let mut sum = 0;
     for word in bytes.as_chunks::<2>().0 {
@@ -125,7 +125,7 @@ pub fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
 
 /// A sum in one word, the carries added.
 #[inline(always)]
-const fn folded(sum: u32) -> u16 {
+pub const fn folded(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
@@ -153,18 +153,16 @@ mod tests {
         header[12..16].copy_from_slice(&FROM);
         header[16..].copy_from_slice(&TO);
         let (mut ip, mut tcp) = ([7; 20], [7; 20]);
-        ip4(&header, &mut ip);
-        segment.answer(sum(&FROM) + sum(&TO), by_device, &mut tcp);
+        ip4(&header, &mut ip, sum);
+        segment.answer(sum(&FROM) + sum(&TO), by_device, &mut tcp, sum);
         joined(&ip, &tcp)
     }
 
     fn v6(segment: &Segment) -> [u8; V6_BYTES] {
-        let mut addresses = [0; 32];
-        addresses[..16].copy_from_slice(&FROM6);
-        addresses[16..].copy_from_slice(&TO6);
-        let (mut ip, mut tcp) = ([7; 40], [7; 20]);
-        ip6(&addresses, &mut ip);
-        segment.answer(sum(&addresses), false, &mut tcp);
+        let (mut head, mut tcp) = ([7; 8], [7; 20]);
+        ip6(&mut head);
+        segment.answer(sum(&FROM6) + sum(&TO6), false, &mut tcp, sum);
+        let ip: [u8; 40] = joined(&joined::<24>(&head, &TO6), &FROM6);
         joined(&ip, &tcp)
     }
 

@@ -1,12 +1,19 @@
 use std::{future::Future, sync::Arc, time::Instant};
 
+use hyper::Method;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::*;
-use crate::telemetry::{
-    ready::Latch,
-    status::{Detection, Fault, shared},
+use crate::{
+    limits::{
+        desk::{Ask, Command, desk},
+        entries::{Kind, Refusal},
+    },
+    telemetry::{
+        ready::Latch,
+        status::{Detection, Fault, shared},
+    },
 };
 
 /// Runs `work` against a server of its own and stops it.
@@ -113,4 +120,81 @@ fn the_client_tells_silence_from_refusal_from_nonsense() {
         assert_eq!(error.to_string(), format!("what listens on {address} is no agent"));
         server.await.unwrap();
     });
+}
+
+/// Sends a request and gives status and body.
+async fn ask(place: &client::Place, method: Method, page: &str, body: &str) -> (u16, Value) {
+    let question = client::Question { method, page, body: body.into(), token: None };
+    let answer = client::ask(place, question).await.unwrap();
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+#[test]
+fn changes_come_from_who_may_and_are_noted_or_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (desk, asked) = desk();
+    let thread = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        for command in asked {
+            if let Command::Ask(ask, answer) = command {
+                let net = |text: &str| text.parse().unwrap();
+                let said = match &*ask {
+                    Ask::Put(wanted) if wanted.net == net("192.0.2.1/32") => {
+                        Err(Refusal::Safe { net: wanted.net, safe: wanted.net, why: "me".to_owned() }.into())
+                    }
+                    _ => Ok(serde_json::json!({ "fine": true })),
+                };
+                all.push(*ask);
+                answer.send(said).unwrap();
+            }
+        }
+        all
+    });
+    let state = dir.path().join("state");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let guard = Guard { token_file: None, audit: Some(audit::Audit::new(&state)) };
+        let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_guard(guard).with_limits(desk);
+        let path = dir.path().join("sock");
+        // What a killed agent left is no obstacle.
+        fs::write(&path, "").unwrap();
+        let (admin, fault) = admin.with_socket(&path);
+        assert!(fault.is_none());
+        let (tcp, socket) = (client::Place::Tcp(admin.address()), client::Place::Socket(path.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(admin.serve(shared(), stopped));
+        let deny = "/limits/deny";
+        let body = r#"{"net": "198.51.100.0/24", "for_secs": 60}"#;
+        let (status, answer) = ask(&tcp, Method::POST, deny, body).await;
+        assert!(status == 403 && answer["error"].as_str().unwrap().contains("admin.token_file"), "{answer}");
+        assert_eq!(ask(&socket, Method::POST, deny, body).await, (200, serde_json::json!({ "fine": true })));
+        let (status, answer) = ask(&socket, Method::POST, deny, r#"{"net": "192.0.2.1"}"#).await;
+        assert!(status == 409 && answer["error"].as_str().unwrap().ends_with("is me"), "{answer}");
+        assert_eq!(ask(&socket, Method::POST, deny, "{").await.0, 400);
+        assert_eq!(ask(&socket, Method::DELETE, "/limits/allow/2001:db8::/48", "").await.0, 200);
+        assert_eq!(ask(&tcp, Method::DELETE, "/limits/allow/2001:db8::/48", "").await.0, 403);
+        assert_eq!(ask(&tcp, Method::GET, "/limits/explain?ip=192.0.2.7&port=80", "").await.0, 200);
+        assert_eq!(ask(&tcp, Method::GET, "/limits/explain?port=80", "").await.0, 400);
+        assert_eq!(ask(&tcp, Method::GET, "/limits/web", "").await.0, 200);
+        // What cannot be noted is not done.
+        let audit = fs::read_to_string(state.join(audit::FILE)).unwrap();
+        fs::remove_dir_all(&state).unwrap();
+        fs::write(&state, "no directory").unwrap();
+        assert_eq!(ask(&socket, Method::POST, deny, body).await.0, 503);
+        let outcomes: Vec<Value> = audit
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["outcome"].clone())
+            .collect();
+        assert_eq!(outcomes, ["done", "`192.0.2.1/32` cannot be denied: `192.0.2.1/32` is me", "done"]);
+        stop.send(true).unwrap();
+        server.await.unwrap().unwrap();
+        assert!(!path.exists());
+    });
+    let asked = thread.join().unwrap();
+    assert_eq!(asked.len(), 5, "{asked:?}");
+    assert!(
+        matches!(&asked[0], Ask::Put(wanted) if wanted.secs == Some(60) && wanted.by.starts_with("uid "))
+    );
+    assert_eq!(asked[2], Ask::Remove(Kind::Allow, "2001:db8::/48".parse().unwrap()));
+    assert_eq!(asked[4], Ask::Policy("web".to_owned()));
 }

@@ -8,6 +8,7 @@ mod answers;
 mod lists;
 mod node;
 mod notices;
+mod places;
 mod quotas;
 mod store;
 mod throttling;
@@ -25,7 +26,7 @@ use std::{
 
 use rampart_common::limit::{
     abi::{Control, Sample},
-    verdict::{Action, Direction},
+    verdict::Direction,
 };
 
 use self::{
@@ -41,7 +42,7 @@ use crate::{
     alert::build::Internal,
     config::{Config, Limits},
     engine::clock::boot_now_ns,
-    kernel::limiter::{self, Attached, Interface, Limiter, LimiterConfig, LimiterError, Wish},
+    kernel::limiter::{self, Attached, Limiter, LimiterConfig, LimiterError},
     limits::{
         desk::{Command, Denied},
         entries::{Entries, Entry, Kind},
@@ -362,66 +363,6 @@ impl Thread {
         self.attach(&interfaces, faults)
     }
 
-    /// Interfaces that the settings name, those that are there.
-    fn interfaces(&self, faults: &mut BTreeSet<String>) -> BTreeMap<String, Interface> {
-        let of_policies = self.limits.policies.values().flat_map(|policy| &policy.interfaces);
-        let names: BTreeSet<&String> = self.limits.interfaces.keys().chain(of_policies).collect();
-        let mut found = BTreeMap::new();
-        for name in names {
-            match Interface::find(name) {
-                Ok(interface) => {
-                    found.insert(name.clone(), interface);
-                }
-                Err(error) => {
-                    faults.insert(format!("the interface `{name}` is not limited: {error}"));
-                }
-            }
-        }
-        found
-    }
-
-    fn attach(
-        &mut self,
-        interfaces: &BTreeMap<String, Interface>,
-        faults: &mut BTreeSet<String>,
-    ) -> Result<(), Fault> {
-        let mut wanted = BTreeSet::new();
-        for (name, settings) in &self.limits.interfaces {
-            let Some(interface) = interfaces.get(name) else { continue };
-            for direction in &settings.directions {
-                let place = (interface.index, *direction);
-                wanted.insert(place);
-                if self.attached.contains_key(&place) {
-                    continue;
-                }
-                let wish =
-                    if settings.hook == Wish::Auto && self.marks(name) { Wish::Tc } else { settings.hook };
-                match self.limiter.attach(interface, *direction, wish) {
-                    Ok(attached) => {
-                        tell(&attached);
-                        self.attached.insert(place, attached);
-                    }
-                    Err(error) => {
-                        faults.insert(in_full(&error));
-                    }
-                }
-            }
-        }
-        self.attached.retain(|place, _| wanted.contains(place));
-        let gone = self.limiter.detach_except(&wanted)?;
-        if gone > 0 {
-            tracing::info!(gone, "Places are limited no more");
-        }
-        Ok(())
-    }
-
-    /// Whether a policy marks packets of an interface.
-    fn marks(&self, interface: &str) -> bool {
-        let concerns = |names: &[String]| names.is_empty() || names.iter().any(|name| name == interface);
-        let mut policies = self.limits.policies.values();
-        policies.any(|policy| policy.action == Action::Mark && concerns(&policy.interfaces))
-    }
-
     fn report(&mut self, status: &Status) -> Result<(), Fault> {
         let samples = self.limiter.samples(SAMPLES)?;
         let counted = self.limiter.tallies()?;
@@ -454,22 +395,4 @@ impl Thread {
         });
         Ok(())
     }
-}
-
-fn tell(attached: &Attached) {
-    for refused in &attached.refused {
-        tracing::info!(
-            interface = attached.interface,
-            rung = refused.rung.name(),
-            "Rate limits are not attached this way: {}",
-            refused.reason
-        );
-    }
-    tracing::info!(
-        interface = attached.interface,
-        direction = attached.direction.name(),
-        rung = attached.rung.name(),
-        taken_over = attached.is_taken_over,
-        "Rate limits are attached"
-    );
 }

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use rampart_common::{event::Family, limit::gcra::Limit};
 
 use super::*;
+use crate::limits::{class::Class, quota::Period, throttle::Mode};
 
 fn load(text: &str) -> Result<Config, Faults> {
     load_with(text, &[], Overrides::default())
@@ -283,4 +284,47 @@ fn more_policies_than_the_kernel_holds_are_refused() {
     let found = faults(&format!("limits:\n  policies:\n{}", many.concat()));
     assert_eq!(found, [":3:5: 63 policies are more than the 62 that are possible"]);
     assert!(load(&format!("limits:\n  policies:\n{}", many[1..].concat())).is_ok());
+}
+
+#[test]
+fn quotas_classes_and_throttling_are_read_with_their_faults() {
+    let text = "limits:
+  time_zone: Europe/London
+  deny_files: [/etc/deny]
+  throttle: {mode: enforce, run_queue: 0, floor_percent: 10}
+  policies:
+    a: {rate: 1/s, class: order_entry, quota: {amount: 10G, per: month, at: '09:30'}}
+    b: {rate: 2/s, direction: egress}
+";
+    let limits = load(text).unwrap().limits;
+    let quota = limits.policies["a"].quota.unwrap();
+    assert_eq!((quota.amount, quota.period), (10_000_000_000, Period::Month));
+    assert_eq!(quota.at.to_string(), "09:30:00");
+    assert_eq!(
+        (limits.policies["a"].class, limits.policies["b"].class),
+        (Class::OrderEntry, Class::Standard)
+    );
+    assert_eq!(limits.time_zone.iana_name(), Some("Europe/London"));
+    assert_eq!((limits.throttle.mode, limits.throttle.run_queue), (Mode::Enforce, 0));
+    assert_eq!((limits.throttle.pressure_percent, limits.throttle.floor_percent), (60, 10));
+    let faulty = "limits:
+  time_zone: Mars/Olympus
+  throttle: {floor_percent: 3}
+  policies:
+    a: {rate: 1/s, class: first, quota: {per: week}}
+    b: {rate: 1/s, direction: egress, quota: {amount: 0, at: noon, from: 1}}
+";
+    assert_eq!(
+        faults(faulty),
+        [
+            ":5:20: `limits.policies.a.class` must be one of order_entry, market_data, interactive, standard, bulk, best_effort, found `first`",
+            ":5:42: `limits.policies.a.quota.per` must be one of day, month, found `week`",
+            ":5:34: `limits.policies.a.quota` has no amount; set it, such as `amount: 10G`",
+            ":6:68: unknown setting `limits.policies.b.quota.from`",
+            ":6:58: `limits.policies.b.quota.at` must be a time of day such as `\"09:30\"`, found `noon`",
+            ":6:47: `limits.policies.b.quota.amount` must be a number of units, or such as `500k`, `10G`, found `0`",
+            ":2:14: `limits.time_zone` names `Mars/Olympus`, which is no time zone; use a name such as `Europe/London` or `America/New_York`",
+            ":3:29: `limits.throttle.floor_percent` is 3; use 7 to 100",
+        ]
+    );
 }

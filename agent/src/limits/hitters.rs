@@ -36,7 +36,7 @@ pub struct Hitter {
     pub permille: u64,
     /// Different sources among the samples.
     pub sources: usize,
-    /// Policies it was over, and `deny` when it is denied.
+    /// Policies it was over.
     pub policies: Vec<String>,
     /// What could be done.
     pub proposal: Proposal,
@@ -58,8 +58,10 @@ pub fn hitters(
     name: impl Fn(u16) -> Option<String>,
     settings: impl Fn(&str, IpNet) -> Option<String>,
 ) -> Vec<Hitter> {
+    // What is denied already needs no rule.
+    let samples: Vec<&Sample> = samples.iter().copied().filter(|sample| sample.policy != 0).collect();
     let least = (samples.len() / HEAVY_PART).max(SAMPLES_MIN);
-    let mut left: Vec<&Sample> = samples.to_vec();
+    let mut left: Vec<&Sample> = samples.clone();
     let mut found = Vec::new();
     for level in 0..LEVELS_V4.len() {
         let mut groups: BTreeMap<IpNet, Vec<&Sample>> = BTreeMap::new();
@@ -85,13 +87,7 @@ pub fn hitters(
         .map(|(net, group)| {
             let sources: BTreeSet<[u32; 4]> = group.iter().map(|sample| sample.source).collect();
             let numbers: BTreeSet<u16> = group.iter().map(|sample| sample.policy).collect();
-            let named = |number: &u16| {
-                if *number == 0 {
-                    "deny".to_owned()
-                } else {
-                    name(*number).unwrap_or_else(|| number.to_string())
-                }
-            };
+            let named = |number: &u16| name(*number).unwrap_or_else(|| number.to_string());
             let policies: Vec<String> = numbers.iter().map(named).collect();
             let proposal = proposal(net, policies.iter().find_map(|policy| settings(policy, net)));
             let permille = group.len() as u64 * 1000 / all;
@@ -147,8 +143,10 @@ mod tests {
         samples.extend((0..100_u32).map(|one| sample(one << 24 | 7, 1)));
         samples.extend((0..40).map(|_| Sample {
             source: Address { hi: 0x2001_0db8_0001_0000, lo: 0 }.words(),
+            policy: 3,
             ..Sample::default()
         }));
+        samples.extend((0..500).map(|_| sample(0xc000_0208, 0)));
         let all: Vec<&Sample> = samples.iter().collect();
         let name = |number| (number == 1).then(|| "web".to_owned());
         let found = hitters(&all, name, |_, net| Some(format!("limit {net}")));
@@ -157,7 +155,7 @@ mod tests {
         assert_eq!(short, [("192.0.2.7", 300, 1), ("203.0.113.0/24", 200, 200), ("2001:db8:1::/64", 40, 1)]);
         assert_eq!(found[0].permille, 468);
         assert_eq!((found[0].policies[0].as_str(), found[1].policies[0].as_str()), ("web", "2"));
-        assert_eq!(found[2].policies, ["deny"]);
+        assert_eq!(found[2].policies, ["3"]);
         assert_eq!(found[0].proposal.settings, "limits: {deny: ['192.0.2.7']}");
         assert_eq!(found[1].proposal.settings, "limit 203.0.113.0/24");
         assert_eq!(found[1].proposal.command, "rampart limits deny 203.0.113.0/24 --for 1h");

@@ -143,9 +143,14 @@ fn lists_and_grants_are_made_kept_refused_and_explained() {
     require_root!("lists_and_grants_are_made_kept_refused_and_explained");
     let stage = Stage::new("rpctl", "198.18.80");
     let policies = format!(
-        "  policies:\n    datagrams: {{rate: 50/s, unit: packets, match: {{protocol: udp, ports: {PORT}}}}}\n"
+        "  deny_files: ['{}']\n  policies:\n    datagrams: {{rate: 50/s, unit: packets, match: {{protocol: udp, ports: {PORT}}}}}\n",
+        stage.scratch.path().join("denied").display(),
     );
-    let mut agent = stage.start(&policies);
+    let list = |text: &str| {
+        std::fs::write(stage.scratch.path().join("denied"), text).expect("the list is written");
+    };
+    list("# nobody yet\n");
+    let agent = stage.start(&policies);
     assert!(stage.done(&agent, &["list"]).contains("datagrams  50/s, 50 at once"));
 
     // Over the limit: an alert says who and by how much, the report of heavy hitters proposes something.
@@ -214,6 +219,11 @@ fn lists_and_grants_are_made_kept_refused_and_explained() {
     stage.done(&agent, &["deny", "198.18.80.3", "--for", "2s"]);
     assert_eq!(stage.arrive(3, PORT, 40, Duration::from_millis(200)), 0);
     agent.until("over", |_| stage.arrive(3, PORT, 40, Duration::from_millis(200)) > 0);
+    list("198.18.80.3 # a feed's reason\n");
+    agent.until("listed", |_| stage.arrive(3, PORT, 40, Duration::from_millis(200)) == 0);
+    assert_eq!(page(&agent, "/limits/deny")["files"][0]["nets"], 1);
+    list("\n");
+    agent.until("listed no more", |_| stage.arrive(3, PORT, 40, Duration::from_millis(200)) > 0);
     let audit = std::fs::read_to_string(stage.scratch.path().join("state/audit.jsonl")).expect("the audit");
     let outcomes: Vec<Value> =
         audit.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect();
@@ -289,7 +299,7 @@ fn a_busy_node_scales_the_least_important_rates_and_never_orders() {
         )
     };
     let scale = |agent: &Agent, class: &str| {
-        agent.metric(&format!("rampart_limits_scale_permille{{class=\"{class}\"}}"))
+        agent.metric(&format!("rampart_limits_scale_permille{{class=\"{class}\"}}")) as u64
     };
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -304,8 +314,8 @@ fn a_busy_node_scales_the_least_important_rates_and_never_orders() {
         }
         let calm = Calm(&stop);
         let mut agent = stage.start(&settings("observe"));
-        agent.until("at the floor", |agent| scale(agent, "best_effort") == 100.0);
-        assert_eq!(scale(&agent, "order_entry"), 1000.0);
+        agent.until("at the floor", |agent| scale(agent, "best_effort") == 100);
+        assert_eq!(scale(&agent, "order_entry"), 1000);
         let rest = stage.arrive(2, PORT, 5000, Duration::from_secs(2));
         assert!(rest >= 800, "{rest} arrived while only observing");
         agent.wait_for("throttling", |alert| {
@@ -314,12 +324,12 @@ fn a_busy_node_scales_the_least_important_rates_and_never_orders() {
         assert!(agent.stop().success());
 
         let mut agent = stage.start(&settings("enforce"));
-        agent.until("at the floor", |agent| scale(agent, "best_effort") == 100.0);
+        agent.until("at the floor", |agent| scale(agent, "best_effort") == 100);
         let rest = stage.arrive(3, PORT, 5000, Duration::from_secs(2));
         assert!((20..=500).contains(&rest), "{rest} arrived of a tenth of the rate");
         let orders = stage.arrive(3, ORDERS, 5000, Duration::from_secs(2));
         assert!(orders >= 800, "{orders} orders arrived");
-        assert_eq!(scale(&agent, "order_entry"), 1000.0);
+        assert_eq!(scale(&agent, "order_entry"), 1000);
         drop(calm);
         assert!(agent.stop().success());
     });

@@ -3,9 +3,12 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 #![expect(clippy::indexing_slicing, reason = "an index out of bounds is a fault of the test")]
 
+mod answers;
+mod chaos;
 mod control;
 mod corpus;
 mod hooks;
+mod icmp;
 mod load;
 mod programs;
 mod traffic;

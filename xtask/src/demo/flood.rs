@@ -35,6 +35,8 @@ const SPAN: Duration = Duration::from_secs(3);
 /// The agent attaches soon after it is ready, and reads its counters once a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
+/// The rule of alerts about limits.
+const ALERT: &str = "Rampart internal: rate limit exceeded";
 /// After the last datagram was sent, further ones are waited for this long.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Room for the whole flood, would it not be cut.
@@ -132,7 +134,9 @@ impl Flood {
             over > 0 && named
         });
         console::say(format!("    page /limits: {over} datagrams over the limit, {} named: {named}", LOUD.0));
-        Ok(counted.is_ok() && is_cut(loud) && is_whole(quiet))
+        let alert = alerted(agent);
+        console::say(format!("    alert: {}", alert.as_deref().unwrap_or("MISSED")));
+        Ok(counted.is_ok() && alert.is_some() && is_cut(loud) && is_whole(quiet))
     }
 
     /// Both sources at once, and a receiver that tells them apart.
@@ -206,6 +210,26 @@ fn is_whole(fate: Fate) -> bool {
     fate.sent > 0 && fate.came == fate.sent
 }
 
+/// The alert about the flood, should it come.
+fn alerted(agent: &Agent) -> Option<String> {
+    let end = Instant::now() + PATIENCE;
+    while !interrupt::pending() {
+        let left = end.saturating_duration_since(Instant::now());
+        if let Some(output) = about_flood(&agent.line(left)?.text) {
+            return Some(output);
+        }
+    }
+    None
+}
+
+/// What an alert says, if it is about the flood.
+fn about_flood(line: &str) -> Option<String> {
+    let alert: Value = serde_json::from_str(line).ok()?;
+    let text = |path: &str| alert.pointer(path).and_then(Value::as_str);
+    let is_ours = text("/rule") == Some(ALERT) && text("/output_fields/source") == Some(LOUD.0);
+    is_ours.then(|| text("/output").unwrap_or(ALERT).to_owned())
+}
+
 fn page(agent: &Agent) -> Result<Value> {
     let (_, page) = agent.page("/limits")?;
     serde_json::from_str(&page).context("the agent's page `/limits` cannot be read")
@@ -261,6 +285,14 @@ mod tests {
         assert_eq!((packets_over(&page), rung(&page).as_deref()), (7, Some("tcx")));
         assert!(names(&page, LOUD.0) && !names(&page, QUIET.0));
         assert_eq!((packets_over(&Value::Null), rung(&Value::Null)), (0, None));
+    }
+
+    #[test]
+    fn the_alert_is_about_the_flood() {
+        let text = r#"{"rule":"Rampart internal: rate limit exceeded","output":"x","output_fields":{"source":"198.18.91.2"}}"#;
+        assert_eq!(about_flood(text).as_deref(), Some("x"));
+        assert_eq!(about_flood(&text.replace("91.2", "91.3")), None);
+        assert_eq!(about_flood("Ready"), None);
     }
 
     #[test]
