@@ -274,7 +274,7 @@ mod tests {
         let plan = made();
         let rows = ask(&plan, "192.0.2.1", None, None);
         let policies: Vec<Option<&str>> = rows.iter().map(|row| row.policy.as_deref()).collect();
-        assert_eq!(policies, [Some("web"), Some("web"), Some("dns"), None]);
+        assert_eq!(policies, [Some("dns"), Some("web"), Some("web"), None]);
         let rows = ask(&plan, "192.0.2.1", Some((TCP, 443)), None);
         let [row] = rows.as_slice() else { panic!("{rows:?}") };
         let bucket = row.bucket.as_ref().unwrap();
