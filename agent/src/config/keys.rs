@@ -254,7 +254,12 @@ pub static KEYS: &[Key] = &[
         "/sys/fs/bpf/rampart",
         "directory on a BPF file system by which limits outlive the agent",
     ),
-    key("limits.max_entries", Kind::Number, "65536", "sources known at a time, 120 bytes each"),
+    key(
+        "limits.max_entries",
+        Kind::Number,
+        "65536",
+        "sources known at a time, 120 bytes each; at most 262144 with quotas",
+    ),
     key("limits.new_entries_per_sec", Kind::Number, "20000", "sources that become known per second and CPU"),
     key("limits.samples_per_sec", Kind::Number, "100", "verdicts sampled per second and CPU"),
     key(

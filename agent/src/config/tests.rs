@@ -331,3 +331,20 @@ fn quotas_classes_and_throttling_are_read_with_their_faults() {
         ]
     );
 }
+
+#[test]
+fn quotas_are_kept_over_tables_that_can_be_looked_through() {
+    let text = |entries: u32| {
+        format!(
+            "limits:\n  max_entries: {entries}\n  policies:\n    a: {{rate: 1/s, quota: {{amount: 1}}}}\n"
+        )
+    };
+    assert!(load(&text(262_144)).is_ok());
+    let found = faults(&text(262_145));
+    assert_eq!(
+        found,
+        [
+            ":4:5: `limits.max_entries` is 262145, which is too many for quotas; use 262144 or fewer, or take `quota` from `a`"
+        ]
+    );
+}
