@@ -9,13 +9,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use object::build::elf::{Builder, SectionData};
+
 /// Overrides where the toolchain record is read from.
 const RECORD_ENV: &str = "RAMPART_EBPF_TOOLCHAIN";
-/// Packages that hold kernel programs (their binaries carry the same names), the objects made of them, and the variables
-/// by which the crate finds those.
-const OBJECTS: [(&str, &str, &str); 2] = [
+/// Packages that hold kernel programs.
+const PACKAGES: [&str; 2] = ["rampart-ebpf", "rampart-limiter-ebpf"];
+/// Their binaries, the objects made of them, and the variables by which the crate finds those. The flood is for its
+/// example only.
+const OBJECTS: [(&str, &str, &str); 3] = [
     ("rampart-ebpf", "rampart.bpf.o", "RAMPART_BPF_OBJECT"),
     ("rampart-limiter-ebpf", "limiter.bpf.o", "RAMPART_LIMITER_OBJECT"),
+    ("rampart-flood-ebpf", "flood.bpf.o", "RAMPART_FLOOD_OBJECT"),
 ];
 /// Only little-endian kernels are supported.
 const TARGET: &str = "bpfel-unknown-none";
@@ -108,10 +113,14 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>, Failure> {
     run_cargo(&toolchain, workspace, &target_dir, &arch)?;
 
     let mut objects = Vec::new();
-    for (package, name, variable) in OBJECTS {
-        let built = target_dir.join(TARGET).join(PROFILE).join(package);
+    for (binary, name, variable) in OBJECTS {
+        let built = target_dir.join(TARGET).join(PROFILE).join(binary);
         let object = out_dir.join(name);
-        fs::copy(&built, &object).map_err(|error| format!("cannot copy `{}`: {error}", built.display()))?;
+        let bytes =
+            fs::read(&built).map_err(|error| format!("cannot read `{}`: {error}", built.display()))?;
+        let bytes = without_debug_sections(&bytes)
+            .map_err(|error| format!("cannot strip `{}`: {error}", built.display()))?;
+        fs::write(&object, bytes).map_err(|error| format!("cannot write `{}`: {error}", object.display()))?;
         objects.push((variable, object));
     }
     Ok(objects)
@@ -135,7 +144,7 @@ fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &
     }
     command
         .arg("build")
-        .args(OBJECTS.iter().flat_map(|(package, ..)| ["--package", package]))
+        .args(PACKAGES.iter().flat_map(|package| ["--package", package]))
         .args(["--bins", "--profile", PROFILE, "--target", TARGET])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(target_dir)
@@ -153,6 +162,27 @@ fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &
     } else {
         Err(Failure::Reported(format!("the kernel programs did not build ({status})")))
     }
+}
+
+/// The object without DWARF, which only the linker needs, to make the types (BTF) of it: three quarters of the bytes,
+/// that the agent would carry and page in.
+fn without_debug_sections(bytes: &[u8]) -> Result<Vec<u8>, object::build::Error> {
+    let mut builder = Builder::read(bytes)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete =
+            [b".debug_".as_slice(), b".rel.debug_"].iter().any(|prefix| name.starts_with(prefix));
+    }
+    // The compiler keeps the names of sections among those of symbols; the writer wants them apart.
+    let names = builder.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    builder.delete_orphans();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 impl Toolchain {

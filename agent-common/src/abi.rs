@@ -52,6 +52,9 @@ pub const GLOBAL_PATH_SLOTS: &str = "PATH_SLOTS";
 pub const PATH_SLOT_BYTES: u64 = 296;
 /// Hash, process id → [`crate::pushdown::ProcessEntry`]. Written by the agent; the programs remove what ends.
 pub const MAP_PROCESSES: &str = "PROCESSES";
+/// Hash, [`crate::pushdown::ImageKey`] → masks by family. Written by the agent; the programs give them to processes
+/// that start the image.
+pub const MAP_IMAGES: &str = "IMAGES";
 /// Longest prefix match, [`crate::pushdown::AddressKey`] → u32 class.
 pub const MAP_ADDRESSES: &str = "ADDRESSES";
 /// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod gcra;
 pub mod packet;
 pub mod pipeline;
+pub mod reset;
 pub mod verdict;
 #[cfg(any(test, feature = "user"))]
 pub mod wire;

@@ -10,7 +10,8 @@
 //! arguments, addresses, which comparisons on the path hold), and the map [`crate::abi::MAP_MEMO`] remembers the
 //! mask of each key that has been seen. [`ProcessEntry`] holds the masks of one process as long as nothing changed
 //! that they depend on. Both are computed by the agent, on demand: an event that finds no entry is sent up as it
-//! would be without pushdown.
+//! would be without pushdown. A process that has just started an image gets those of the image ([`ImageKey`]), which
+//! hold whoever runs it.
 //!
 //! The tables of a rule set lie in one of two slots, by the parity of its generation. A slot is written only while
 //! the other one is in force, and a program that finds another generation at its end than at its start rejects
@@ -113,6 +114,9 @@ pub const KEY_WORDS: usize = size_of::<CallKey>() / 8;
 /// Words of [`ProcessEntry`] as its map takes it.
 #[cfg(feature = "user")]
 pub const ENTRY_WORDS: usize = size_of::<ProcessEntry>() / 8;
+/// Words of [`ImageKey`] as its map takes it.
+#[cfg(feature = "user")]
+pub const IMAGE_WORDS: usize = size_of::<ImageKey>() / 8;
 /// Words of [`Tables`] as their map takes them.
 #[cfg(feature = "user")]
 pub const TABLE_WORDS: usize = size_of::<Tables>() / 8;
@@ -138,6 +142,29 @@ impl CallKey {
             numbers: [n0, n1, n2],
             signature: [s0, s1],
         }
+    }
+}
+
+#[cfg(feature = "user")]
+impl ImageKey {
+    /// The key of an image; `None` when its path is not known or too long.
+    pub fn new(generation: u32, comm: [u8; 16], path: &[u8]) -> Option<Self> {
+        let mut key = Self { generation, path_len: path.len() as u32, comm, path: [0; IMAGE_PATH_BYTES] };
+        key.path.get_mut(..path.len()).filter(|place| !place.is_empty())?.copy_from_slice(path);
+        Some(key)
+    }
+
+    /// The key as its map takes it.
+    pub fn to_words(&self) -> [u64; IMAGE_WORDS] {
+        let numbers = self.generation.to_ne_bytes().into_iter().chain(self.path_len.to_ne_bytes());
+        let mut bytes = numbers.chain(self.comm).chain(self.path);
+        let mut words = [0; IMAGE_WORDS];
+        for word in &mut words {
+            let mut eight = [0; 8];
+            eight.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);
+            *word = u64::from_ne_bytes(eight);
+        }
+        words
     }
 }
 
@@ -183,7 +210,7 @@ pub struct ProcessEntry {
     /// Control group.
     pub cgroup_id: u64,
     /// Last change of process trees and metadata ([`crate::event::RecordHeader::epoch`]); 0 = the masks do not
-    /// depend on them.
+    /// depend on them; [`EPOCH_OF_IMAGE`] = they do not either, and better ones are wanted.
     pub epoch: u64,
     /// Real user id.
     pub uid: u32,
@@ -200,6 +227,29 @@ pub struct ProcessEntry {
     /// Masks by family.
     pub masks: [Mask; FAMILY_COUNT],
 }
+
+/// In [`ProcessEntry::epoch`]: the masks are those of the image, whoever runs it.
+pub const EPOCH_OF_IMAGE: u64 = u64::MAX;
+
+/// An image that processes run, as far as it is known when it starts: name and executable. Masks that hold for whoever
+/// runs it serve for the first moments, until the agent has computed those of the process.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageKey {
+    /// Rule set.
+    pub generation: u32,
+    /// Bytes of the path; 0 = it is not known, and there are no masks.
+    pub path_len: u32,
+    /// Name of the process, as exec set it.
+    pub comm: [u8; 16],
+    /// Path of the executable as in [`crate::event::AttrTag::ExePath`]; zeros behind it.
+    pub path: [u8; IMAGE_PATH_BYTES],
+}
+
+/// Longest path of an executable in [`ImageKey`].
+pub const IMAGE_PATH_BYTES: usize = 104;
+/// Images with masks at most.
+pub const IMAGE_ENTRIES: u32 = 2 * 1024;
 
 /// Processes with masks at most.
 pub const PROCESS_ENTRIES: u32 = 16 * 1024;
@@ -328,6 +378,7 @@ pub const ADDRESS_ENTRIES: u32 = 8 * 1024;
 
 const _: () = assert!(size_of::<CallKey>() == 48);
 const _: () = assert!(size_of::<ProcessEntry>() == 56 + FAMILY_COUNT * 32);
+const _: () = assert!(size_of::<ImageKey>() == 128);
 const _: () = assert!(size_of::<Policy>() == 8);
 const _: () = assert!(size_of::<AddressKey>() == 20);
 const _: () = assert!(offset_of!(Tables, paths).is_multiple_of(8) && size_of::<Tables>().is_multiple_of(8));

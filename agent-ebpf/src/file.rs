@@ -62,7 +62,7 @@ pub(crate) fn put(record: Record, file: Raw) -> bool {
 /// some directory its root shall not thereby rename what it opens.
 #[inline(always)]
 pub(crate) fn put_path(record: Record, file: Raw) {
-    path::put(record, AttrTag::RealPath, path(file), Path::NOWHERE);
+    let _ = path::put(record, AttrTag::RealPath, path(file), Path::NOWHERE);
 }
 
 /// Writes the facts of an open file.

@@ -13,8 +13,9 @@ use rampart_common::{
     event::{AttrTag, Family, RECORD_SHADOW, RECORD_UNSPECIALISED},
     member::Member as M,
     pushdown::{
-        ALL, CLASS_FAILED, CLASS_PATH, CLASS_SOCKET, CLASS_VERBATIM, LOOK_NEVER, LOOK_NUMBERS, LOOK_PATH,
-        LOOK_PROCESS, LOOK_SOCKET, Mask, NONE, Signature, Tables, both, either, is_none,
+        ALL, CLASS_FAILED, CLASS_PATH, CLASS_SOCKET, CLASS_VERBATIM, EPOCH_OF_IMAGE, LOOK_NEVER,
+        LOOK_NUMBERS, LOOK_PATH, LOOK_PROCESS, LOOK_SOCKET, Mask, NONE, Signature, Tables, both, either,
+        is_none,
     },
 };
 
@@ -62,7 +63,7 @@ pub(crate) struct First {
 
 /// Rule set in force; 0 = none.
 #[inline(always)]
-fn generation() -> u32 {
+pub(crate) fn generation() -> u32 {
     // SAFETY: a value of the map, read whole.
     POLICY.get(0).map_or(0, |policy| unsafe { (&raw const policy.generation).read_volatile() })
 }
@@ -314,14 +315,15 @@ impl Judge {
             | u64::from(fact!(egid) ^ cred.load::<u32>(M::CredEgid))
             | u64::from(fact!(loginuid) ^ loginuid)
             | u64::from(fact!(generation) ^ self.generation());
-        if differs != 0 || (epoch != 0 && epoch != now) {
+        let of_image = epoch == EPOCH_OF_IMAGE;
+        if differs != 0 || (epoch != 0 && epoch != now && !of_image) {
             return;
         }
         // SAFETY: a member of the value above; the index is masked to the array's length.
         let masks = unsafe { (&raw const entry.masks[self.family as usize & 7]).read_volatile() };
         let differs = (fact!(start_ns) ^ start_ns) | (fact!(exec_id) ^ exec_id) | (fact!(epoch) ^ epoch);
         if differs == 0 {
-            set!(self, unknown_process, 0);
+            set!(self, unknown_process, u64::from(of_image));
             set!(self, mask, both(&mask, &masks));
         }
     }

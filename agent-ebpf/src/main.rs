@@ -23,6 +23,7 @@ mod cell;
 mod cgroup;
 mod emit;
 mod file;
+mod image;
 mod judge;
 mod maps;
 mod path;

@@ -10,8 +10,8 @@ use rampart_common::{
     counter::FamilyCounters,
     event::{AnswerCounters, Control, FAMILY_COUNT, SyscallPlan},
     pushdown::{
-        ADDRESS_ENTRIES, AddressKey, CallKey, MEMO_ENTRIES, Mask, PROCESS_ENTRIES, Policy, ProcessEntry,
-        Tables,
+        ADDRESS_ENTRIES, AddressKey, CallKey, IMAGE_ENTRIES, ImageKey, MEMO_ENTRIES, Mask, PROCESS_ENTRIES,
+        Policy, ProcessEntry, Tables,
     },
 };
 
@@ -89,6 +89,11 @@ pub(crate) static PATHS: PerCpuArray<Judged> = PerCpuArray::with_max_entries(1, 
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, ProcessEntry> =
     HashMap::with_max_entries(PROCESS_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// Masks of images, by family; allocated as they come.
+#[map]
+pub(crate) static IMAGES: HashMap<ImageKey, [Mask; FAMILY_COUNT]> =
+    HashMap::with_max_entries(IMAGE_ENTRIES, BPF_F_NO_PREALLOC);
 
 /// Classes of addresses.
 #[map]

@@ -81,13 +81,14 @@ pub(crate) fn cwd(task: Typed) -> Path {
     Path::inside(task.follow(M::TaskFs), layout(M::FsPwd))
 }
 
-/// Writes the names from `path` up to `root` (of the task that acts, or [`Path::NOWHERE`]).
+/// Writes the names from `path` up to `root` (of the task that acts, or [`Path::NOWHERE`]). Gives the attribute when
+/// they are all there.
 ///
 /// The walk reads live structures without locks: a rename in the same instant can mix old and new names, as it
 /// can for `/proc`; the walk is bounded and cannot fault.
 #[inline(always)]
-pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) {
-    let Some(attr) = record.open(tag) else { return };
+pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) -> Option<OpenAttr> {
+    let attr = record.open(tag)?;
     record.set_cell::<ATTRIBUTE>(attr.start());
     // By way of the buffer, for such a function takes numbers, and what the verifier knows to be a pointer is none.
     record.set_cell::<DENTRY>(path.dentry.0);
@@ -96,6 +97,7 @@ pub(crate) fn put(record: Record, tag: AttrTag, path: Path, root: Path) {
     record.set_cell::<END_MOUNT>(root.mnt.0);
     let flags = walk_path(record.slot()) as u16;
     record.close(attr, flags);
+    (flags == 0).then(|| OpenAttr::at(record.cell::<ATTRIBUTE>()))
 }
 
 /// Writes the names of a path into the attribute that begins at the offset in [`ATTRIBUTE`], and gives its flags.

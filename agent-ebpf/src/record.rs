@@ -6,26 +6,22 @@
 
 #![expect(clippy::indexing_slicing, reason = "indices are masked to the arrays' lengths")]
 
-use aya_ebpf::{
-    helpers::generated::{
-        bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
-    },
-    maps::lpm_trie::Key,
-};
+mod attr;
+mod image;
+mod words;
+
+use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, maps::lpm_trie::Key};
 use rampart_common::{
-    event::{
-        ATTR_TRUNCATED, AttrHeader, AttrTag, HEADER_BYTES, RECORD_MAX, RECORD_TRUNCATED, RecordHeader,
-        TEXT_MAX,
-    },
+    event::{AttrHeader, AttrTag, HEADER_BYTES, RECORD_MAX, RECORD_TRUNCATED, RecordHeader, TEXT_MAX},
     member::Member,
-    pushdown::{AddressKey, CallKey, Signature},
+    pushdown::{AddressKey, CallKey, ImageKey, ProcessEntry, Signature},
 };
 
 use crate::{
     cell,
     judge::Judged,
     maps::SCRATCH,
-    read::{Plain, Raw, casts, layout, user},
+    read::{Plain, Raw, casts, layout},
     trail,
 };
 
@@ -61,6 +57,10 @@ pub(crate) struct Scratch {
     signature: Signature,
     /// Facts of the call that a mask is looked up for.
     key: CallKey,
+    /// The image that masks are looked up for.
+    image: ImageKey,
+    /// Masks on their way to a process.
+    entry: ProcessEntry,
     /// An address whose class is looked up.
     address: Key<AddressKey>,
     /// Where loops keep their place: see the module.
@@ -291,135 +291,10 @@ impl Record {
         write(&raw mut self.get_mut().fill, fill + bytes);
     }
 
-    /// Appends a NUL-ended name of kernel memory. False when there is no room for the longest name.
-    #[inline(always)]
-    pub(crate) fn push_name(self, attr: OpenAttr, name: Raw) -> bool {
-        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
-        // SAFETY: `spot` has room for NAME_BYTES; the helper checks the source.
-        let len = unsafe { bpf_probe_read_kernel_str(spot.cast(), NAME_BYTES as u32, name.0 as *const _) };
-        if len > 0 {
-            self.grow(len as u64);
-        }
-        true
-    }
-
-    /// Appends a name of kernel memory whose length is known. False when there is no room for the longest.
-    #[inline(always)]
-    pub(crate) fn push_name_of(self, attr: OpenAttr, name: Raw, len: u64) -> bool {
-        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
-        let len = len & (NAME_BYTES - 1);
-        // With the NUL behind it.
-        // SAFETY: `spot` has room for NAME_BYTES, which `len` is less than; the helper checks the source and zeroes what
-        // it cannot read.
-        unsafe { bpf_probe_read_kernel(spot.cast(), len as u32 + 1, name.0 as *const _) };
-        self.grow(len + 1);
-        true
-    }
-
-    /// Appends a name of the trail, with the NUL behind it. False when there is no room for the longest.
-    #[inline(always)]
-    pub(crate) fn push_words(self, attr: OpenAttr, at: u64, len: u64) -> bool {
-        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
-        if at > trail::WORDS_MAX - trail::NAME_WORDS || len > trail::NAME_MAX {
-            return false;
-        }
-        let source = self.get().trail.as_ptr().wrapping_add(at as usize);
-        // SAFETY: `spot` has room for NAME_BYTES, which is more than the longest name; the source is inside the trail.
-        unsafe { bpf_probe_read_kernel(spot.cast(), len as u32 + 1, source.cast()) };
-        self.grow(len + 1);
-        true
-    }
-
-    /// A word of the trail.
-    #[inline(always)]
-    pub(crate) fn trail(self, at: u64) -> u64 {
-        read(&raw const self.get().trail[at as usize & (TRAIL_WORDS - 1)])
-    }
-
-    /// Writes a word of the trail.
-    #[inline(always)]
-    pub(crate) fn set_trail(self, at: u64, word: u64) {
-        write(&raw mut self.get_mut().trail[at as usize & (TRAIL_WORDS - 1)], word);
-    }
-
-    /// Copies a name of kernel memory, with what is behind it, into words of the trail that have room for the longest.
-    #[inline(always)]
-    pub(crate) fn read_words(self, at: u64, name: Raw, len: u64) {
-        if at > trail::WORDS_MAX - trail::NAME_WORDS || len > trail::NAME_MAX {
-            return;
-        }
-        let place = self.get().trail.as_ptr().wrapping_add(at as usize).cast_mut();
-        // SAFETY: the place has room for the longest name; the helper checks the source.
-        unsafe { bpf_probe_read_kernel(place.cast(), len as u32 + 1, name.0 as *const _) };
-    }
-
-    /// A byte of the trail.
-    #[inline(always)]
-    pub(crate) fn trail_byte(self, offset: u64) -> u8 {
-        let place =
-            self.get().trail.as_ptr().cast::<u8>().wrapping_add(offset as usize & (TRAIL_WORDS * 8 - 1));
-        // SAFETY: masked to the trail's length.
-        unsafe { place.read_volatile() }
-    }
-
-    /// Lengths of the names of the trail.
-    #[inline(always)]
-    pub(crate) fn lens(self) -> Lengths {
-        read(&raw const self.get().lens)
-    }
-
-    /// Forgets the lengths.
-    #[inline(always)]
-    pub(crate) fn clear_lens(self) {
-        write(&raw mut self.get_mut().lens, Lengths::default());
-    }
-
-    /// Length of a name of the trail.
-    #[inline(always)]
-    pub(crate) fn len_of(self, name: u64) -> u64 {
-        if name >= trail::NAMES_MAX {
-            return 0;
-        }
-        let place = self.get().lens.as_ptr().cast::<u8>().wrapping_add(name as usize);
-        // SAFETY: inside the lengths (checked above).
-        u64::from(unsafe { place.read_volatile() })
-    }
-
-    /// Notes the length of a name of the trail.
-    #[inline(always)]
-    pub(crate) fn set_len(self, name: u64, len: u8) {
-        if name < trail::NAMES_MAX {
-            let place = self.get_mut().lens.as_mut_ptr().cast::<u8>().wrapping_add(name as usize);
-            // SAFETY: inside the lengths (checked above).
-            unsafe { place.write_volatile(len) };
-        }
-    }
-
-    /// Eight bytes of the buffer from any offset; the offset wraps at a power of two inside it.
-    #[inline(always)]
-    pub(crate) fn word(self, offset: u64) -> u64 {
-        let shift = (offset & 7) * 8;
-        let place = self.scratch.cast::<u64>().wrapping_add((offset & (BYTE_LIMIT - 8)) as usize / 8);
-        // SAFETY: masked to less than the buffer's length, which is a multiple of eight like the place.
-        let low = unsafe { place.read_volatile() };
-        // SAFETY: the buffer is longer than the mask by more than a word.
-        let high = unsafe { place.wrapping_add(1).read_volatile() };
-        // In two steps, for a shift by a whole word is none.
-        (low >> shift) | ((high << 1) << (63 - shift))
-    }
-
     /// Payload bytes of the attribute written last.
     #[inline(always)]
     pub(crate) fn filled(self) -> u64 {
         read(&raw const self.get().fill)
-    }
-
-    /// A byte of the buffer; the offset wraps at a power of two inside it.
-    #[inline(always)]
-    pub(crate) fn byte(self, offset: u64) -> u8 {
-        let place = self.at(offset & (BYTE_LIMIT - 1)).cast_const();
-        // SAFETY: masked to less than the buffer's length.
-        unsafe { place.read() }
     }
 
     /// The signature so far.
@@ -466,111 +341,6 @@ impl Record {
     #[inline(always)]
     pub(crate) fn key<'a>(&self) -> &'a mut CallKey {
         &mut self.get_mut().key
-    }
-
-    /// Appends a NUL-ended string of the current process, cut to the longest name, with its NUL. False when
-    /// there is no room or nothing could be read.
-    #[inline(always)]
-    pub(crate) fn push_user_word(self, attr: OpenAttr, address: u64) -> bool {
-        let Some(spot) = self.spot(attr, NAME_BYTES) else { return false };
-        // SAFETY: `spot` has room for NAME_BYTES; the helper checks the source.
-        let len = unsafe { bpf_probe_read_user_str(spot.cast(), NAME_BYTES as u32, address as *const _) };
-        if len <= 0 {
-            return false;
-        }
-        self.grow(len as u64);
-        true
-    }
-
-    /// An attribute that holds one value.
-    #[inline(always)]
-    pub(crate) fn put<T>(self, tag: AttrTag, value: T) {
-        let Some(attr) = self.open(tag) else { return };
-        let Some(spot) = self.spot(attr, size_of::<T>() as u64) else { return };
-        // SAFETY: `spot` has room for the value and is eight-byte aligned: nothing was written before it.
-        unsafe { spot.cast::<T>().write(value) };
-        self.grow(size_of::<T>() as u64);
-        self.close(attr, 0);
-    }
-
-    /// A text attribute from a NUL-ended string of the current process; where its payload starts.
-    #[inline(always)]
-    pub(crate) fn put_user_text(self, tag: AttrTag, address: u64) -> Option<u64> {
-        let attr = self.open(tag)?;
-        let spot = self.spot(attr, TEXT_MAX as u64)?;
-        // SAFETY: `spot` has room for TEXT_MAX; the helper checks the source.
-        let len = unsafe { bpf_probe_read_user_str(spot.cast(), TEXT_MAX as u32, address as *const _) };
-        if len <= 0 {
-            return None;
-        }
-        self.grow(len as u64 - 1);
-        self.close(attr, if len as usize == TEXT_MAX { ATTR_TRUNCATED } else { 0 });
-        Some(attr.payload())
-    }
-
-    /// A text attribute from a NUL-ended string of the kernel.
-    #[inline(always)]
-    pub(crate) fn put_kernel_text(self, tag: AttrTag, address: Raw) {
-        let Some(attr) = self.open(tag) else { return };
-        let Some(spot) = self.spot(attr, TEXT_MAX as u64) else { return };
-        // SAFETY: `spot` has room for TEXT_MAX; the helper checks the source.
-        let len = unsafe { bpf_probe_read_kernel_str(spot.cast(), TEXT_MAX as u32, address.0 as *const _) };
-        if len <= 0 {
-            return;
-        }
-        self.grow(len as u64 - 1);
-        self.close(attr, if len as usize == TEXT_MAX { ATTR_TRUNCATED } else { 0 });
-    }
-
-    /// An attribute copied from the current process: at most `limit` (a constant) of `len` bytes.
-    #[inline(always)]
-    pub(crate) fn put_user_bytes(self, tag: AttrTag, address: u64, len: u64, limit: u64) {
-        let Some(attr) = self.open(tag) else { return };
-        let Some(spot) = self.spot(attr, limit) else { return };
-        let flags = if len > limit { ATTR_TRUNCATED } else { 0 };
-        let take = if len > limit { limit } else { len };
-        if take == 0 {
-            return;
-        }
-        // SAFETY: `spot` has room for `limit` bytes; the helper checks the source.
-        let result = unsafe { bpf_probe_read_user(spot.cast(), take as u32, address as *const _) };
-        if result == 0 {
-            self.grow(take);
-            self.close(attr, flags);
-        }
-    }
-
-    /// An attribute copied from kernel memory: at most `limit` (a constant) of `len` bytes.
-    #[inline(always)]
-    pub(crate) fn put_kernel_bytes(self, tag: AttrTag, address: Raw, len: u64, limit: u64) {
-        let Some(attr) = self.open(tag) else { return };
-        let Some(spot) = self.spot(attr, limit) else { return };
-        let take = if len > limit { limit } else { len };
-        // SAFETY: `spot` has room for `limit` bytes; the helper checks the source.
-        let result = unsafe { bpf_probe_read_kernel(spot.cast(), take as u32, address.0 as *const _) };
-        if result == 0 {
-            self.grow(take);
-            self.close(attr, 0);
-        }
-    }
-
-    /// A `char **` of the current process as NUL-ended words, 32 at the most.
-    #[inline(always)]
-    pub(crate) fn put_user_vector(self, tag: AttrTag, vector: u64, compat: bool) {
-        let Some(attr) = self.open(tag) else { return };
-        let mut flags = ATTR_TRUNCATED;
-        for index in 0..32u64 {
-            let word: u64 =
-                if compat { u64::from(user::<u32>(vector + index * 4)) } else { user(vector + index * 8) };
-            if word == 0 {
-                flags = 0;
-                break;
-            }
-            if !self.push_user_word(attr, word) {
-                break;
-            }
-        }
-        self.close(attr, flags);
     }
 }
 

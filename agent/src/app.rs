@@ -33,12 +33,13 @@ use self::{
     ports::{Records, Wake},
     pushing::Pushing,
     quiet::{check_threads, keep_off},
-    supervisor::{ADMIN, DETECTION, Supervisor, publish},
+    supervisor::{ADMIN, DETECTION, Supervisor, UPLINK, publish},
     tasks::Tasks,
 };
 use crate::{
     admin::{self, Admin, AdminError, access::Guard, audit::Audit},
     config::{Config, Sources},
+    control::{self, ControlError, Uplink},
     drain::Signals,
     engine::{self, Detector},
     kernel::KernelError,
@@ -88,6 +89,9 @@ pub enum AppError {
         /// Where the log is.
         path: PathBuf,
     },
+    /// The way to the collector cannot be opened.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The machine refuses something ordinary.
     #[error("cannot {operation}")]
     System {
@@ -159,6 +163,7 @@ struct Parts<R> {
     bundle: Bundle,
     fanout: Fanout,
     workers: Vec<Worker>,
+    uplink: Option<Uplink>,
     admin: Option<Admin>,
     hooks: SharedHooks,
     records: R,
@@ -169,15 +174,24 @@ struct Parts<R> {
 /// Runs the agent until it is told to stop.
 pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppError> {
     let cores = keep_off(&config);
-    let (fanout, workers) = output::build(output::open(&config.output), config.output.queue_alerts)?;
     let lock = NodeLock::acquire(&config.node.runtime_dir)?;
+    let mut outputs = output::open(&config.output);
+    let mut uplink = None;
+    // Behind the lock: a spool has one owner.
+    if let Some(collector) = &config.output.collector {
+        let (sink, task) = control::open(collector, &config.node.hostname)?;
+        outputs.push(Box::new(sink));
+        uplink = Some(task);
+    }
+    let (fanout, workers) = output::build(outputs, config.output.queue_alerts)?;
     for note in &lock.notes {
         tracing::warn!("The node is locked by other means only: {note}");
     }
     let admin = config.admin.enabled.then(|| bind(&config)).transpose()?;
     let Loaded { hooks, records, waker } = load(&config, &cores)?;
     let status = status::shared();
-    let parts = Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status };
+    let parts =
+        Parts { sources, config, bundle, fanout, workers, uplink, admin, hooks, records, waker, status };
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::install()
@@ -216,7 +230,8 @@ fn bind(config: &Config) -> Result<Admin, AdminError> {
 
 /// Starts every thread and task, lets events flow, and releases the latches one by one.
 fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError> {
-    let Parts { sources, config, bundle, fanout, workers, admin, hooks, records, waker, status } = parts;
+    let Parts { sources, config, bundle, fanout, workers, uplink, admin, hooks, records, waker, status } =
+        parts;
     let mut tasks = Tasks::new();
     status.set_facts(facts(&config));
     status.set_outputs(fanout.tallies());
@@ -230,6 +245,14 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         let admin = admin.with_limits(limits_desk.clone());
         tasks.task(ADMIN, async move { admin.serve(status, stopped).await.map_err(Into::into) })
     });
+    let (stop_uplink, stopped) = watch::channel(false);
+    if let Some(uplink) = uplink {
+        let status = Arc::clone(&status);
+        tasks.task(UPLINK, async move {
+            uplink.run(status, stopped).await;
+            Ok(())
+        });
+    }
     let mut outputs = Vec::new();
     for worker in workers {
         let name = worker.name();
@@ -290,6 +313,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         rules: bundle.rules,
         replan,
         tasks,
+        stop_uplink,
         admin,
         stop_admin,
     })

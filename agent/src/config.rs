@@ -25,7 +25,7 @@ use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
-use crate::{container::sockets::Sockets, cores::Isolation};
+use crate::{container::sockets::Sockets, cores::Isolation, spool::Sync};
 
 /// The file that is read when no `-c` names one; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/rampart/rampart.yaml";
@@ -103,6 +103,8 @@ pub struct Output {
     pub stdout: StdoutOutput,
     /// A file, when one is named.
     pub file: Option<FileOutput>,
+    /// The collector, when one is named.
+    pub collector: Option<CollectorOutput>,
 }
 
 /// Section `output.stdout`.
@@ -121,6 +123,34 @@ pub struct FileOutput {
     pub path: PathBuf,
     /// Form of the alerts.
     pub format: Format,
+}
+
+/// Section `output.collector`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectorOutput {
+    /// Where it listens.
+    pub url: String,
+    /// Files for TLS; `None` on loopback.
+    pub tls: Option<TlsFiles>,
+    /// Directory of alerts that it has not stored yet.
+    pub spool_dir: PathBuf,
+    /// Bound of this directory.
+    pub spool_bytes: u64,
+    /// When the spool is forced to the disk.
+    pub sync: Sync,
+    /// How often.
+    pub sync_interval: Duration,
+}
+
+/// Files for TLS, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Who may have signed the collector's certificate.
+    pub ca: PathBuf,
+    /// The agent's certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// Section `admin`.

@@ -42,7 +42,10 @@ use crate::{
         Alert, AlertIds,
         build::{self, Style},
     },
-    event::{EventKind, decode, lexical, syscall::SyscallTable},
+    event::{
+        Event, EventKind, decode, lexical,
+        syscall::{Row, SyscallTable},
+    },
     state::{self, State, cgroup::CtrTasks},
 };
 
@@ -218,68 +221,81 @@ impl Detector {
         self.position.peer_changed =
             datagram_peer(&event).is_some_and(|(socket, peer)| self.state.peers.changed(&socket, peer));
         // A fork is told by the returns of the call that made it; its record is for the process table.
-        if event.kind != EventKind::Fork && self.policy.events().contains(row.event) {
-            let context = Context {
-                state: &self.state,
-                clock: &self.clock,
-                hostname: &self.style.hostname,
-                arena: &self.arena,
-                scratch: &self.scratch,
-                path_limit: self.path_limit,
-            };
-            let facts = Facts::new(&event, row, context, self.position);
-            let wall_ns = self.clock.wall_ns(now_ns);
-            let views: &[View] = if self.realpath_matching && facts.differing_paths().is_some() {
-                self.tally.second_views += 1;
-                &[View::Lexical, View::Real]
-            } else {
-                &[View::Lexical]
-            };
-            self.push.learn(&event, &facts);
-            let among = |rule| !self.profile.shed().contains(row.family, rule);
-            if let Some(waiting) = held::waiting(&facts, row, views, &self.policy, &self.style, among) {
-                self.hold(waiting, sink);
-            } else {
-                self.matched.clear();
-                let candidates = self.push.candidates(&event.header);
-                let mut trial = self.profile.begin(row.family);
-                for view in views {
-                    let fields = EventFields::new(&facts, *view);
-                    self.tally.evaluated += 1;
-                    let mut on_match = |rule: &Rule| {
-                        if self.matched.contains(&rule.id) {
-                            return;
-                        }
-                        self.matched.push(rule.id);
-                        self.tally.matched(rule);
-                        sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
-                    };
-                    match &candidates {
-                        Some((plan, mask)) => {
-                            let mut tries = |rule| trial.tries(rule);
-                            plan.evaluate(row.event, row.family, mask, &fields, &mut tries, &mut on_match);
-                        }
-                        None => self.policy.evaluate_among(
-                            row.event,
-                            &fields,
-                            |rule| trial.tries(rule),
-                            |rule, truth| {
-                                if truth == Truth::True {
-                                    on_match(rule);
-                                }
-                            },
-                        ),
-                    }
-                    trial.end();
-                }
-                if self.push.sampled(&event.header, !self.matched.is_empty()) {
-                    let alert = self.disagreement(now_ns);
-                    sink(alert);
-                }
-            }
+        let wanted = self.policy.events().contains(row.event) && event.kind != EventKind::Fork;
+        if wanted || event.kind == EventKind::Exec {
+            self.try_rules(&event, row, sink);
         }
         self.position.previous_ns = now_ns;
         self.arena.reset();
+    }
+
+    /// Tries the rules on an event, and learns what the kernel is to know.
+    fn try_rules(&mut self, event: &Event<'_>, row: &'static Row, sink: &mut dyn FnMut(Alert)) {
+        let now_ns = event.header.time_ns;
+        let context = Context {
+            state: &self.state,
+            clock: &self.clock,
+            hostname: &self.style.hostname,
+            arena: &self.arena,
+            scratch: &self.scratch,
+            path_limit: self.path_limit,
+        };
+        let facts = Facts::new(event, row, context, self.position);
+        if event.kind == EventKind::Exec {
+            self.push.learn_image(event, &facts);
+        }
+        if !self.policy.events().contains(row.event) {
+            return;
+        }
+        let wall_ns = self.clock.wall_ns(now_ns);
+        let views: &[View] = if self.realpath_matching && facts.differing_paths().is_some() {
+            self.tally.second_views += 1;
+            &[View::Lexical, View::Real]
+        } else {
+            &[View::Lexical]
+        };
+        self.push.learn(event, &facts);
+        let among = |rule| !self.profile.shed().contains(row.family, rule);
+        if let Some(waiting) = held::waiting(&facts, row, views, &self.policy, &self.style, among) {
+            self.hold(waiting, sink);
+        } else {
+            self.matched.clear();
+            let candidates = self.push.candidates(&event.header);
+            let mut trial = self.profile.begin(row.family);
+            for view in views {
+                let fields = EventFields::new(&facts, *view);
+                self.tally.evaluated += 1;
+                let mut on_match = |rule: &Rule| {
+                    if self.matched.contains(&rule.id) {
+                        return;
+                    }
+                    self.matched.push(rule.id);
+                    self.tally.matched(rule);
+                    sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
+                };
+                match &candidates {
+                    Some((plan, mask)) => {
+                        let mut tries = |rule| trial.tries(rule);
+                        plan.evaluate(row.event, row.family, mask, &fields, &mut tries, &mut on_match);
+                    }
+                    None => self.policy.evaluate_among(
+                        row.event,
+                        &fields,
+                        |rule| trial.tries(rule),
+                        |rule, truth| {
+                            if truth == Truth::True {
+                                on_match(rule);
+                            }
+                        },
+                    ),
+                }
+                trial.end();
+            }
+            if self.push.sampled(&event.header, !self.matched.is_empty()) {
+                let alert = self.disagreement(now_ns);
+                sink(alert);
+            }
+        }
     }
 
     /// Learns host names from a DNS message; `now_ns` is the boot clock.

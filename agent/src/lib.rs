@@ -10,6 +10,7 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod control;
 pub mod cores;
 pub mod drain;
 pub mod engine;
@@ -21,6 +22,7 @@ pub mod policy;
 pub mod privilege;
 pub mod pushdown;
 pub mod recording;
+pub mod spool;
 pub mod state;
 pub mod telemetry;
 

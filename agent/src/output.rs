@@ -20,12 +20,20 @@ use std::{
 };
 
 use self::worker::Worker;
-use crate::config::{self, Format};
+use crate::{
+    alert::Alert,
+    config::{self, Format},
+};
 
 /// Something that can be written as one line.
 pub trait Message: Send + Sync {
     /// Appends the line, without its line end.
     fn append(&self, format: Format, out: &mut Vec<u8>);
+
+    /// The alert it is, if it is one.
+    fn alert(&self) -> Option<&Alert> {
+        None
+    }
 }
 
 /// A place for lines. One thread owns it, so that its calls may block.
@@ -38,6 +46,12 @@ pub trait Output: Send {
 
     /// Says, without writing, whether it could be written now.
     fn check(&mut self) -> Result<(), OutputError>;
+
+    /// Appends a message to the batch that is written next: as a line, unless the output has a form of its own.
+    fn take(&mut self, message: &dyn Message, batch: &mut Vec<u8>) {
+        message.append(self.format(), batch);
+        batch.push(b'\n');
+    }
 
     /// Writes whole lines, all or as many as it can before it fails.
     fn write(&mut self, lines: &[u8]) -> Result<(), OutputError>;

@@ -2,7 +2,7 @@
 //!
 //! [`Plan`] is a pure function of a rule set: tables for the kernel ([`Plan::image`], [`Plan::addresses`]), and on
 //! demand the rules that may match when nothing but some facts is known: those of a call ([`Plan::mask_of`]) or of a
-//! process ([`Plan::process_masks`]). Every mask comes from the comparisons of the compiled rules themselves, evaluated
+//! process ([`Plan::process_masks`]), or of whoever runs an image ([`Plan::image_masks`]). Every mask comes from the comparisons of the compiled rules themselves, evaluated
 //! in three values by the same field getters that judge events, with everything unknown that the facts do not say. So a
 //! rule whose bit is clear is false on every event with these facts. Never does I/O, knows nothing of kernels.
 //!

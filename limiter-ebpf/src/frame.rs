@@ -30,9 +30,10 @@ pub(crate) struct Notebook(*mut Notes);
 /// A packet of XDP.
 pub(crate) struct Xdp {
     notes: Notebook,
+    pub(crate) context: *mut xdp_md,
     data: usize,
     end: usize,
-    length: usize,
+    pub(crate) length: usize,
 }
 
 /// A packet of tc.
@@ -86,7 +87,7 @@ impl Xdp {
         // SAFETY: the program's own context.
         let fields = unsafe { &*context };
         let (data, end) = (fields.data as usize, fields.data_end as usize);
-        Self { notes, data, end, length: end.wrapping_sub(data) }
+        Self { notes, context, data, end, length: end.wrapping_sub(data) }
     }
 
     /// A packet that may lie in several buffers; headers lie in the first.
@@ -163,7 +164,7 @@ impl Frame for Skb {
 
 /// `N` bytes of the linear part.
 #[inline(always)]
-fn direct<const N: usize>(data: usize, end: usize, offset: usize) -> Option<[u8; N]> {
+pub(crate) fn direct<const N: usize>(data: usize, end: usize, offset: usize) -> Option<[u8; N]> {
     let start = data + (offset & OFFSET_MASK);
     if start + N > end {
         return None;

@@ -20,6 +20,7 @@
 mod frame;
 mod maps;
 mod probe;
+mod reset;
 mod word;
 mod world;
 

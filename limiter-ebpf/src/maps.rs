@@ -7,12 +7,13 @@ use aya_ebpf::{
 use rampart_common::limit::{
     abi::{
         ADDRESSES, Config, Control, DEFECT_COUNTERS, ENTRIES, Entry, EntryKey, FLOWS, GRANTS, Grant, Local,
-        POLICIES, PREFIXES, Policy, Rule, RuleKey, SERVICES, Service, ServiceKey, TALLIES, Tally,
+        POLICIES, PREFIXES, Policy, RESET_COUNTERS, Rule, RuleKey, SERVICES, Service, ServiceKey, TALLIES,
+        Tally,
     },
     gate::CELLS,
 };
 
-use crate::frame::Notes;
+use crate::{frame::Notes, reset::Scratch};
 
 /// XDP, tc ingress, tc egress.
 pub(crate) const NOTEBOOKS: u32 = 3;
@@ -72,6 +73,10 @@ pub(crate) static L_LOCAL: PerCpuArray<Local> = PerCpuArray::with_max_entries(1,
 #[map]
 pub(crate) static L_NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(NOTEBOOKS, 0);
 
+/// What answers are made in, for each kind of program.
+#[map]
+pub(crate) static L_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(NOTEBOOKS, 0);
+
 /// Packets and bytes by policy, reason, direction, and whether only observed.
 #[map]
 pub(crate) static L_TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(TALLIES, 0);
@@ -79,6 +84,10 @@ pub(crate) static L_TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(
 /// Malformed packets by defect and direction.
 #[map]
 pub(crate) static L_DEFECTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DEFECT_COUNTERS, 0);
+
+/// Packets answered by a reset, and those that could not be, by direction.
+#[map]
+pub(crate) static L_RESETS: PerCpuArray<u64> = PerCpuArray::with_max_entries(RESET_COUNTERS, 0);
 
 /// Samples of verdicts: some 2900 fit.
 #[map]

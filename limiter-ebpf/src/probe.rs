@@ -16,6 +16,7 @@ use rampart_common::limit::{
 use crate::{
     frame::{Notebook, Skb, Xdp},
     maps::{L_DEFECTS, L_LOCAL, L_SAMPLES, L_TALLIES},
+    reset,
     word::Own,
     world::Maps,
 };
@@ -23,7 +24,7 @@ use crate::{
 /// The loopback device has this index in every network namespace.
 const LOOPBACK: u32 = 1;
 /// Notes of XDP programs; those of tc have the number of their direction.
-const NOTES_XDP: u32 = 2;
+pub(crate) const NOTES_XDP: u32 = 2;
 
 /// XDP of drivers that hand over large packets in several buffers.
 ///
@@ -60,6 +61,8 @@ fn xdp_verdict(frame: &Xdp, notes: Notebook, interface: u32) -> u32 {
     let place = Place { direction: Direction::Ingress, interface, segments: 1 };
     match verdict(frame, notes, &place) {
         Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Reset if reset::answer_xdp(frame.context, frame.length as u32) => xdp_action::XDP_TX,
+        Verdict::Reset => xdp_action::XDP_DROP,
         // There is no packet metadata yet that could carry a mark.
         Verdict::Pass | Verdict::Mark(_) => xdp_action::XDP_PASS,
     }
@@ -75,6 +78,7 @@ fn tc_verdict(ctx: &TcContext, direction: Direction) -> i32 {
     let segments = if segments == 0 { 1 } else { segments };
     match verdict(&Skb::new(skb, notes), notes, &Place { direction, interface, segments }) {
         Verdict::Drop => TC_ACT_SHOT,
+        Verdict::Reset => reset::answer_tc(skb, direction as u32),
         Verdict::Mark(mark) => {
             // SAFETY: as above; programs may write the mark.
             unsafe { (*skb).mark = mark };

@@ -8,6 +8,8 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a panic is how a harness reports a failed test")]
 
 pub mod agent;
+pub mod collector;
+pub mod courier;
 pub mod cri;
 pub mod image;
 pub mod netns;

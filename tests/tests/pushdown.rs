@@ -6,7 +6,7 @@
 #[path = "shared/child.rs"]
 mod child;
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf, thread, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, thread, time::Duration};
 
 use nix::{
     fcntl::{OFlag, open},
@@ -104,6 +104,47 @@ fn masks_of_a_process_say_nothing_of_another() {
     opens.assert_rejected();
     alerted(&mut agent, "secret", intruder.pid(), 40);
     assert_eq!(count(&agent, "secret", trusted.pid()), 0);
+    end(agent);
+}
+
+#[test]
+fn a_new_process_has_the_masks_of_its_image() {
+    require_root!("a_new_process_has_the_masks_of_its_image");
+    let vault = Vault::make();
+    let mut agent = watched(&vault, "secret", "pushdown: {shadow_every: 1024}");
+    let secret = vault.path("secret");
+    for name in ["trusted", "intruder"] {
+        fs::copy("/bin/sh", vault.path(name)).expect("the shell is copied");
+    }
+    // Each opens the secret, as the first thing it does, and ends before the agent could know it.
+    let opens_each = 20;
+    let line = format!(": < {secret};").repeat(opens_each as usize);
+    let run = |name: &str, times: u32| -> Vec<u32> {
+        let mut pids = Vec::new();
+        for _ in 0..times {
+            let mut child = Command::new(vault.path(name)).args(["-c", &line]).spawn().expect("started");
+            pids.push(child.id());
+            assert!(child.wait().expect("ours").success());
+        }
+        pids
+    };
+    run("trusted", 5);
+    thread::sleep(Duration::from_millis(300));
+    let opens = Opens::during(&mut agent, MANY, || drop(run("trusted", MANY / opens_each)));
+    opens.assert_rejected();
+    // Those of another image, in between, come every time.
+    for _ in 0..10 {
+        for pid in run("intruder", 3) {
+            alerted(&mut agent, "secret", pid, opens_each);
+        }
+        run("trusted", 3);
+    }
+    // The name alone is not the image, and the rule speaks of the name.
+    fs::create_dir(vault.path("elsewhere")).expect("made");
+    fs::copy("/bin/sh", vault.path("elsewhere/trusted")).expect("the shell is copied");
+    run("elsewhere/trusted", 3);
+    let rules = |alert: &serde_json::Value| alert.get("rule").is_some_and(|name| name == "secret");
+    assert_eq!(agent.alerts().iter().filter(|alert| rules(alert)).count(), 30 * opens_each as usize);
     end(agent);
 }
 

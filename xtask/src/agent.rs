@@ -57,13 +57,6 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts the binary with its files in `folder` and waits until it is ready.
-    ///
-    /// Every rule that matches an event reports it, and nothing outside `folder` is written.
-    pub(crate) fn start(binary: &Path, folder: &Path, rules: &[PathBuf]) -> Result<Self> {
-        Self::start_as(&Setup { binary, folder, rules, matching: "all", configuration: "", passwd: None })
-    }
-
     /// Starts it as described and waits until it is ready.
     pub(crate) fn start_as(setup: &Setup<'_>) -> Result<Self> {
         let folder = setup.folder;

@@ -5,6 +5,7 @@
 
 mod calls;
 mod churn;
+mod collector;
 mod compile;
 mod counters;
 mod events;
@@ -17,6 +18,7 @@ mod opens;
 mod overload;
 mod program;
 mod published;
+mod ratelimit;
 mod reload;
 mod replay;
 mod results;
@@ -76,6 +78,12 @@ enum Bench {
     Events,
     /// What memory the process table takes over ten million processes; needs no privileges
     Churn,
+    /// What rate limits take of a flood: Rampart's by XDP and tcx, nftables, iptables and nobody's, side by side
+    ///
+    /// In network namespaces of its own. Takes a minute for each round, five at most.
+    Ratelimit,
+    /// How fast the collector stores alerts and answers, and how fast the agent's spool is; needs no privileges
+    Collector,
     /// How fast a recording, made in the same run, is judged again
     Replay,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
@@ -129,7 +137,16 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             measure(options, Some(&agent), || replay::run(&stage(&agent, options)?))
                 .map(|report| report.holds)
         }
+        Bench::Ratelimit => {
+            let agent = agent(options)?;
+            let release = options.binary.is_none();
+            measure(options, Some(&agent), || ratelimit::run(&stage(&agent, options)?, release))
+                .map(|report| report.holds)
+        }
         Bench::Churn => measure(options, None, || churn::run(options.json)).map(|report| report.holds),
+        Bench::Collector => {
+            measure(options, None, || collector::run(options.json)).map(|report| report.holds)
+        }
         Bench::Rules => {
             measure(options, None, || rules::run(options.rounds, options.json)).map(|report| report.holds)
         }

@@ -1,9 +1,11 @@
-//! `cargo xtask demo`: a scripted intrusion against a running agent, and what the agent said about each step.
+//! `cargo xtask demo`: a scripted intrusion against a running agent, what the agent said about each step, and a flood
+//! that it cuts.
 //!
 //! Everything happens in scratch folders, and what touches the network or `/var/log` in namespaces of its own; all
 //! of it is gone afterwards, also after a failure.
 
 mod alert;
+mod flood;
 mod report;
 mod scene;
 mod step;
@@ -17,6 +19,7 @@ use clap::Args;
 use nix::unistd::geteuid;
 
 use self::alert::Alert;
+use self::flood::Flood;
 use self::report::Seen;
 use self::scene::Scene;
 use self::step::{Pack, Step};
@@ -52,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !geteuid().is_root() {
         bail!("the demo loads kernel programs: run it as root");
     }
-    console::say("[1/4] set-up and release build");
+    console::say("[1/5] set-up and release build");
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => build::agent()?,
@@ -60,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if options.compare_pushdown {
         return Ok(differential(&binary)?.report("steps"));
     }
-    console::say("[2/4] scratch folders, a decoy, and programs named as an intruder would name them");
+    console::say("[2/5] scratch folders, a decoy, and programs named as an intruder would name them");
     let upstream = workspace::upstream_rules();
     let scene = Scene::prepare(upstream.is_some())?;
     let mut rules = vec![workspace::root().join("rules/packs/base.yaml")];
@@ -69,15 +72,26 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         None => console::say("    Falco's own rule file is not at `../shared`; only the base pack is shown"),
     }
     rules.push(scene.rules.clone());
-    console::say("[3/4] starting the agent");
-    let mut agent = Agent::start(&binary, scene.folder(), &rules)?;
+    console::say("[3/5] starting the agent");
+    let flood = Flood::prepare(scene.folder())?;
+    let mut agent = Agent::start_as(&Setup {
+        binary: &binary,
+        folder: scene.folder(),
+        rules: &rules,
+        matching: "all",
+        configuration: &flood.configuration(),
+        passwd: None,
+    })?;
     console::say(format!("    ready, pid {}, rules from:", agent.pid()));
     for file in &rules {
         console::say(format!("      {}", file.display()));
     }
-    console::say("[4/4] the intrusion");
+    console::say("[4/5] the intrusion");
     let seen = intrude(&mut agent, &scene)?;
-    let passed = report::summary(&seen, NEEDED);
+    console::say("\n[5/5] a flood from a namespace, and somebody else who sends what he may");
+    let cut = flood.run(&agent)?;
+    console::say(if cut { "    the flood is cut, the other source is not" } else { "    FAILED: see above" });
+    let passed = report::summary(&seen, NEEDED) && cut;
     if !options.once {
         follow(&mut agent);
     }

@@ -1,7 +1,10 @@
 //! `xtask workload`, hidden: the programs that the demo and the benches run. Copied under other names, this binary
 //! plays an intruder's tool.
 
+mod datagrams;
 mod repeat;
+mod talk;
+mod unheard;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -20,6 +23,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 pub(crate) use self::repeat::Loop;
+pub(crate) use self::unheard::unheard;
 use crate::process;
 
 /// One small program each.
@@ -47,6 +51,15 @@ pub(crate) enum Workload {
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
     },
+    /// Send datagrams at a steady pace; says how many.
+    Datagrams(datagrams::Options),
+    /// Answer each byte that a client sends; says `ready` first.
+    Echo(talk::Place),
+    /// Send a byte and wait for the answer, over and over; says how often, and the median and the 99th percentile of
+    /// the time it took in microseconds.
+    Talk(talk::Client),
+    /// Count datagrams that nobody listened for, over a span in the middle of a flood; says how many in how many seconds.
+    Unheard(unheard::Options),
     /// Do one thing over and over; says how many nanoseconds it took each time, and how often it was done.
     Loop(repeat::Options),
 }
@@ -72,6 +85,10 @@ pub(crate) fn run(workload: &Workload) -> Result<()> {
             process::run(&mut Command::new(link))
         }
         Workload::Loop(options) => options.run(),
+        Workload::Datagrams(options) => options.run(),
+        Workload::Unheard(options) => options.run(),
+        Workload::Echo(place) => place.echo(),
+        Workload::Talk(client) => client.run(),
         Workload::Serve { address, command } => {
             let _listener =
                 TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;

@@ -47,9 +47,11 @@ pub const MAP_TALLIES: &str = "L_TALLIES";
 pub const MAP_DEFECTS: &str = "L_DEFECTS";
 /// Samples of verdicts: ring of [`Sample`].
 pub const MAP_SAMPLES: &str = "L_SAMPLES";
+/// Packets to be answered by a reset, by [`reset_index`]: `PerCpuArray<u64>`.
+pub const MAP_RESETS: &str = "L_RESETS";
 
 /// Every map, for pinning.
-pub const MAPS: [&str; 15] = [
+pub const MAPS: [&str; 16] = [
     MAP_GENERATION,
     MAP_CONFIG,
     MAP_CONTROL,
@@ -65,6 +67,7 @@ pub const MAPS: [&str; 15] = [
     MAP_TALLIES,
     MAP_DEFECTS,
     MAP_SAMPLES,
+    MAP_RESETS,
 ];
 
 /// XDP, ingress; also sees packets in several buffers (5.18).
@@ -324,6 +327,8 @@ pub struct Local {
     pub budget_tat: u64,
     /// GCRA word of the samples.
     pub sample_tat: u64,
+    /// GCRA word of the resets.
+    pub reset_tat: u64,
 }
 
 /// Packets counted.
@@ -353,6 +358,15 @@ pub const fn tally_index(policy: u32, reason: u8, direction: u8, is_observed: bo
 #[inline]
 pub const fn defect_index(defect: u8, direction: u8) -> u32 {
     ((defect as u32 & (super::verdict::DEFECTS - 1)) << 1) | (direction & 1) as u32
+}
+
+/// Number of reset counters.
+pub const RESET_COUNTERS: u32 = 4;
+
+/// Index of the counter of packets that were answered by a reset, or only dropped because they could not be.
+#[inline]
+pub const fn reset_index(is_answered: bool, direction: u8) -> u32 {
+    ((is_answered as u32) << 1) | (direction & 1) as u32
 }
 
 /// A verdict that was sampled.
@@ -417,6 +431,6 @@ const _: () = assert!(size_of::<Rule>() == 8);
 const _: () = assert!(size_of::<EntryKey>() == 20);
 const _: () = assert!(size_of::<Entry>() == 32);
 const _: () = assert!(core::mem::offset_of!(Entry, tat) == 0);
-const _: () = assert!(size_of::<Local>() == 16);
+const _: () = assert!(size_of::<Local>() == 24);
 const _: () = assert!(size_of::<Tally>() == 16);
 const _: () = assert!(size_of::<Sample>() == 80);

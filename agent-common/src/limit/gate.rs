@@ -20,6 +20,9 @@ pub const CELLS: u32 = 1 << 16;
 pub const NEAR_SHIFT: u32 = 2;
 /// A far prefix gets this many times the rate and burst, as a shift.
 pub const FAR_SHIFT: u32 = 6;
+/// The same while entries come and go quickly: invented sources are spread over few far prefixes and many near ones, and
+/// what they share must not be as much as the node can bear.
+pub const FAR_SHIFT_CHURNING: u32 = 4;
 
 /// The two prefixes of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,12 @@ pub const fn cell(seed: u64, policy: u32, prefix: Address, far: bool) -> u32 {
 #[inline(always)]
 pub const fn cell_step(step_ns: u64, shift: u32) -> u64 {
     step_ns >> shift
+}
+
+/// How much more than a single source a far prefix gets now.
+#[inline(always)]
+pub const fn far_shift(churning: bool) -> u32 {
+    if churning { FAR_SHIFT_CHURNING } else { FAR_SHIFT }
 }
 
 /// TAT of a new entry. Normally it has used only this request. While the budget is more than half spent, entries come

@@ -2,12 +2,14 @@
 //!
 //! Order, first answer wins:
 //! 1. the limiter is off; a malformed packet and a strict limiter; not IP; vital ICMP;
-//! 2. lists of single addresses: safe, deny, allow (the agent resolved conflicts: safe > deny > allow);
-//! 3. the service, by interface, protocol and destination port; what has no ports is a service of its own;
-//! 4. a known key brings its policy along; another one looks through the lists of prefixes (longest wins), and then
-//!    takes the policy of its address, of its prefix, or of the service;
+//! 2. the service, by interface, protocol and destination port; what has no ports is a service of its own;
+//! 3. lists of single addresses, then those of prefixes (longest wins): safe, deny, allow (the agent resolved conflicts:
+//!    safe > deny > allow);
+//! 4. the policy of the address, of its prefix, or of the service;
 //! 5. what the packet costs in the policy's unit; nothing costs nothing;
 //! 6. a known key is charged; an unknown one passes the gate of prefixes and the budget of new entries first.
+//!
+//! A key that is known in this generation brings its policy along, and that it is on no list: steps 3 and 4 are skipped.
 //!
 //! Whatever rejects a packet only counts while the limiter or the policy observes, or when the agent is dead for too
 //! long. State moves on all the same, so that observing shows what enforcing would do.
@@ -22,7 +24,7 @@ use super::{
         RULE_DENY, RULE_PREFIXES, RULE_SAFE, Rule, RuleKey, SERVICE_LISTS, SERVICE_PORTLESS, SHAPES,
         SOURCE_BITS_V4, SOURCE_BITS_V6, STRICT, Service, ServiceKey,
     },
-    gate::{self, FAR_SHIFT, NEAR_SHIFT, mix},
+    gate::{self, NEAR_SHIFT, mix},
     gcra::{Cell, Limit, Mode, Outcome, STRETCH_ONE, ahead},
     packet::{Address, IP, PORTLESS, Packet, SYN, TCP, UDP, VITAL},
     verdict::{Action, Defect, Direction, Reason, Unit, Verdict},
@@ -131,21 +133,9 @@ pub fn judge<W: World>(world: &W, packet: &Packet, place: &Place) -> Judgement {
     if packet.is(VITAL) {
         return pass(Reason::Vital, 0);
     }
-    if config.flags & LIST_ADDRESSES != 0
-        && let Some(rule) = world.address_rule(&case.rule_key(SERVICE_LISTS))
-        && let Some(judgement) = case.listed(rule)
-    {
-        return judgement;
-    }
     let service = case.service();
     if service.number == SERVICE_LISTS {
-        if config.flags & LIST_PREFIXES != 0
-            && let Some(rule) = world.prefix_rule(&case.rule_key(SERVICE_LISTS))
-            && let Some(judgement) = case.listed(rule)
-        {
-            return judgement;
-        }
-        return pass(Reason::NoPolicy, 0);
+        return case.on_lists(true).unwrap_or(pass(Reason::NoPolicy, 0));
     }
     case.limit(service)
 }
@@ -197,6 +187,22 @@ impl<W: World> Case<'_, W> {
         }
     }
 
+    /// What the lists say of the source: those of single addresses, and with `prefixes` the others too.
+    #[inline(always)]
+    fn on_lists(&self, prefixes: bool) -> Option<Judgement> {
+        let key = self.rule_key(SERVICE_LISTS);
+        if self.config.flags & LIST_ADDRESSES != 0
+            && let Some(rule) = self.world.address_rule(&key)
+            && let Some(judgement) = self.listed(rule)
+        {
+            return Some(judgement);
+        }
+        if prefixes && self.config.flags & LIST_PREFIXES != 0 {
+            return self.world.prefix_rule(&key).and_then(|rule| self.listed(rule));
+        }
+        None
+    }
+
     /// Number [`SERVICE_LISTS`] when there is none.
     #[inline(always)]
     fn service(&self) -> Service {
@@ -240,24 +246,30 @@ impl<W: World> Case<'_, W> {
         };
         let mut key = entry_key(packet.source, service.number, kind, bits);
         let mut known = world.entry(&key);
-        let current = known.as_ref().map(Known::terms).filter(|terms| terms.0 == self.generation);
-        let (number, grant) = if let Some((_, policy, grant)) = current {
-            (policy, grant)
-        } else {
-            if config.flags & LIST_PREFIXES != 0
-                && let Some(rule) = world.prefix_rule(&self.rule_key(SERVICE_LISTS))
-                && let Some(judgement) = self.listed(rule)
-            {
-                return judgement;
+        // Plain variables: an optional triple leaves undefined what it does not hold, and the verifier refuses that.
+        let (mut is_current, mut number, mut grant) = (false, 0, 0);
+        if let Some(known) = &known {
+            let terms = known.terms();
+            if terms.0 == self.generation {
+                (is_current, number, grant) = (true, terms.1, terms.2);
             }
+        }
+        // An IPv4 entry is of a single address and stands for its lists; an IPv6 one is of a /64, in which a single
+        // address may be listed.
+        if (!is_current || !is_v4)
+            && let Some(judgement) = self.on_lists(!is_current)
+        {
+            return judgement;
+        }
+        if !is_current {
             let rule = match own {
                 None if config.flags & RULE_PREFIXES != 0 => {
                     world.prefix_rule(&self.rule_key(service.number))
                 }
                 own => own,
             };
-            rule.map_or((service.policy, 0), |rule| (rule.policy, rule.grant))
-        };
+            (number, grant) = rule.map_or((service.policy, 0), |rule| (rule.policy, rule.grant));
+        }
         if number == 0 {
             return pass(Reason::NoPolicy, 0);
         }
@@ -362,21 +374,30 @@ impl<W: World> Case<'_, W> {
         let mut tat = gate::first_tat(terms.limit, now, step_ns, false);
         // Addresses with rules of their own are few and not invented.
         if key.kind != ENTRY_ADDRESS {
+            let Some(budget) = world.budget() else { return pass(Reason::WithinPrefix, terms.number) };
+            let is_churning = gate::is_churning(budget.load(), now, &config.budget);
             let prefixes = gate::prefixes(packet.source);
-            let near = gate::cell(config.seed, terms.number, prefixes.near, false);
-            if let Some(cell) = world.cell(near)
-                && let Outcome::Over(excess) = Self::charge_cell(&cell, terms, step_ns, NEAR_SHIFT, now)
-            {
-                return self.over(Reason::OverNear, terms, excess, now);
-            }
-            let far = gate::cell(config.seed, terms.number, prefixes.far, true);
-            if let Some(cell) = world.cell(far)
-                && let Outcome::Over(excess) = Self::charge_cell(&cell, terms, step_ns, FAR_SHIFT, now)
+            let far_step = gate::cell_step(step_ns, gate::far_shift(is_churning));
+            let far = world.cell(gate::cell(config.seed, terms.number, prefixes.far, true));
+            // Looked at before the near cell is charged, which is no use then: most of a flood ends here.
+            if let Some(cell) = &far
+                && let Outcome::Over(excess) =
+                    terms.limit.look(cell.load(), now, far_step, Mode::Throttle).outcome
             {
                 return self.over(Reason::OverFar, terms, excess, now);
             }
-            let Some(budget) = world.budget() else { return pass(Reason::WithinPrefix, terms.number) };
-            let is_churning = gate::is_churning(budget.load(), now, &config.budget);
+            let near = gate::cell(config.seed, terms.number, prefixes.near, false);
+            let near_step = gate::cell_step(step_ns, NEAR_SHIFT);
+            if let Some(cell) = world.cell(near)
+                && let Outcome::Over(excess) = terms.limit.charge(&cell, now, near_step, Mode::Throttle)
+            {
+                return self.over(Reason::OverNear, terms, excess, now);
+            }
+            if let Some(cell) = far
+                && let Outcome::Over(excess) = terms.limit.charge(&cell, now, far_step, Mode::Throttle)
+            {
+                return self.over(Reason::OverFar, terms, excess, now);
+            }
             let place = config.budget.step_ns(1, STRETCH_ONE);
             if let Outcome::Over(_) = config.budget.charge(&budget, now, place, Mode::Throttle) {
                 return pass(Reason::WithinPrefix, terms.number);
@@ -400,11 +421,6 @@ impl<W: World> Case<'_, W> {
             Some(known) => self.charge(&known, terms, units, step_ns, now),
             None => pass(Reason::WithinPrefix, terms.number),
         }
-    }
-
-    #[inline(always)]
-    fn charge_cell(cell: &W::Cell, terms: &Terms<'_>, step_ns: u64, shift: u32, now: u64) -> Outcome {
-        terms.limit.charge(cell, now, gate::cell_step(step_ns, shift), Mode::Throttle)
     }
 
     /// What the packet costs.
@@ -441,12 +457,20 @@ impl<W: World> Case<'_, W> {
         let action = Action::of(terms.policy.action);
         let is_observed = terms.policy.is_dry != 0 || matches!(action, Action::Observe) || self.observes(now);
         let verdict = match action {
-            Action::Drop if !is_observed => Verdict::Drop,
-            Action::Mark if !is_observed => Verdict::Mark(terms.policy.mark),
-            _ => Verdict::Pass,
+            _ if is_observed => Verdict::Pass,
+            Action::Observe => Verdict::Pass,
+            Action::Mark => Verdict::Mark(terms.policy.mark),
+            Action::Reset if self.has_answer() => Verdict::Reset,
+            Action::Reset | Action::Drop => Verdict::Drop,
         };
         let allowed_ns = terms.limit.tau_ns;
         Judgement { verdict, reason, policy: terms.number, is_observed, excess_ns, allowed_ns, now_ns: now }
+    }
+
+    /// Whether the packet is such that its sender may be told.
+    #[inline(always)]
+    fn has_answer(&self) -> bool {
+        self.packet.protocol == TCP && !self.packet.is(PORTLESS) && matches!(self.packet.defect, Defect::None)
     }
 
     /// Whether nothing is enforced: by the switch, or because the agent is dead.

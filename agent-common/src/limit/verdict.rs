@@ -34,6 +34,9 @@ pub enum Action {
     Mark = 1,
     /// Lets it pass and counts it.
     Observe = 2,
+    /// Drops it, and answers TCP with a reset, so that a client knows at once. Where that is not possible it is only
+    /// dropped.
+    Reset = 3,
 }
 
 /// Why a packet got its verdict. Each packet is counted under exactly one.
@@ -108,6 +111,8 @@ pub enum Verdict {
     Mark(u32),
     /// Ends here.
     Drop,
+    /// Ends here and is answered by a reset.
+    Reset,
 }
 
 impl Unit {
@@ -129,6 +134,7 @@ impl Action {
         match number {
             0 => Self::Drop,
             1 => Self::Mark,
+            3 => Self::Reset,
             _ => Self::Observe,
         }
     }

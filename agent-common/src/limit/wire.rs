@@ -116,7 +116,7 @@ structures! {
     Rule { kind policy grant pad }
     EntryKey { address number kind bits }
     Entry { tat used generation over policy grant pad }
-    Local { budget_tat sample_tat }
+    Local { budget_tat sample_tat reset_tat }
     Tally { packets bytes }
     Sample {
         time_ns excess_ns allowed_ns source destination interface bytes policy source_port destination_port

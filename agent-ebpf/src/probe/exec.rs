@@ -13,7 +13,7 @@ use rampart_common::{
 use crate::{
     cgroup,
     emit::seen,
-    file, judge, path,
+    file, image, judge, path,
     probe::regs,
     read::{Raw, Typed, current_task, has, layout},
     record::Record,
@@ -49,8 +49,12 @@ fn process_exec(ctx: BtfTracePointContext) -> i32 {
     record.put_kernel_text(AttrTag::ExecName, Raw(bprm.load(M::BprmFilename)));
     file::put_facts(record, exe);
     let root = path::root(task);
-    path::put(record, AttrTag::ExePath, file::path(exe), root);
-    path::put(record, AttrTag::Cwd, path::cwd(task), root);
+    record.image().path_len = 0;
+    if let Some(path) = path::put(record, AttrTag::ExePath, file::path(exe), root) {
+        record.set_image_path(path);
+    }
+    image::specialise(record);
+    let _ = path::put(record, AttrTag::Cwd, path::cwd(task), root);
     cgroup::put(record, task);
     seen.submit(record);
     if parent {

@@ -112,7 +112,7 @@ impl Step {
     pub(super) fn base(&self, dir: ArgSlot, tag: AttrTag) {
         let start = self.start(dir);
         if !start.dentry.is_null() {
-            path::put(self.record, tag, start, path::root(self.task));
+            let _ = path::put(self.record, tag, start, path::root(self.task));
         }
     }
 
@@ -144,7 +144,7 @@ impl Step {
     /// The working directory after the call.
     #[inline(always)]
     pub(super) fn working_directory(&self) {
-        path::put(self.record, AttrTag::Cwd, path::cwd(self.task), path::root(self.task));
+        let _ = path::put(self.record, AttrTag::Cwd, path::cwd(self.task), path::root(self.task));
     }
 
     /// The peer address that the program gave.

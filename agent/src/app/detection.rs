@@ -244,6 +244,10 @@ impl Message for Alert {
         };
         out.extend_from_slice(text.as_bytes());
     }
+
+    fn alert(&self) -> Option<&Alert> {
+        Some(self)
+    }
 }
 
 /// A rule on more event types than this is on "everything": it does not ask for the most frequent calls.

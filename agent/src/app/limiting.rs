@@ -385,6 +385,7 @@ impl Thread {
             attached: self.attached.values().cloned().collect(),
             counted,
             defects: self.limiter.defects()?,
+            resets: self.limiter.resets()?,
             samples: self.samples,
             recent: self.recent.clone(),
             fault: self.faults.iter().next().cloned(),

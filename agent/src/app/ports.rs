@@ -77,7 +77,9 @@ impl Hooks for Kernel {
     }
 
     fn learn(&mut self, lessons: &Lessons) -> Result<Learned, KernelError> {
-        Self::learn(self, &lessons.calls, &lessons.processes)
+        let mut learned = Self::learn(self, &lessons.calls, &lessons.processes)?;
+        learned.written += self.learn_images(&lessons.images)?;
+        Ok(learned)
     }
 
     fn touch_epoch(&mut self, now_ns: u64) -> Result<(), KernelError> {

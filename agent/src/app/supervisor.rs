@@ -43,12 +43,15 @@ const SWAP_MAX: Duration = Duration::from_secs(10);
 /// Time the HTTP server has for answers under way.
 const ADMIN_MAX: Duration = Duration::from_secs(1);
 
+/// Time the way to the collector has to hand over the last alerts.
+const UPLINK_MAX: Duration = Duration::from_secs(2);
 /// Time the limiter's thread has to see that the agent ends.
 const LIMITS_MAX: Duration = Duration::from_secs(2);
 
 /// Names of the tasks; outputs are named after themselves.
 pub(super) const DETECTION: &str = "detection";
 pub(super) const ADMIN: &str = "admin";
+pub(super) const UPLINK: &str = "uplink";
 
 /// The running agent.
 pub(super) struct Supervisor {
@@ -64,6 +67,7 @@ pub(super) struct Supervisor {
     /// Rules that the kernel is to take for not there.
     pub(super) replan: watch::Receiver<Arc<Shed>>,
     pub(super) tasks: Tasks,
+    pub(super) stop_uplink: watch::Sender<bool>,
     pub(super) admin: Option<AbortHandle>,
     pub(super) stop_admin: watch::Sender<bool>,
 }
@@ -184,7 +188,8 @@ impl Supervisor {
     /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
     /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
     pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
-        let Self { hooks, waker, commands, limits, fanout, outputs, mut tasks, admin, stop_admin, .. } = self;
+        let Self { hooks, waker, commands, limits, fanout, outputs, mut tasks, .. } = self;
+        let Self { stop_uplink, admin, stop_admin, .. } = self;
         let grace = Grace::start(limit);
         if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
             tracing::warn!("Intake could not be stopped before the drain: {}", super::in_full(&error));
@@ -207,6 +212,9 @@ impl Supervisor {
         if !tasks.ended(&outputs, grace.left()).await {
             late = late.or(Some(Phase::Outputs));
         }
+        // After the outputs: the spool has everything by now, and what does not get through stays in it.
+        let _ = stop_uplink.send(true);
+        let _ = tasks.ended(&[UPLINK], UPLINK_MAX).await;
         let _ = stop_admin.send(true);
         if !tasks.ended(&[ADMIN], ADMIN_MAX).await
             && let Some(admin) = admin

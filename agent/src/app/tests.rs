@@ -193,6 +193,7 @@ fn start_in(dir: tempfile::TempDir, sources: Sources, outputs: Option<Vec<Box<dy
         bundle,
         fanout,
         workers,
+        uplink: None,
         admin: None,
         hooks: Arc::new(Mutex::new(FakeHooks(fake.clone()))),
         records: fake.clone(),

@@ -51,6 +51,8 @@ pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 pub const FORMATS: &[&str] = &["text", "json"];
 /// Rule matching modes.
 pub const MATCHING: &[&str] = &["first", "all"];
+/// When the spool is forced to the disk.
+pub const SYNC: &[&str] = &["always", "interval", "never"];
 /// What is done with what is over a limit.
 pub const LIMITING: &[&str] = &["observe", "enforce"];
 /// Whether rates are scaled down when the node is too busy.
@@ -96,6 +98,34 @@ pub static KEYS: &[Key] = &[
     key("output.stdout.format", Kind::Choice(FORMATS), "text", "form of the alerts on standard output"),
     key("output.file.path", Kind::Path, "no file", "also append alerts to this file; SIGUSR1 reopens it"),
     key("output.file.format", Kind::Choice(FORMATS), "json", "form of the alerts in the file"),
+    key(
+        "output.collector.url",
+        Kind::Text,
+        "no collector",
+        "also send alerts to this collector, such as `https://collector:7443`; `http` only on loopback",
+    ),
+    key("output.collector.ca_file", Kind::Path, "no file", "who signs the collector's certificate, PEM"),
+    key("output.collector.cert_file", Kind::Path, "no file", "certificate that the agent shows, PEM"),
+    key("output.collector.key_file", Kind::Path, "no file", "key of this certificate, PEM"),
+    key(
+        "output.collector.spool_dir",
+        Kind::Path,
+        "`spool` in `node.state_dir`",
+        "where alerts are kept until the collector has stored them",
+    ),
+    key(
+        "output.collector.spool_bytes",
+        Kind::Number,
+        "268435456",
+        "room for them; when it is full, the oldest of the least severe are dropped and counted",
+    ),
+    key(
+        "output.collector.sync",
+        Kind::Choice(SYNC),
+        "interval",
+        "when they are forced to the disk, to survive a power cut too: before the next alert, in intervals, or never",
+    ),
+    key("output.collector.sync_interval_ms", Kind::Number, "1000", "the interval"),
     key("admin.enabled", Kind::Bool, "true", "serve health and metrics over HTTP"),
     key("admin.listen", Kind::Socket, "127.0.0.1:8765", "address of the HTTP server"),
     key(

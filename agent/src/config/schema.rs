@@ -6,7 +6,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{KEYS, Key, Kind};
+use super::{
+    keys::{KEYS, Key, Kind},
+    limits::read,
+};
 use crate::limits::class::Class;
 
 /// The schema.
@@ -104,8 +107,9 @@ fn interface() -> Value {
                 "items": { "enum": ["ingress", "egress"] },
             },
             "hook": {
-                "description": "how to attach; default: auto, the first of native XDP, tcx, clsact that works",
-                "enum": ["auto", "native", "tcx", "clsact", "generic"],
+                "description": "how to attach; default: auto, the first of native XDP, tcx, clsact that works; \
+                                native is for devices, native_virtual also for interfaces that lose their offload by it",
+                "enum": read::HOOKS,
             },
         },
     })
@@ -132,7 +136,7 @@ fn policy() -> Value {
                 "description": "whether rejected packets are free (throttle, the default) or count too (penalize)",
                 "enum": ["throttle", "penalize"],
             },
-            "action": { "description": "default: drop", "enum": ["drop", "mark", "observe"] },
+            "action": { "description": "default: drop", "enum": read::ACTIONS },
             "mark": { "description": "mark of the action mark", "type": "integer", "minimum": 1 },
             "dry_run": { "description": "only count; default: false", "type": "boolean" },
             "key_v4": { "description": "prefix length that is one source; default: 32", "type": "integer", "minimum": 8, "maximum": 32 },

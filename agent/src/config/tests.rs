@@ -254,7 +254,7 @@ fn limits_are_read_with_every_fault_at_its_place() {
         faults(faulty),
         [
             ":3:12: unknown setting `limits.interfaces.eth0.direction`; did you mean `directions`?",
-            ":3:29: `limits.interfaces.eth0.hook` must be one of auto, native, tcx, clsact, generic, found `fast`",
+            ":3:29: `limits.interfaces.eth0.hook` must be one of auto, native, native_virtual, tcx, clsact, generic, found `fast`",
             ":5:5: `limits.policies.a` has no rate; set it, such as `rate: 1000/s`",
             ":6:9: `limits.policies.b.rate` must be a number per second, or such as `1000/s`, `90/m`, `5k/h`, found `10/d`",
             ":7:28: `limits.policies.c.match.ports` names the port `0`",

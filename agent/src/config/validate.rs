@@ -1,6 +1,7 @@
 //! From the configuration as written to the checked one; every fault is collected, not only the first.
 
 mod budgets;
+mod collector;
 mod throttle;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -97,6 +98,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
                 let format = check.format("output.file.format", Format::Json);
                 check.path("output.file.path").map(|path| FileOutput { path, format })
             },
+            collector: check.collector(),
         },
         admin: Admin {
             enabled: check.bool("admin.enabled", true),
@@ -411,8 +413,10 @@ impl Check {
 
     /// Faults of settings that are fine alone and not together.
     fn together(&mut self, config: &Config) {
-        if !config.output.stdout.enabled && config.output.file.is_none() {
-            let help = "set `output.stdout.enabled: true` or `output.file.path`".to_owned();
+        if !config.output.stdout.enabled && config.output.file.is_none() && config.output.collector.is_none()
+        {
+            let help =
+                "set `output.stdout.enabled: true`, `output.file.path` or `output.collector.url`".to_owned();
             self.raw.fault(
                 Place::Default,
                 "every output is off, no alert could leave the agent".to_owned(),

@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 
 use rampart_common::{
     event::{AttrTag, FAMILY_COUNT, Family, RECORD_SHADOW, RECORD_UNSPECIALISED, RecordHeader},
-    pushdown::{CallKey, KEY_WORDS, Mask, ProcessEntry},
+    pushdown::{ALL, CallKey, IMAGE_ENTRIES, ImageKey, KEY_WORDS, Mask, ProcessEntry},
 };
 use rampart_rules::{catalog::EventId, rule::Rule};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -43,6 +43,9 @@ pub trait Judging: fmt::Debug + Send + Sync {
     /// The rules that may match events of the process of an event, whatever the event.
     fn process_masks(&self, facts: &Facts<'_>) -> ProcessMasks;
 
+    /// The rules that may match events of any process that runs the image of an event's process.
+    fn image_masks(&self, facts: &Facts<'_>) -> [Mask; FAMILY_COUNT];
+
     /// Calls `on_match` with those rules of an event type that a mask leaves and that are true, in order: the first
     /// or all. Asks `tries` about each that is left, by position, before it is evaluated.
     fn evaluate(
@@ -63,6 +66,8 @@ pub struct Lessons {
     pub calls: Vec<(CallKey, Mask)>,
     /// Masks of processes by their id.
     pub processes: Vec<(u32, ProcessEntry)>,
+    /// Masks of images, by family.
+    pub images: Vec<(ImageKey, [Mask; FAMILY_COUNT])>,
     /// Something changed that masks of processes may depend on.
     pub changed: bool,
 }
@@ -107,6 +112,8 @@ pub(super) struct Push {
     plan: Option<Arc<dyn Judging>>,
     lessons: Lessons,
     keys: FxHashSet<CallKey>,
+    /// Images that were looked at under the plan in force.
+    images: FxHashSet<ImageKey>,
     asked: Asked,
     counts: Counts,
 }
@@ -117,6 +124,7 @@ impl Push {
         self.plan = plan;
         self.lessons = Lessons { changed: self.lessons.changed, ..Lessons::default() };
         self.keys.clear();
+        self.images.clear();
         self.asked.0.clear();
     }
 
@@ -181,6 +189,13 @@ impl Push {
         self.lessons.processes.push((task.pid, entry));
     }
 
+    /// Computes the masks of the image that an exec started, if it is the first one to start it.
+    pub(super) fn learn_image(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
+        if let Some(plan) = self.plan.as_deref() {
+            self.lessons.images.extend(image(plan, &mut self.images, event, facts));
+        }
+    }
+
     /// Notes that metadata, names or other things beside the records changed.
     pub(super) fn changed(&mut self) {
         self.lessons.changed = true;
@@ -189,7 +204,8 @@ impl Push {
     /// What came together since the last call; `None` when nothing did.
     pub(super) fn lessons(&mut self) -> Option<Lessons> {
         let lessons = &self.lessons;
-        if lessons.calls.is_empty() && lessons.processes.is_empty() && !lessons.changed {
+        let none = lessons.calls.is_empty() && lessons.processes.is_empty() && lessons.images.is_empty();
+        if none && !lessons.changed {
             return None;
         }
         self.keys.clear();
@@ -200,6 +216,22 @@ impl Push {
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
+}
+
+/// The masks of an image that is started for the first time under a plan, if they leave out any rule.
+fn image(
+    plan: &dyn Judging,
+    seen: &mut FxHashSet<ImageKey>,
+    event: &Event<'_>,
+    facts: &Facts<'_>,
+) -> Option<(ImageKey, [Mask; FAMILY_COUNT])> {
+    let path = event.attr(AttrTag::ExePath).filter(|attr| attr.flags == 0)?;
+    let key = ImageKey::new(plan.generation(), event.header.task.comm, path.bytes)?;
+    if seen.len() >= IMAGE_ENTRIES as usize || !seen.insert(key) {
+        return None;
+    }
+    let masks = plan.image_masks(facts);
+    (masks != [ALL; FAMILY_COUNT]).then_some((key, masks))
 }
 
 /// The key of an attribute.

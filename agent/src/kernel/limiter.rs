@@ -17,7 +17,7 @@ use aya::{
 use rampart_common::limit::{
     abi::{
         self, Control, DEFECT_COUNTERS, Entry, EntryKey, POLICIES, Policy, Sample, TALLIES, Tally,
-        defect_index, tally_index,
+        defect_index, reset_index, tally_index,
     },
     verdict::{Defect, Direction, Reason},
     wire,
@@ -307,6 +307,23 @@ impl Limiter {
                 let sum = map_of.get(&index, 0).map_err(map(abi::MAP_DEFECTS))?.iter().sum();
                 if sum > 0 {
                     counted.push((defect, direction, sum));
+                }
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Packets to be answered by a reset, summed over all CPUs, by whether they were; those that are not zero.
+    pub fn resets(&self) -> Result<Vec<(bool, Direction, u64)>, LimiterError> {
+        let of = self.ebpf.map(abi::MAP_RESETS).ok_or(LimiterError::Missing(abi::MAP_RESETS))?;
+        let map_of: PerCpuArray<_, u64> = PerCpuArray::try_from(of).map_err(map(abi::MAP_RESETS))?;
+        let mut counted = Vec::new();
+        for is_answered in [true, false] {
+            for direction in Direction::ALL {
+                let index = reset_index(is_answered, direction as u8);
+                let sum = map_of.get(&index, 0).map_err(map(abi::MAP_RESETS))?.iter().sum();
+                if sum > 0 {
+                    counted.push((is_answered, direction, sum));
                 }
             }
         }

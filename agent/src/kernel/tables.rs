@@ -8,7 +8,11 @@ use aya::{
 };
 use rampart_common::{
     abi,
-    pushdown::{AddressKey, CallKey, ENTRY_WORDS, KEY_WORDS, MASK_WORDS, Mask, ProcessEntry, TABLE_WORDS},
+    event::FAMILY_COUNT,
+    pushdown::{
+        AddressKey, CallKey, ENTRY_WORDS, IMAGE_WORDS, ImageKey, KEY_WORDS, MASK_WORDS, Mask, ProcessEntry,
+        TABLE_WORDS,
+    },
 };
 
 use super::{Kernel, KernelError};
@@ -18,11 +22,16 @@ const NO_EXIST: u64 = 1;
 /// `E2BIG`: the map is full.
 const FULL: i32 = libc::E2BIG;
 
+/// Masks of an image, by family.
+type ImageValue = [[u64; MASK_WORDS]; FAMILY_COUNT];
+
 /// What the agent remembers of what it wrote, so that it can be taken back.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     /// Keys of masks, by rule set.
     memo: Keys<u32, Vec<[u64; KEY_WORDS]>>,
+    /// Keys of masks of images, by rule set.
+    images: Keys<u32, Vec<[u64; IMAGE_WORDS]>>,
     /// Address prefixes of either slot.
     addresses: [Vec<(u32, [u8; 20])>; 2],
 }
@@ -109,14 +118,32 @@ impl Kernel {
         Ok(learned)
     }
 
-    fn forget_before(&mut self, generation: u32) -> Result<(), KernelError> {
-        let old: Vec<u32> = self.written.memo.keys().copied().filter(|one| *one != generation).collect();
-        for generation in old {
-            let keys = self.written.memo.remove(&generation).unwrap_or_default();
-            let mut memo = self.hash::<[u64; KEY_WORDS], [u64; MASK_WORDS]>(abi::MAP_MEMO)?;
-            for key in keys {
-                let _ = memo.remove(&key);
+    /// Remembers masks of images, and says how many were written. Those for which there is no room are computed for
+    /// each process.
+    pub fn learn_images(&mut self, images: &[(ImageKey, [Mask; FAMILY_COUNT])]) -> Result<u64, KernelError> {
+        let mut kept = Vec::new();
+        let mut map_of = self.hash::<[u64; IMAGE_WORDS], ImageValue>(abi::MAP_IMAGES)?;
+        for (key, masks) in images {
+            // As with masks of calls.
+            match map_of.insert(key.to_words(), masks, NO_EXIST) {
+                Ok(()) => kept.push((key.generation, key.to_words())),
+                Err(error) if is(&error, libc::EEXIST) || is(&error, FULL) => {}
+                Err(error) => return Err(map(abi::MAP_IMAGES)(error)),
             }
+        }
+        let written = kept.len() as u64;
+        for (generation, key) in kept {
+            self.written.images.entry(generation).or_default().push(key);
+        }
+        Ok(written)
+    }
+
+    fn forget_before(&mut self, generation: u32) -> Result<(), KernelError> {
+        for key in without(&mut self.written.memo, generation) {
+            let _ = self.hash::<[u64; KEY_WORDS], [u64; MASK_WORDS]>(abi::MAP_MEMO)?.remove(&key);
+        }
+        for key in without(&mut self.written.images, generation) {
+            let _ = self.hash::<[u64; IMAGE_WORDS], ImageValue>(abi::MAP_IMAGES)?.remove(&key);
         }
         Ok(())
     }
@@ -156,6 +183,11 @@ impl Kernel {
         let of = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
         HashMap::try_from(of).map_err(map(name))
     }
+}
+
+/// Takes out the keys of all rule sets but one.
+fn without<K>(keys: &mut Keys<u32, Vec<K>>, generation: u32) -> Vec<K> {
+    keys.extract_if(|one, _| *one != generation).flat_map(|(_, keys)| keys).collect()
 }
 
 fn map(name: &'static str) -> impl Fn(MapError) -> KernelError {

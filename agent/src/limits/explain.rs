@@ -188,6 +188,7 @@ fn row(plan: &Plan, key: &ServiceKey, judgement: &Judgement, bucket: Option<Buck
         Verdict::Pass => "pass",
         Verdict::Mark(_) => "mark",
         Verdict::Drop => "drop",
+        Verdict::Reset => "reset",
     };
     Row {
         interface: (key.interface != 0).then_some(key.interface),

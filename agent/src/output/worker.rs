@@ -68,8 +68,7 @@ impl Worker {
 
     fn take(&mut self, job: Job) {
         if let Job::Line(line) = job {
-            line.append(self.output.format(), &mut self.batch);
-            self.batch.push(b'\n');
+            self.output.take(&*line, &mut self.batch);
             self.lines += 1;
         }
     }

@@ -206,7 +206,7 @@ impl Plan {
     fn source(&self, field: &FieldUse, row: &'static Row) -> Decision {
         let arg = field.arg.as_ref();
         match scope(field.id, arg) {
-            Scope::Process => return Decision::Process,
+            Scope::Image | Scope::Process => return Decision::Process,
             Scope::Epoch => return Decision::ProcessForNow,
             Scope::Event => {}
         }

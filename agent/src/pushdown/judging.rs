@@ -1,7 +1,7 @@
 //! The plan as the detector uses it.
 
 use rampart_common::{
-    event::Family,
+    event::{FAMILY_COUNT, Family},
     pushdown::{CallKey, Mask},
 };
 use rampart_rules::{catalog::EventId, rule::Rule, value::Truth};
@@ -23,6 +23,10 @@ impl Judging for Plan {
 
     fn process_masks(&self, facts: &Facts<'_>) -> ProcessMasks {
         Self::process_masks(self, facts)
+    }
+
+    fn image_masks(&self, facts: &Facts<'_>) -> [Mask; FAMILY_COUNT] {
+        Self::image_masks(self, facts)
     }
 
     fn evaluate(

@@ -26,7 +26,7 @@ use super::{
     image::Image,
     known::Known,
     paths::{self, Found, Paths},
-    process::ProcessFields,
+    process::{ProcessFields, Scope},
     sockets::Classes,
 };
 use crate::{
@@ -163,12 +163,9 @@ impl Plan {
 
     /// The rules that may match events of the process of an event, whatever the event.
     pub fn process_masks(&self, facts: &Facts<'_>) -> ProcessMasks {
-        let masks = |with_epoch| {
-            let fields = ProcessFields::new(facts, EventFields::new(facts, View::Lexical), with_epoch)?;
-            Some(self.masks_of(&fields))
-        };
+        let masks = |scope| self.masks_within(facts, scope);
         let unknown = ProcessMasks { masks: [ALL; FAMILY_COUNT], depends_on_epoch: false };
-        let Some((lasting, mut now)) = masks(false).zip(masks(true)) else { return unknown };
+        let Some((lasting, mut now)) = masks(Scope::Process).zip(masks(Scope::Epoch)) else { return unknown };
         // The agent is told of every program that starts, so masks that soon end would gain next to nothing there.
         for family in [Family::Exec, Family::Process] {
             if let (Some(now), Some(lasting)) = (now.get_mut(family as usize), lasting.get(family as usize)) {
@@ -176,6 +173,17 @@ impl Plan {
             }
         }
         ProcessMasks { masks: now, depends_on_epoch: now != lasting }
+    }
+
+    /// The rules that may match events of any process that runs the image of an event's process.
+    pub fn image_masks(&self, facts: &Facts<'_>) -> [Mask; FAMILY_COUNT] {
+        self.masks_within(facts, Scope::Image).unwrap_or([ALL; FAMILY_COUNT])
+    }
+
+    /// The rules that may match when of the process only that is known; `None` when it is not in the table.
+    fn masks_within(&self, facts: &Facts<'_>, known: Scope) -> Option<[Mask; FAMILY_COUNT]> {
+        let fields = ProcessFields::new(facts, EventFields::new(facts, View::Lexical), known)?;
+        Some(self.masks_of(&fields))
     }
 
     fn masks_of(&self, fields: &ProcessFields<'_, '_>) -> [Mask; FAMILY_COUNT] {

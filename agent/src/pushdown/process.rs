@@ -11,9 +11,11 @@ use rampart_rules::{
 
 use crate::engine::fields::{EventFields, Facts, fillable};
 
-/// What a field of a process depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a field of a process depends on; each on what those before it depend on too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
+    /// On the name and the executable that exec gave it.
+    Image,
     /// On what the entry of the process is compared with.
     Process,
     /// On other processes, on metadata or on name files too.
@@ -29,24 +31,26 @@ pub(super) struct ProcessFields<'e, 'f> {
     lineage: bool,
     /// Whether it runs in no container, so that there is no metadata to wait for.
     on_host: bool,
-    /// Whether fields of [`Scope::Epoch`] are given.
-    with_epoch: bool,
+    /// The last scope whose fields are given.
+    known: Scope,
 }
 
 impl<'e, 'f> ProcessFields<'e, 'f> {
-    /// The fields of the event's process; `None` when it is not in the table.
-    pub(super) fn new(facts: &'f Facts<'e>, fields: EventFields<'e, 'f>, with_epoch: bool) -> Option<Self> {
-        Some(Self { fields, lineage: facts.lineage_known()?, on_host: facts.on_host(), with_epoch })
+    /// The fields of the event's process, up to a scope; `None` when it is not in the table.
+    pub(super) fn new(facts: &'f Facts<'e>, fields: EventFields<'e, 'f>, known: Scope) -> Option<Self> {
+        Some(Self { fields, lineage: facts.lineage_known()?, on_host: facts.on_host(), known })
     }
 }
 
 impl FieldSource for ProcessFields<'_, '_> {
     fn field<'a>(&'a self, field: FieldId, arg: FieldArg<'_>) -> Value<'a> {
         let known = match scope(field, arg) {
-            Scope::Process => true,
-            Scope::Epoch if self.on_host && field.def().class == Class::Container => true,
-            Scope::Epoch => self.with_epoch && (self.lineage || !is_lineage(field)),
+            Scope::Epoch if self.on_host && field.def().class == Class::Container => {
+                self.known >= Scope::Process
+            }
+            Scope::Epoch => self.known >= Scope::Epoch && (self.lineage || !is_lineage(field)),
             Scope::Event => false,
+            scope => self.known >= scope,
         };
         if known { self.fields.field(field, arg) } else { Value::Unknown }
     }
@@ -57,14 +61,13 @@ pub(super) fn scope(field: FieldId, arg: FieldArg<'_>) -> Scope {
     let class = field.def().class;
     let of_process = matches!(class, Class::Process | Class::User | Class::Group | Class::Container);
     if of_process && !fillable(field) {
-        return Scope::Process;
+        return Scope::Image;
     }
     match field {
+        ids::PROC_NAME | ids::PROC_EXEPATH => Scope::Image,
         ids::PROC_PID
         | ids::PROC_VPID
-        | ids::PROC_NAME
         | ids::PROC_EXE
-        | ids::PROC_EXEPATH
         | ids::PROC_CMDLINE
         | ids::PROC_ARGS
         | ids::PROC_CMDNARGS
@@ -83,13 +86,8 @@ pub(super) fn scope(field: FieldId, arg: FieldArg<'_>) -> Scope {
         | ids::GROUP_GID
         | ids::CONTAINER_ID => Scope::Process,
         // The process itself.
-        ids::PROC_ANAME
-        | ids::PROC_AEXE
-        | ids::PROC_AEXEPATH
-        | ids::PROC_ACMDLINE
-        | ids::PROC_AARGS
-        | ids::PROC_APID
-        | ids::PROC_AENV
+        ids::PROC_ANAME | ids::PROC_AEXEPATH if arg == FieldArg::Index(0) => Scope::Image,
+        ids::PROC_AEXE | ids::PROC_ACMDLINE | ids::PROC_AARGS | ids::PROC_APID | ids::PROC_AENV
             if arg == FieldArg::Index(0) =>
         {
             Scope::Process

@@ -45,6 +45,8 @@ pub struct Limiting {
     pub counted: Vec<Counted>,
     /// Malformed packets.
     pub defects: Vec<(Defect, Direction, u64)>,
+    /// Packets that a policy resets, by whether they were answered.
+    pub resets: Vec<(bool, Direction, u64)>,
     /// Sampled verdicts taken.
     pub samples: u64,
     /// The newest of them, oldest first; at most [`RECENT`].
@@ -122,6 +124,11 @@ pub fn document(limits: &Limiting) -> Value {
         "attached": attached.collect::<Vec<_>>(),
         "counted": counted.collect::<Vec<_>>(),
         "malformed": defects.collect::<Vec<_>>(),
+        "resets": limits.resets.iter()
+            .map(|(answered, direction, packets)| {
+                json!({ "answered": answered, "direction": direction.name(), "packets": packets })
+            })
+            .collect::<Vec<_>>(),
         "samples": limits.samples,
         "recent": limits.recent.iter().map(|sample| recent(sample, name(u32::from(sample.policy)))).collect::<Vec<_>>(),
     })
@@ -173,6 +180,7 @@ fn policy_settings(name: &str, policy: &PolicyLimits) -> Value {
         "mode": match policy.mode { Mode::Throttle => "throttle", Mode::Penalize => "penalize" },
         "action": match policy.action {
             Action::Drop => "drop",
+            Action::Reset => "reset",
             Action::Mark => "mark",
             Action::Observe => "observe",
         },
@@ -304,6 +312,11 @@ pub(super) fn add(page: &mut Page, limits: &Limiting) {
     for (defect, direction, packets) in &limits.defects {
         let labels = [("defect", defect.name()), ("direction", direction.name())];
         page.add(Name::LimitsDefects, &labels, *packets);
+    }
+    for (is_answered, direction, packets) in &limits.resets {
+        let labels =
+            [("answered", if *is_answered { "true" } else { "false" }), ("direction", direction.name())];
+        page.add(Name::LimitsResets, &labels, *packets);
     }
 }
 

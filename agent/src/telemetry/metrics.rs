@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use super::{limits, names::Name, status::Status};
-use crate::alert::WaitOutcome;
+use crate::{alert::WaitOutcome, config::keys::PRIORITIES};
 
 /// The whole page.
 pub fn page(status: &Status, now: std::time::Instant) -> Result<String, prometheus::Error> {
@@ -23,6 +23,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     page.rules(status);
     page.containers(status);
     page.outputs(status);
+    page.delivery(status);
     let mut families = page.families();
     families.sort_by(|one, other| one.name().cmp(other.name()));
     TextEncoder::new().encode_to_string(&families)
@@ -201,6 +202,28 @@ impl Page {
             full += tally.dropped_full;
         }
         self.add(Name::FalcoQueueDrops, &[], full);
+    }
+
+    fn delivery(&mut self, status: &Status) {
+        let delivery = status.delivery();
+        if !delivery.is_used {
+            return;
+        }
+        let counts = delivery.counts;
+        for (outcome, count) in [
+            ("kept", counts.appended),
+            ("acknowledged", counts.acknowledged),
+            ("failed", counts.failed),
+            ("damaged", counts.damaged),
+        ] {
+            self.add(Name::SpoolAlerts, &[("outcome", outcome)], count);
+        }
+        for (priority, count) in PRIORITIES.iter().zip(counts.shed) {
+            self.add(Name::SpoolShed, &[("priority", priority)], count);
+        }
+        self.add(Name::SpoolPending, &[], delivery.pending);
+        self.add(Name::SpoolBytes, &[], delivery.bytes);
+        self.add(Name::CollectorConnected, &[], u64::from(delivery.is_connected));
     }
 }
 

@@ -123,6 +123,8 @@ pub enum Name {
     LimitsBytes,
     /// Malformed packets that the rate limiter saw.
     LimitsDefects,
+    /// Packets that the rate limiter was to answer by a reset.
+    LimitsResets,
     /// Verdicts that the rate limiter sent as samples.
     LimitsSamples,
     /// Lists and grants made while the agent runs.
@@ -153,13 +155,23 @@ pub enum Name {
     BudgetSheds,
     /// Times a rule came back.
     BudgetReturns,
+    /// Alerts in the spool, by what became of them.
+    SpoolAlerts,
+    /// Alerts dropped from the spool, by priority.
+    SpoolShed,
+    /// Alerts that wait in the spool.
+    SpoolPending,
+    /// Size of the spool.
+    SpoolBytes,
+    /// Whether the collector is reached.
+    CollectorConnected,
     /// Whether the agent is ready.
     Ready,
 }
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 74] = [
+    pub const ALL: [Self; 80] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -218,6 +230,7 @@ impl Name {
         Self::LimitsPackets,
         Self::LimitsBytes,
         Self::LimitsDefects,
+        Self::LimitsResets,
         Self::LimitsSamples,
         Self::LimitsEntries,
         Self::LimitsUsedUp,
@@ -233,6 +246,11 @@ impl Name {
         Self::BudgetUsed,
         Self::BudgetSheds,
         Self::BudgetReturns,
+        Self::SpoolAlerts,
+        Self::SpoolShed,
+        Self::SpoolPending,
+        Self::SpoolBytes,
+        Self::CollectorConnected,
         Self::Ready,
     ];
 
@@ -416,6 +434,11 @@ impl Name {
                 COUNTER,
                 "Malformed packets that the rate limiter saw, whatever became of them",
             ),
+            Self::LimitsResets => (
+                "rampart_limits_resets_total",
+                COUNTER,
+                "Packets over a policy that resets, answered by a reset or only dropped",
+            ),
             Self::LimitsSamples => {
                 ("rampart_limits_samples_total", COUNTER, "Verdicts that the rate limiter sent as samples")
             }
@@ -481,6 +504,21 @@ impl Name {
                 COUNTER,
                 "Times a rule that was left out came back, by family",
             ),
+            Self::SpoolAlerts => {
+                ("rampart_spool_alerts_total", COUNTER, "Alerts of the spool, by what became of them")
+            }
+            Self::SpoolShed => (
+                "rampart_spool_shed_total",
+                COUNTER,
+                "Alerts dropped because the spool was full, by priority",
+            ),
+            Self::SpoolPending => {
+                ("rampart_spool_pending", GAUGE, "Alerts that the collector has not stored yet")
+            }
+            Self::SpoolBytes => ("rampart_spool_bytes", GAUGE, "Size of the spool"),
+            Self::CollectorConnected => {
+                ("rampart_collector_connected", GAUGE, "1 while the collector is reached")
+            }
             Self::Ready => ("rampart_ready", GAUGE, "1 once the agent detects"),
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     container::lookup::Tallies,
     engine::{held::Waits, profile::Usage, push::Counts, shed::Shed},
     output::{self, Tally},
+    spool,
     state::container::table::Sizes,
 };
 
@@ -32,6 +33,7 @@ pub struct Status {
     policy: Mutex<Policy>,
     outputs: Mutex<output::Tallies>,
     limits: Mutex<Limiting>,
+    delivery: Mutex<Delivery>,
 }
 
 /// What does not change while the agent runs.
@@ -135,6 +137,23 @@ pub struct Policy {
     pub fault: Option<Fault>,
 }
 
+/// How alerts get to the collector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whether there is a collector to send to.
+    pub is_used: bool,
+    /// Whether it is reached now.
+    pub is_connected: bool,
+    /// Why it was not reached last.
+    pub fault: Option<String>,
+    /// What became of alerts in the spool.
+    pub counts: spool::Counts,
+    /// Alerts that wait in it.
+    pub pending: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// A reload that failed.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -188,6 +207,16 @@ impl Status {
         lock(&self.limits).clone()
     }
 
+    /// Changes what is known of the way to the collector.
+    pub fn update_delivery(&self, change: impl FnOnce(&mut Delivery)) {
+        change(&mut lock(&self.delivery));
+    }
+
+    /// What is known of the way to the collector.
+    pub fn delivery(&self) -> Delivery {
+        lock(&self.delivery).clone()
+    }
+
     /// Gives the outputs' counters.
     pub fn set_outputs(&self, tallies: output::Tallies) {
         *lock(&self.outputs) = tallies;
@@ -214,6 +243,11 @@ impl Status {
         }
         if let Some(fault) = self.limits().fault {
             complaints.push(format!("rate limits: {fault}"));
+        }
+        let delivery = self.delivery();
+        if let Some(fault) = delivery.fault.filter(|_| !delivery.is_connected) {
+            complaints
+                .push(format!("the collector is not reached, {} alerts wait: {fault}", delivery.pending));
         }
         for tally in self.outputs() {
             if tally.failing {

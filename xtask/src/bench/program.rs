@@ -36,7 +36,7 @@ pub(super) fn run(
 
 /// Reads `ID MEDIAN UNIT MIN MAX`, split by tabs.
 fn measured(line: &str, id: &'static str, goal: Option<Goal>) -> Option<Measured> {
-    const UNITS: [&str; 6] = ["events/s", "forks/s", "ms", "allocations", "MB", "ratio"];
+    const UNITS: [&str; 8] = ["alerts/s", "events/s", "forks/s", "ms", "allocations", "MB", "MB/s", "ratio"];
     let mut parts = line.strip_prefix(id)?.strip_prefix('\t')?.split('\t');
     let value = parts.next()?.parse().ok()?;
     let unit = parts.next()?;

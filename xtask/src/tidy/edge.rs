@@ -30,7 +30,7 @@ const MODULES: [(&str, &[&str], &str); 9] = [
     ("aya::", &["agent/src/kernel", "tests/"], "only `agent::kernel` imports aya"),
     (
         "rampart_proto::",
-        &["agent/src/control", "collector/", "tests/"],
+        &["agent/src/control", "collector/", "proto/", "tests/"],
         "only `agent::control` imports proto",
     ),
     (

@@ -7,7 +7,7 @@ use super::source::Source;
 use super::{Report, is_test};
 
 /// A stage and the modules of the crate it may name besides itself.
-const STAGES: [(&str, &[&str]); 6] = [
+const STAGES: [(&str, &[&str]); 7] = [
     ("kernel", &["event"]),
     ("event", &[]),
     ("state", &["event"]),
@@ -15,6 +15,7 @@ const STAGES: [(&str, &[&str]); 6] = [
     ("engine", &["alert", "event", "state"]),
     ("alert", &["engine", "event", "state"]),
     ("output", &["alert", "config", "telemetry"]),
+    ("spool", &[]),
 ];
 /// Sources of the crate that the table is about.
 const CRATE: &str = "agent/src/";

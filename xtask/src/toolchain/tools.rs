@@ -29,7 +29,14 @@ pub(super) const TOOLS: [Tool; 8] = [
 ];
 
 /// What only `cargo xtask bench` runs: installed when a bench asks for it.
-pub(super) const BENCH: [Tool; 3] = [
+pub(super) const BENCH: [Tool; 6] = [
+    Tool { program: "ethtool", package: "ethtool", purpose: "the interface of `bench ratelimit`" },
+    Tool {
+        program: "iptables",
+        package: "iptables",
+        purpose: "a limiter that `bench ratelimit` compares with",
+    },
+    Tool { program: "nft", package: "nftables", purpose: "a limiter that `bench ratelimit` compares with" },
     Tool { program: "make", package: "make", purpose: "the build that `bench compile` measures" },
     Tool { program: "nginx", package: "nginx", purpose: "the web server of `bench nginx`" },
     Tool { program: "wrk", package: "wrk", purpose: "the client of `bench nginx`" },

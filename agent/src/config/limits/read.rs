@@ -47,6 +47,11 @@ pub(in crate::config) const POLICY_KEYS: [&str; 13] = [
 pub(in crate::config) const MATCH_KEYS: [&str; 4] = ["interfaces", "protocol", "ports", "sources"];
 /// Settings below a policy's `quota`.
 pub(in crate::config) const QUOTA_KEYS: [&str; 3] = ["amount", "per", "at"];
+/// What is done with packets over a policy.
+pub(in crate::config) const ACTIONS: [&str; 4] = ["drop", "reset", "mark", "observe"];
+/// Ways to attach to an interface.
+pub(in crate::config) const HOOKS: [&str; 6] =
+    ["auto", "native", "native_virtual", "tcx", "clsact", "generic"];
 /// Settings of an interface.
 pub(in crate::config) const INTERFACE_KEYS: [&str; 2] = ["directions", "hook"];
 /// Bytes of the largest packet that segmentation offload makes without further ado: a burst of bytes below it would
@@ -119,8 +124,9 @@ pub(in crate::config) fn interface(
     if directions.is_empty() {
         directions.push(Direction::Ingress);
     }
-    let hook = match section.choice("hook", &["auto", "native", "tcx", "clsact", "generic"], "auto") {
+    let hook = match section.choice("hook", &HOOKS, "auto") {
         "native" => Wish::Only(Rung::Native),
+        "native_virtual" => Wish::Force(Rung::Native),
         "tcx" => Wish::Only(Rung::Tcx),
         "clsact" => Wish::Only(Rung::Clsact),
         "generic" => Wish::Only(Rung::Generic),
@@ -147,7 +153,8 @@ pub(in crate::config) fn policy(
         "penalize" => Mode::Penalize,
         _ => Mode::Throttle,
     };
-    let action = match section.choice("action", &["drop", "mark", "observe"], "drop") {
+    let action = match section.choice("action", &ACTIONS, "drop") {
+        "reset" => Action::Reset,
         "mark" => Action::Mark,
         "observe" => Action::Observe,
         _ => Action::Drop,

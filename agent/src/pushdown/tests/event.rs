@@ -87,20 +87,29 @@ pub(super) struct Spec {
     volatile: u8,
     /// Which facts the kernel fails to see.
     pub(super) blind: u8,
-    /// Whether processes and metadata changed since the masks of the process were made.
-    pub(super) later: bool,
+    pub(super) world: World,
+}
+
+/// Which world an event happens in, when masks of processes and images were made in the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum World {
+    Present,
+    /// Processes and metadata changed since.
+    Later,
+    /// Processes run the same images, and all else about them is different.
+    Other,
 }
 
 pub(super) fn spec() -> impl Strategy<Value = Spec> {
     let path = (vec(any::<u8>(), 0..5), any::<u8>(), any::<u8>(), any::<u8>(), any::<u8>());
-    let rest = (any::<[u8; 8]>(), any::<[u8; 4]>(), any::<u8>(), any::<u8>(), any::<u8>(), any::<bool>());
+    let rest = (any::<[u8; 8]>(), any::<[u8; 4]>(), any::<u8>(), any::<u8>(), any::<u8>(), any::<u8>());
     (any::<u16>(), any::<[u8; 6]>(), any::<u8>(), path, rest).prop_map(
         |(
             row,
             args,
             result,
             (given, style, base, real, file),
-            (socket, argument, process, volatile, blind, later),
+            (socket, argument, process, volatile, blind, world),
         )| Spec {
             row: usize::from(row),
             args,
@@ -115,7 +124,11 @@ pub(super) fn spec() -> impl Strategy<Value = Spec> {
             process,
             volatile,
             blind,
-            later,
+            world: match world % 5 {
+                0 => World::Other,
+                1 | 2 => World::Later,
+                _ => World::Present,
+            },
         },
     )
 }
@@ -146,6 +159,9 @@ impl Spec {
             record.header.ret = 0;
         }
         record = processes::made_by(record, self.process, self.volatile);
+        if self.world == World::Other {
+            record = processes::elsewhere(record);
+        }
         record = self.paths(record, row, ret);
         record = self.descriptor(record, row, ret);
         if row.plan.text != 0 {

@@ -11,14 +11,17 @@ use crate::{
 
 const SECOND: u64 = 1_000_000_000;
 const CONTAINER: &str = "605439acbd4fb18c145069289094b17f17e0cfa938f78012d4960bc797305f22";
+const OTHER_CONTAINER: &str = "7a5439acbd4fb18c145069289094b17f17e0cfa938f78012d4960bc797305f22";
 /// Id, parent, name; the last runs in a container.
 const PROCESSES: [(u32, u32, &str); 5] =
     [(1, 0, "systemd"), (20, 1, "bash"), (30, 20, "cat"), (40, 20, "sshd"), (50, 1, "a")];
 
-/// States before and after changes that no process entry is compared with, except by its epoch.
+/// States before and after changes that no process entry is compared with, except by its epoch, and one where other
+/// people run the same images.
 pub(super) struct States {
     pub(super) before: State,
     pub(super) after: State,
+    pub(super) elsewhere: State,
 }
 
 pub(super) fn states() -> States {
@@ -28,7 +31,31 @@ pub(super) fn states() -> States {
     feed(&mut after, &exec(20, 1, "web"));
     feed(&mut after, &chdir(30, "/etc"));
     tell(&mut after, "bash");
-    States { before, after }
+    let mut elsewhere = empty();
+    feed(&mut elsewhere, &exec(60, 1, "runner"));
+    for (pid, _, comm) in PROCESSES {
+        let record = image(comm)
+            .strings(AttrTag::Argv, &["/bin/other", "-c", "id"])
+            .strings(AttrTag::Envp, &["HOME=/home/x"])
+            .path(AttrTag::Cwd, "/")
+            .path(
+                AttrTag::Cgroup,
+                &if pid == 50 { "/".to_owned() } else { format!("/docker/{OTHER_CONTAINER}") },
+            )
+            .file(&FileFacts { ino: 99, flags: u32::MAX, ..FileFacts::default() });
+        feed(&mut elsewhere, &self::elsewhere(of(record, pid, 60, comm)));
+    }
+    tell(&mut elsewhere, "db");
+    States { before, after, elsewhere }
+}
+
+/// Makes an event one of the same process's image, run by somebody else.
+pub(super) fn elsewhere(mut record: RecordBuilder) -> RecordBuilder {
+    let task = &mut record.header.task;
+    (task.ppid, task.parent_start_ns) = (60, 60 * SECOND);
+    (task.uid, task.euid, task.gid, task.egid, task.loginuid) = (77, 0, 78, 79, 77);
+    task.cgroup_id = 9;
+    record
 }
 
 /// Whether a process runs another image afterwards, so that its entry counts no more.
@@ -37,6 +64,15 @@ pub(super) fn became_another(process: u8) -> bool {
 }
 
 fn start() -> State {
+    let mut state = empty();
+    for (pid, parent, comm) in PROCESSES {
+        feed(&mut state, &exec(pid, parent, comm));
+    }
+    tell(&mut state, "web");
+    state
+}
+
+fn empty() -> State {
     let config = Config {
         proc_root: "/nonexistent".into(),
         passwd: "/nonexistent".into(),
@@ -45,17 +81,16 @@ fn start() -> State {
     };
     let mut state = State::new(config);
     state.containers.ask();
-    for (pid, parent, comm) in PROCESSES {
-        feed(&mut state, &exec(pid, parent, comm));
-    }
-    tell(&mut state, "web");
     state
 }
 
 fn tell(state: &mut State, name: &str) {
     let metadata =
         Metadata { name: Some(name.to_owned()), privileged: Some(name == "web"), ..Metadata::default() };
-    state.containers.take(News::Container(Arc::from(&CONTAINER[..12]), Some(Box::new(metadata))), 0);
+    for container in [CONTAINER, OTHER_CONTAINER] {
+        let news = News::Container(Arc::from(&container[..12]), Some(Box::new(metadata.clone())));
+        state.containers.take(news, 0);
+    }
 }
 
 fn feed(state: &mut State, record: &RecordBuilder) {
@@ -66,16 +101,21 @@ fn feed(state: &mut State, record: &RecordBuilder) {
 
 fn exec(pid: u32, parent: u32, comm: &str) -> RecordBuilder {
     let group = if pid == 50 { format!("/docker/{CONTAINER}") } else { "/system.slice".to_owned() };
-    let record = RecordBuilder::new(EventKind::Exec, Family::Exec)
-        .text(AttrTag::ExecName, comm)
+    let record = image(comm)
         .strings(AttrTag::Argv, &[comm, "-x", "/etc/shadow"])
         .strings(AttrTag::Envp, &["HOME=/root", "LANG=C"])
-        .path(AttrTag::ExePath, &format!("/usr/bin/{comm}"))
         .path(AttrTag::Cwd, "/tmp")
         .path(AttrTag::Cgroup, &group)
-        .file(&FileFacts { ino: 70, ctime_ns: 5, mtime_ns: 6, ..FileFacts::default() })
-        .exec(&ExecFacts::default());
+        .file(&FileFacts { ino: 70, ctime_ns: 5, mtime_ns: 6, ..FileFacts::default() });
     of(record, pid, parent, comm)
+}
+
+/// The start of an image, of which only its name and its executable are the same everywhere.
+fn image(comm: &str) -> RecordBuilder {
+    RecordBuilder::new(EventKind::Exec, Family::Exec)
+        .text(AttrTag::ExecName, comm)
+        .path(AttrTag::ExePath, &format!("/usr/bin/{comm}"))
+        .exec(&ExecFacts::default())
 }
 
 fn chdir(pid: u32, to: &str) -> RecordBuilder {

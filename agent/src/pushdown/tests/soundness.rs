@@ -5,7 +5,10 @@ use std::{cell::RefCell, collections::HashMap, fmt::Write as _, sync::Arc};
 use bumpalo::Bump;
 use jiff::tz::TimeZone;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
-use rampart_common::pushdown::{self, CLASS_FAILED, CLASS_PATH, CLASS_VERBATIM, CallKey, Mask, NONE};
+use rampart_common::{
+    event::FAMILY_COUNT,
+    pushdown::{self, CLASS_FAILED, CLASS_PATH, CLASS_VERBATIM, CallKey, Mask, NONE},
+};
 use rampart_rules::{
     load::{LoadOptions, Source, load},
     rule::RuleSet,
@@ -14,7 +17,7 @@ use rampart_rules::{
 
 use super::{
     condition,
-    event::{self, Spec},
+    event::{self, Spec, World},
     kernel,
     processes::{self, States},
 };
@@ -46,6 +49,7 @@ struct Tally {
     pairs: u64,
     rejected: u64,
     process_rejected: u64,
+    image_rejected: u64,
 }
 
 pub(super) fn rule_set(conditions: &[String]) -> Arc<RuleSet> {
@@ -72,6 +76,7 @@ fn check(
     let scratch = Scratch::default();
     let mut memo: HashMap<CallKey, Mask> = HashMap::new();
     let mut specialised: HashMap<u8, ProcessMasks> = HashMap::new();
+    let mut images: HashMap<u8, [Mask; FAMILY_COUNT]> = HashMap::new();
     for spec in specs {
         let row = spec.row(events);
         let bytes = spec.build(row).build();
@@ -93,10 +98,27 @@ fn check(
                 Position { number: 5, previous_ns: 1, first_ns: 1, peer_changed: false },
             ));
         };
-        let masks = *specialised.entry(spec.process % 5).or_insert_with(|| {
-            let mut found = None;
-            with(&states.before, &mut |facts| found = Some(plan.process_masks(facts)));
-            found.unwrap()
+        let state = match spec.world {
+            World::Present => &states.before,
+            World::Later => &states.after,
+            World::Other => &states.elsewhere,
+        };
+        let elsewhere = spec.world == World::Other;
+        let masks = (!elsewhere).then(|| {
+            *specialised.entry(spec.process % 5).or_insert_with(|| {
+                let mut found = None;
+                with(&states.before, &mut |facts| found = Some(plan.process_masks(facts)));
+                found.unwrap()
+            })
+        });
+        let another = spec.world == World::Later && processes::became_another(spec.process);
+        // Made where it is met first, and used in all worlds.
+        let of_image = (!another).then(|| {
+            *images.entry(spec.process % 5).or_insert_with(|| {
+                let mut found = None;
+                with(state, &mut |facts| found = Some(plan.image_masks(facts)));
+                found.unwrap()
+            })
         });
         let mut candidates = NONE;
         for key in kernel::keys(plan, &record, row, spec.blind & spec.blind >> 1) {
@@ -109,7 +131,6 @@ fn check(
             });
             candidates = pushdown::either(&candidates, &mask);
         }
-        let state = if spec.later { &states.after } else { &states.before };
         with(state, &mut |facts| {
             let views: &[View] = if facts.differing_paths().is_some() {
                 &[View::Lexical, View::Real]
@@ -120,20 +141,25 @@ fn check(
                 tally.pairs += 1;
                 let among = |mask: &Mask| plan.bits.contains(row.family, mask, rule.id.0 as usize);
                 let by_call = among(&candidates);
-                let of_process = masks.masks[row.family as usize];
-                let valid =
-                    !spec.later || !(masks.depends_on_epoch || processes::became_another(spec.process));
-                let by_process = !valid || among(&of_process);
+                let by_process = masks
+                    .filter(|masks| spec.world != World::Later || !(masks.depends_on_epoch || another))
+                    .is_none_or(|masks| among(&masks.masks[row.family as usize]));
+                let by_image = of_image.is_none_or(|masks| among(&masks[row.family as usize]));
                 tally.rejected += u64::from(!by_call);
                 tally.process_rejected += u64::from(!by_process);
-                if by_call && by_process {
+                tally.image_rejected += u64::from(!by_image);
+                if by_call && by_process && by_image {
                     continue;
                 }
                 for view in views {
                     let fields = EventFields::new(facts, *view);
                     let truth = plan.policy().evaluate_rule(rule.id, &fields);
                     if truth != Truth::False && wrong.is_none() {
-                        let by = if by_call { "its process" } else { "its call" };
+                        let by = match (by_call, by_process) {
+                            (false, _) => "its call",
+                            (true, false) => "its process",
+                            (true, true) => "its image",
+                        };
                         let name = row.event.def().unwrap().name;
                         let rule = &rule.condition_text;
                         wrong =
@@ -198,11 +224,13 @@ fn rejected_events_match_no_rule() {
         total.pairs += tally.pairs;
         total.rejected += tally.rejected;
         total.process_rejected += tally.process_rejected;
+        total.image_rejected += tally.image_rejected;
         assert!(tally.rejected > tally.pairs / 10, "{}: {tally:?}", events[0]);
     }
     println!("{total:?}");
     assert!(total.pairs >= 1_000_000, "only {} pairs", total.pairs);
     assert!(total.process_rejected > total.pairs / 50, "{total:?}");
+    assert!(total.image_rejected > total.pairs / 200, "{total:?}");
 }
 
 /// More rules than bits, more comparisons of paths than bits.

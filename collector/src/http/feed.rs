@@ -1,0 +1,94 @@
+//! `/alerts/stream`: server-sent events. A client that comes back says what it saw last and gets what it missed.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use futures_util::{Stream, stream};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
+
+use super::{
+    alerts::{Asked, shown},
+    fault,
+};
+use crate::{
+    alert::{Filter, Stored},
+    views::{PAGE_MAX, Views},
+};
+
+struct Feed {
+    views: Arc<Views>,
+    filter: Filter,
+    live: broadcast::Receiver<Arc<Stored>>,
+    stop: watch::Receiver<bool>,
+    /// Number of the last alert the client saw.
+    last: Option<u64>,
+    /// Whether the store may have some that it missed.
+    is_behind: bool,
+    ready: VecDeque<Arc<Stored>>,
+}
+
+pub(super) async fn stream(
+    State(views): State<Arc<Views>>,
+    headers: HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let filter = match asked.map_err(|error| error.body_text()).and_then(|Query(asked)| asked.filter()) {
+        Ok(filter) => filter,
+        Err(problem) => return fault(StatusCode::BAD_REQUEST, &problem),
+    };
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let (live, stop) = (views.ingest.watch(), views.stop.clone());
+    let feed = Feed { views, filter, live, stop, last, is_behind: last.is_some(), ready: VecDeque::new() };
+    Sse::new(events(feed)).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn events(feed: Feed) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(feed, |mut feed| async { feed.next().await.map(|event| (Ok(event), feed)) })
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(stored) = self.ready.pop_front() {
+                self.last = Some(stored.number);
+                let event = Event::default().id(stored.number.to_string()).event("alert");
+                return Some(event.data(shown(&stored)));
+            }
+            if let Some(last) = self.last.filter(|_| self.is_behind) {
+                let missed = self.views.alerts_after(self.filter.clone(), last).await.ok()?;
+                self.is_behind = missed.len() >= PAGE_MAX;
+                self.ready.extend(missed.into_iter().map(Arc::new));
+                continue;
+            }
+            let heard = tokio::select! {
+                heard = self.live.recv() => heard,
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+            };
+            match heard {
+                Ok(stored) => {
+                    let is_new = self.last.is_none_or(|last| stored.number > last);
+                    if is_new && self.filter.accepts(&stored.node, &stored.alert) {
+                        self.ready.push_back(stored);
+                    }
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    self.views.metrics.feed_missed.inc_by(missed);
+                    // Those it was too slow for are in the store.
+                    self.is_behind = self.last.is_some();
+                    return Some(Event::default().event("missed").data(missed.to_string()));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The one thread that writes to the store.
+//!
+//! Owns the writer. Batches that wait while a transaction is forced to the disk go into the next one together, so the
+//! disk's delay is paid once for all of them. Must never answer before they are stored. Called by `agents` (alerts),
+//! `notify` (what is to be told) and `app` (retention).
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Instant, SystemTime},
+};
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    alert::Stored,
+    notify::route::Routes,
+    store::{Batch, StoreError, Writer},
+    telemetry::Metrics,
+};
+
+/// Jobs that may wait; who has one more waits, and does not read from its agent meanwhile.
+const QUEUE: usize = 256;
+/// Alerts of one transaction: what some 100 ms store.
+const TRANSACTION_ALERTS: usize = 8192;
+/// Alerts that a slow watcher may be behind.
+const FEED: usize = 4096;
+
+type Work = Box<dyn FnOnce(&mut dyn Writer) + Send>;
+
+enum Job {
+    Store(Batch, oneshot::Sender<Result<(), Refused>>),
+    Run(Work),
+}
+
+/// A batch was not stored, or some other work not done; why is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store does not work at the moment")]
+pub struct Refused;
+
+/// The way to the thread. It ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    queue: mpsc::Sender<Job>,
+    feed: broadcast::Sender<Arc<Stored>>,
+    due: watch::Receiver<u64>,
+}
+
+/// What the thread needs.
+pub struct Start {
+    /// The store.
+    pub writer: Box<dyn Writer>,
+    /// Who is told of what.
+    pub routes: Arc<Routes>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Ingest {
+    /// Starts the thread.
+    pub fn start(start: Start) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (feed, _) = broadcast::channel(FEED);
+        let (notify, due) = watch::channel(0);
+        let thread = Thread { start, jobs, feed: feed.clone(), notify };
+        let handle = thread::Builder::new().name("store".to_owned()).spawn(move || thread.run())?;
+        Ok((Self { queue, feed, due }, handle))
+    }
+
+    /// Stores a batch. The answer comes when it is safe. Full policy: waits.
+    pub async fn store(&self, batch: Batch) -> oneshot::Receiver<Result<(), Refused>> {
+        let (done, answer) = oneshot::channel();
+        // A thread that is gone drops the sender, which the receiver sees.
+        let _ = self.queue.send(Job::Store(batch, done)).await;
+        answer
+    }
+
+    /// Does something else with the writer.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let (done, answer) = oneshot::channel();
+        let work: Work = Box::new(move |writer| {
+            let outcome = work(writer).map_err(|error| tell(&error));
+            // Nobody may wait for it any more.
+            let _ = done.send(outcome);
+        });
+        self.queue.send(Job::Run(work)).await.map_err(|_| Refused)?;
+        answer.await.unwrap_or(Err(Refused))
+    }
+
+    /// Alerts from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Arc<Stored>> {
+        self.feed.subscribe()
+    }
+
+    /// Changes when there is something new to tell.
+    pub fn notices(&self) -> watch::Receiver<u64> {
+        self.due.clone()
+    }
+}
+
+struct Thread {
+    start: Start,
+    jobs: mpsc::Receiver<Job>,
+    feed: broadcast::Sender<Arc<Stored>>,
+    notify: watch::Sender<u64>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut held = None;
+        while let Some(job) = held.take().or_else(|| self.jobs.blocking_recv()) {
+            match job {
+                Job::Run(work) => work(&mut *self.start.writer),
+                Job::Store(batch, done) => {
+                    let mut count = batch.alerts.len();
+                    let (mut batches, mut waiting) = (vec![batch], vec![done]);
+                    while count < TRANSACTION_ALERTS {
+                        match self.jobs.try_recv() {
+                            Ok(Job::Store(batch, done)) => {
+                                count += batch.alerts.len();
+                                batches.push(batch);
+                                waiting.push(done);
+                            }
+                            Ok(other) => {
+                                held = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.store(batches, waiting, count);
+                }
+            }
+        }
+    }
+
+    fn store(
+        &mut self,
+        batches: Vec<Batch>,
+        waiting: Vec<oneshot::Sender<Result<(), Refused>>>,
+        count: usize,
+    ) {
+        let (started, metrics) = (Instant::now(), Arc::clone(&self.start.metrics));
+        let routes = &self.start.routes;
+        let mut notices = 0;
+        let counted = std::cell::Cell::new(0_u64);
+        let route = |node: &str, alert: &crate::alert::Alert| {
+            let channels = routes.of(node, alert);
+            counted.set(counted.get() + channels.len() as u64);
+            channels
+        };
+        let outcome = self.start.writer.store(batches, now_ns(), &route);
+        notices += counted.get();
+        let answer = match outcome {
+            Ok(new) => {
+                metrics.stored.inc_by(new.len() as u64);
+                metrics.duplicates.inc_by((count - new.len().min(count)) as u64);
+                metrics.transaction_seconds.observe(started.elapsed().as_secs_f64());
+                if self.feed.receiver_count() > 0 {
+                    for stored in new {
+                        // Without watchers by now, nobody misses it.
+                        let _ = self.feed.send(Arc::new(stored));
+                    }
+                }
+                if notices > 0 {
+                    self.notify.send_modify(|sum| *sum += notices);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                metrics.store_errors.inc();
+                Err(tell(&error))
+            }
+        };
+        for done in waiting {
+            // An agent that is gone sends it again.
+            let _ = done.send(answer);
+        }
+    }
+}
+
+fn tell(error: &StoreError) -> Refused {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    tracing::error!("The store failed, agents keep what they have: {error}{cause}");
+    Refused
+}
+
+/// Nanoseconds since the epoch.
+pub fn now_ns() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        alert::{Filter, Priority, tests::alert},
+        store::{Reader, sqlite},
+    };
+
+    #[tokio::test]
+    async fn batches_are_answered_when_stored_and_shown_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let writer = Box::new(sqlite::writer(&path).unwrap());
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let start = Start { writer, routes: Arc::default(), metrics: Arc::clone(&metrics) };
+        let (ingest, thread) = Ingest::start(start).unwrap();
+        let mut feed = ingest.watch();
+        let batch = |from: u64| Batch {
+            node: "n".into(),
+            alerts: (from..from + 100).map(|number| alert(1, number, Priority::Error, "A")).collect(),
+        };
+        let mut answers = Vec::new();
+        for from in [1, 101, 51, 201] {
+            answers.push(ingest.store(batch(from)).await);
+        }
+        for answer in answers {
+            assert_eq!(answer.await.unwrap(), Ok(()));
+        }
+        let reader = sqlite::reader(&path).unwrap();
+        assert_eq!(reader.alerts(&Filter::default(), 1000, None).unwrap().len(), 300);
+        assert_eq!((metrics.stored.get(), metrics.duplicates.get()), (300, 100));
+        let mut last = 0;
+        for _ in 0..300 {
+            let stored = feed.recv().await.unwrap();
+            assert!(stored.number > last);
+            last = stored.number;
+        }
+        let removed = ingest.run(|writer| writer.redrive(None, None)).await;
+        assert_eq!(removed, Ok(0));
+        drop(ingest);
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,196 @@
+//! Telling people: takes what is due from the store, sends it, and notes what became of it.
+//!
+//! Owns the tries. What is to be told was decided and stored together with the alert ([`route`]), so neither a restart
+//! nor a dead channel loses it. A channel is told one thing at a time, in order; while it fails, it is asked less and
+//! less often, at random times, and nobody else waits for it. What fails too often is a dead letter.
+
+pub mod backoff;
+pub mod channel;
+pub mod route;
+mod send;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet, time::sleep};
+
+use self::{
+    backoff::Backoff,
+    channel::{Channel, Facts},
+    send::Client,
+};
+pub use self::{channel::Outgoing, send::Fault};
+use crate::{
+    ingest::{Ingest, now_ns},
+    store::{Notice, Told},
+    telemetry::Metrics,
+};
+
+/// Things taken from the store at a time.
+const TAKE: usize = 256;
+/// Longest time without a look at what is due.
+const LOOK: Duration = Duration::from_secs(1);
+/// Tries of one thing before it is a dead letter.
+const ATTEMPTS: u32 = 10;
+
+/// The task.
+pub struct Notifier {
+    channels: HashMap<Arc<str>, Arc<Channel>>,
+    ingest: Ingest,
+    metrics: Arc<Metrics>,
+    client: Client,
+    backoff: Backoff,
+    /// Channels that fail: since how many tries, and when they are tried again.
+    resting: HashMap<Arc<str>, (u32, u64)>,
+}
+
+/// What came of a channel's things.
+struct Report {
+    channel: Arc<str>,
+    results: Vec<(u64, Told)>,
+    failed: bool,
+}
+
+/// Sends a sample to a channel, once.
+pub async fn try_channel(channel: &Channel) -> Result<(), Fault> {
+    let client = Client::new()?;
+    let facts = Facts::of(&channel::sample());
+    for request in channel.requests(&facts) {
+        client.send(&request).await?;
+    }
+    Ok(())
+}
+
+impl Notifier {
+    /// A task for these channels.
+    pub fn new(
+        channels: Vec<Channel>,
+        ingest: Ingest,
+        metrics: Arc<Metrics>,
+        backoff: Backoff,
+    ) -> Result<Self, Fault> {
+        let by_name = |channel: Channel| (Arc::clone(&channel.name), Arc::new(channel));
+        Ok(Self {
+            channels: channels.into_iter().map(by_name).collect(),
+            ingest,
+            metrics,
+            client: Client::new()?,
+            backoff,
+            resting: HashMap::new(),
+        })
+    }
+
+    /// Runs until `stop` is true. What is under way then is told again after the next start.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut news = self.ingest.notices();
+        let names: Vec<Arc<str>> = self.channels.keys().cloned().collect();
+        let given_up = self
+            .ingest
+            .run(move |writer| writer.give_up(&names, "the channel is not configured any more", now_ns()));
+        if let Ok(1..) = given_up.await {
+            tracing::warn!("There are alerts for channels that are not configured any more, see `dlq list`");
+        }
+        let mut running: JoinSet<Report> = JoinSet::new();
+        let mut busy: Vec<Arc<str>> = Vec::new();
+        loop {
+            self.begin(&mut running, &mut busy).await;
+            tokio::select! {
+                () = async { let _ = stop.wait_for(|stop| *stop).await; } => return,
+                _ = news.changed() => {}
+                Some(Ok(report)) = running.join_next() => {
+                    busy.retain(|channel| *channel != report.channel);
+                    self.note(report).await;
+                }
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Gives each channel that is free what is due.
+    async fn begin(&mut self, running: &mut JoinSet<Report>, busy: &mut Vec<Arc<str>>) {
+        let now = now_ns();
+        let is_free = |name: &&Arc<str>| {
+            !busy.contains(name) && self.resting.get(*name).is_none_or(|(_, until)| *until <= now)
+        };
+        let free: Vec<Arc<str>> = self.channels.keys().filter(is_free).cloned().collect();
+        if free.is_empty() {
+            return;
+        }
+        let Ok(due) = self.ingest.run(move |writer| writer.due(TAKE, &free)).await else { return };
+        let mut by_channel: HashMap<String, Vec<Notice>> = HashMap::new();
+        for notice in due {
+            by_channel.entry(notice.channel.clone()).or_default().push(notice);
+        }
+        for (name, notices) in by_channel {
+            let Some(channel) = self.channels.get(name.as_str()) else { continue };
+            busy.push(Arc::clone(&channel.name));
+            running.spawn(tell(Arc::clone(channel), self.client.clone(), notices));
+        }
+    }
+
+    async fn note(&mut self, report: Report) {
+        let Report { channel, results, failed } = report;
+        for (_, told) in &results {
+            let outcome = match told {
+                Told::Done => "delivered",
+                Told::Again => "retried",
+                Told::Never(_) => "dead",
+            };
+            self.metrics.notifications.with_label_values(&[&*channel, outcome]).inc();
+        }
+        if failed {
+            let (failures, until) = self.resting.entry(channel).or_default();
+            *failures += 1;
+            *until = now_ns() + self.backoff.wait_ns(*failures);
+        } else {
+            self.resting.remove(&channel);
+        }
+        let now = now_ns();
+        loop {
+            let results = results.clone();
+            if self.ingest.run(move |writer| writer.told(&results, now)).await.is_ok() {
+                return;
+            }
+            // What was told must not be told again only because the disk is full for a moment.
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// Tells a channel what is due, in order, until it fails.
+async fn tell(channel: Arc<Channel>, client: Client, notices: Vec<Notice>) -> Report {
+    let mut report = Report { channel: Arc::clone(&channel.name), results: Vec::new(), failed: false };
+    for notice in notices {
+        let facts = Facts::of(&notice.stored);
+        let mut outcome = Ok(());
+        for request in channel.requests(&facts) {
+            outcome = client.send(&request).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        let tried = notice.attempts + 1;
+        let told = match outcome {
+            Ok(()) => Told::Done,
+            Err(fault) if fault.is_final() || tried >= ATTEMPTS => {
+                tracing::error!(
+                    channel = &*channel.name,
+                    "An alert cannot be told and is a dead letter: {fault}"
+                );
+                Told::Never(fault.to_string())
+            }
+            Err(fault) => {
+                tracing::warn!(channel = &*channel.name, tried, "An alert is told again later: {fault}");
+                report.failed = true;
+                Told::Again
+            }
+        };
+        report.results.push((notice.number, told));
+        if report.failed {
+            break;
+        }
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! One HTTP request, and whether a failure is worth another try.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, StatusCode, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client as Pool, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::time::timeout;
+
+use super::Outgoing;
+
+/// Time for a whole request.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of an answer that are read.
+const ANSWER_MAX: usize = 4096;
+/// Letters of an answer that are kept for people.
+const REASON_MAX: usize = 200;
+
+/// Why something was not told.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// TLS cannot be used.
+    #[error("cannot read the machine's certificates: {0}")]
+    Certificates(std::io::Error),
+    /// The request cannot be made of the settings.
+    #[error("the request cannot be made: {0}")]
+    Request(hyper::http::Error),
+    /// Nobody answered.
+    #[error("no answer: {0}")]
+    Connection(String),
+    /// Nobody answered in time.
+    #[error("no answer within {} s", LIMIT.as_secs())]
+    Timeout,
+    /// The answer was no.
+    #[error("answered {status}: {text}")]
+    Status {
+        /// How.
+        status: StatusCode,
+        /// What it said.
+        text: String,
+    },
+}
+
+/// Connections to all channels.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Fault {
+    /// Whether the same request would never work.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Request(_) => true,
+            Self::Status { status, .. } => {
+                let may_pass =
+                    [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+                !status.is_server_error() && !may_pass.contains(status)
+            }
+            Self::Certificates(_) | Self::Connection(_) | Self::Timeout => false,
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn new() -> Result<Self, Fault> {
+        let https = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(Fault::Certificates)?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self { pool: Pool::builder(TokioExecutor::new()).build(https) })
+    }
+
+    /// Sends it; an answer from 200 to 299 is success.
+    pub(super) async fn send(&self, outgoing: &Outgoing) -> Result<(), Fault> {
+        let mut request = Request::builder()
+            .method(outgoing.method)
+            .uri(&outgoing.url)
+            .header(header::CONTENT_TYPE, outgoing.content_type)
+            .header(header::USER_AGENT, "Rampart");
+        for (name, value) in &outgoing.headers {
+            request = request.header(name, value);
+        }
+        let body = Full::new(Bytes::from(outgoing.body.to_string()));
+        let request = request.body(body).map_err(Fault::Request)?;
+        match timeout(LIMIT, self.exchange(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Fault::Timeout),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(), Fault> {
+        let answer = self.pool.request(request).await.map_err(|error| Fault::Connection(in_full(&error)))?;
+        let status = answer.status();
+        // Read also when it is not wanted, so that the connection can be used again.
+        let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+        if status.is_success() {
+            return Ok(());
+        }
+        let text =
+            body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        Err(Fault::Status { status, text: text.chars().take(REASON_MAX).collect() })
+    }
+}
+
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

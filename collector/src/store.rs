@@ -1,0 +1,179 @@
+//! Where alerts are kept, and what is still to be told of them.
+//!
+//! Owns the two halves of a store: one [`Writer`], on a thread of its own, and any number of [`Reader`]s. Both block.
+//! Must never say that something is stored before it would survive a power cut. Called by `ingest`, `notify`, `http`.
+
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use crate::alert::{Alert, Filter, Priority, Stored};
+
+/// Alerts of one node.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Where they come from.
+    pub node: Arc<str>,
+    /// In the order in which they are stored.
+    pub alerts: Vec<Alert>,
+}
+
+/// Says which channels are to be told of an alert.
+pub type Route<'a> = &'a dyn Fn(&str, &Alert) -> Vec<Arc<str>>;
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Its number.
+    pub number: u64,
+    /// Whom.
+    pub channel: String,
+    /// Times that it was tried.
+    pub attempts: u32,
+    /// What.
+    pub stored: Stored,
+}
+
+/// Something that could not be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// Its number, for a new try.
+    pub number: u64,
+    /// Whom.
+    pub channel: String,
+    /// Times that it was tried.
+    pub attempts: u32,
+    /// What the last try said.
+    pub reason: String,
+    /// When it was given up, nanoseconds since the epoch.
+    pub dead_ns: u64,
+    /// Number of the alert.
+    pub alert: u64,
+}
+
+/// What became of a try to tell something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It arrived.
+    Done,
+    /// Try again; until then nothing behind it is told to the same channel.
+    Again,
+    /// It never will, for this reason.
+    Never(String),
+}
+
+/// What a node has sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeTotals {
+    /// Its name.
+    pub node: String,
+    /// Alerts stored, those that retention removed included.
+    pub stored: u64,
+    /// Numbers below the highest that did not come: lost, or on their way.
+    pub missing: u64,
+    /// When an alert came last, nanoseconds since the epoch.
+    pub received_ns: u64,
+}
+
+/// How large the store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Alerts.
+    pub alerts: u64,
+    /// Things to tell.
+    pub notices: u64,
+    /// Things that could not be told.
+    pub dead: u64,
+}
+
+/// What is kept how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Nanoseconds, by priority.
+    pub age_ns: [u64; 8],
+    /// Above, the oldest of the least severe go first.
+    pub max_bytes: u64,
+}
+
+/// The store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// `SQLite` said no.
+    #[error("cannot {operation}")]
+    Sqlite {
+        /// What was tried.
+        operation: &'static str,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+    /// Made by a later version.
+    #[error("the store has format {found}, this program knows up to {known}")]
+    TooNew {
+        /// What was found.
+        found: u32,
+        /// What is known.
+        known: u32,
+    },
+}
+
+/// The half that writes.
+pub trait Writer: Send {
+    /// Stores batches, and what is to be told of each alert that is new, in one transaction that survives a power cut.
+    /// Gives the alerts that were not there before.
+    fn store(
+        &mut self,
+        batches: Vec<Batch>,
+        now_ns: u64,
+        route: Route<'_>,
+    ) -> Result<Vec<Stored>, StoreError>;
+
+    /// Things to tell these channels, the oldest first, so many for each.
+    fn due(&mut self, limit: usize, channels: &[Arc<str>]) -> Result<Vec<Notice>, StoreError>;
+
+    /// Makes dead letters of what is to be told to other channels than these; says how many.
+    fn give_up(&mut self, known: &[Arc<str>], reason: &str, now_ns: u64) -> Result<u64, StoreError>;
+
+    /// Notes what became of tries.
+    fn told(&mut self, results: &[(u64, Told)], now_ns: u64) -> Result<(), StoreError>;
+
+    /// Puts dead letters back, all or one channel's or one; says how many.
+    fn redrive(&mut self, channel: Option<&str>, number: Option<u64>) -> Result<u64, StoreError>;
+
+    /// Removes a few of those that are kept no longer; says how many, 0 when there are none.
+    fn trim(&mut self, retention: &Retention, now_ns: u64) -> Result<u64, StoreError>;
+}
+
+/// The half that reads.
+pub trait Reader: Send {
+    /// Alerts below a number, newest first.
+    fn alerts(&self, filter: &Filter, limit: usize, before: Option<u64>) -> Result<Vec<Stored>, StoreError>;
+
+    /// Alerts above a number, oldest first.
+    fn alerts_after(&self, filter: &Filter, limit: usize, after: u64) -> Result<Vec<Stored>, StoreError>;
+
+    /// One alert.
+    fn alert(&self, number: u64) -> Result<Option<Stored>, StoreError>;
+
+    /// What each node has sent.
+    fn nodes(&self) -> Result<Vec<NodeTotals>, StoreError>;
+
+    /// What could not be told, the newest first.
+    fn dead(&self, limit: usize) -> Result<Vec<Dead>, StoreError>;
+
+    /// Its size.
+    fn size(&self) -> Result<Size, StoreError>;
+}
+
+impl Retention {
+    /// The same time for all.
+    pub const fn uniform(age_ns: u64, max_bytes: u64) -> Self {
+        Self { age_ns: [age_ns; 8], max_bytes }
+    }
+
+    /// How long alerts of a priority are kept.
+    pub fn age_ns(&self, priority: Priority) -> u64 {
+        self.age_ns.get(priority as usize).copied().unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,115 @@
+//! What the collector says about itself: logs on standard error, and metrics.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
+
+/// Bounds of the histogram of transactions, seconds.
+const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Alerts stored.
+    pub stored: IntCounter,
+    /// Alerts that were there already.
+    pub duplicates: IntCounter,
+    /// Alerts that no store would take, by what is wrong with them.
+    pub rejected: IntCounterVec,
+    /// Transactions that failed.
+    pub store_errors: IntCounter,
+    /// Time of a transaction.
+    pub transaction_seconds: Histogram,
+    /// Streams of agents.
+    pub sessions: IntGauge,
+    /// Tries to tell, by channel and outcome.
+    pub notifications: IntCounterVec,
+    /// Alerts removed because they were kept long enough.
+    pub trimmed: IntCounter,
+    /// Alerts that watchers were too slow for.
+    pub feed_missed: IntCounter,
+    /// Size of the store.
+    pub store_bytes: IntGauge,
+    /// Nodes heard of within three heartbeats.
+    pub nodes_active: IntGauge,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(counter.clone()))?;
+                Ok(counter)
+            };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let seconds = HistogramOpts::new(
+            "rampart_collector_transaction_duration_seconds",
+            "Time that a transaction of alerts took, the disk included",
+        );
+        let transaction_seconds = Histogram::with_opts(seconds.buckets(SECONDS.to_vec()))?;
+        registry.register(Box::new(transaction_seconds.clone()))?;
+        Ok(Self {
+            stored: counter("rampart_collector_alerts_stored_total", "Alerts stored")?,
+            duplicates: counter(
+                "rampart_collector_alerts_duplicate_total",
+                "Alerts that came again and were there already",
+            )?,
+            rejected: counters(
+                "rampart_collector_alerts_rejected_total",
+                "Alerts that are not valid, by reason",
+                &["reason"],
+            )?,
+            store_errors: counter("rampart_collector_store_errors_total", "Transactions that failed")?,
+            transaction_seconds,
+            sessions: gauge("rampart_collector_sessions", "Streams of agents")?,
+            notifications: counters(
+                "rampart_collector_notifications_total",
+                "Tries to tell of an alert, by channel and outcome",
+                &["channel", "outcome"],
+            )?,
+            trimmed: counter("rampart_collector_alerts_trimmed_total", "Alerts removed by retention")?,
+            feed_missed: counter(
+                "rampart_collector_feed_missed_total",
+                "Alerts of the live feed that a watcher was too slow for",
+            )?,
+            store_bytes: gauge("rampart_collector_store_bytes", "Size of the store")?,
+            nodes_active: gauge("rampart_collector_nodes_active", "Nodes heard of within three heartbeats")?,
+            registry,
+        })
+    }
+
+    /// The page in the Prometheus text format.
+    pub fn page(&self) -> Result<String, prometheus::Error> {
+        let mut page = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
+        Ok(String::from_utf8_lossy(&page).into_owned())
+    }
+}
+
+/// Starts logging. A second call is left as it is.
+pub fn init(level: &str, is_json: bool) {
+    let filter = EnvFilter::new(format!("warn,rampart_collector={level}"));
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let started = if is_json {
+        registry().with(filter).with(lines.json().flatten_event(true)).try_init()
+    } else {
+        registry().with(filter).with(lines.with_ansi(false)).try_init()
+    };
+    if let Err(error) = started {
+        tracing::debug!(%error, "Logging was already set up");
+    }
+}

@@ -1,0 +1,60 @@
+//! An agent without a kernel half: raises alerts as fast as it is told and sends them to a collector by the agent's own
+//! spool and stream. Tests kill it at any time.
+//!
+//! `rampart-courier ADDRESS SPOOL JOURNAL COUNT`: raises so many alerts, one batch after the other, and writes the rule's
+//! name of each into the journal when the spool has it; ends when nothing waits in the spool any more.
+
+use std::{env, fs::OpenOptions, io::Write, path::PathBuf, process, thread, time::Duration};
+
+use rampart_agent::{
+    alert::Alert, config::CollectorOutput, control, output::Output, spool::Sync, telemetry::status,
+};
+use rampart_tests::courier::alert;
+use tokio::sync::watch;
+
+/// Alerts of one batch.
+const BATCH: u64 = 7;
+
+fn main() {
+    let mut arguments = env::args().skip(1);
+    let mut next = || arguments.next().expect("ADDRESS SPOOL JOURNAL COUNT");
+    let (address, spool, journal) = (next(), PathBuf::from(next()), next());
+    let count: u64 = next().parse().expect("a number of alerts");
+    let config = CollectorOutput {
+        url: format!("http://{address}"),
+        tls: None,
+        spool_dir: spool,
+        spool_bytes: 256 << 20,
+        sync: Sync::Interval,
+        sync_interval: Duration::from_millis(100),
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (mut sink, uplink) = control::open(&config, "courier").expect("the spool opens");
+    let backoff = control::Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(200) };
+    let (status, (stop, stopped)) = (status::shared(), watch::channel(false));
+    let task = runtime.spawn(uplink.with_backoff(backoff).run(status.clone(), stopped));
+    let mut journal = OpenOptions::new().append(true).create(true).open(journal).expect("the journal opens");
+    let mut sequence = 0;
+    while sequence < count {
+        let alerts: Vec<Alert> = (sequence..count.min(sequence + BATCH))
+            .map(|number| alert(number + 1, &format!("{}-{}", process::id(), number + 1)))
+            .collect();
+        let mut batch = Vec::new();
+        for alert in &alerts {
+            sink.take(alert, &mut batch);
+        }
+        sink.write(&batch).expect("the spool takes it");
+        // One write, so that a kill leaves whole lines or none.
+        let lines: String = alerts.iter().map(|alert| format!("{}\n", alert.rule)).collect();
+        journal.write_all(lines.as_bytes()).expect("the journal is written");
+        sequence += alerts.len() as u64;
+        thread::sleep(Duration::from_millis(1));
+    }
+    // Looks at the spool come once a second: the first may be of before.
+    thread::sleep(Duration::from_secs(2));
+    while status.delivery().pending > 0 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    stop.send(true).expect("the task listens");
+    runtime.block_on(task).expect("the task ends");
+}
