@@ -5,6 +5,7 @@
 //! thread is the one owner of entries, quotas and tables; others ask at the `limits::desk`.
 
 mod answers;
+mod feeds;
 mod lists;
 mod node;
 mod notices;
@@ -98,6 +99,7 @@ pub(super) fn start(
         return Ok(false);
     }
     let (limits, state_dir) = (Arc::new(limits.clone()), config.node.state_dir.clone());
+    feeds::start(&limits, &state_dir, tasks);
     let status = Arc::clone(status);
     tasks
         .thread(LIMITS, move || {
@@ -164,7 +166,7 @@ impl Thread {
         getrandom::fill(&mut seed).map_err(|error| Fault::Random(io::Error::other(error)))?;
         let config = LimiterConfig { entries: limits.max_entries, pins: Some(limits.pin_dir.clone()) };
         let store = Store::new(state_dir);
-        let mut lists = Lists::default();
+        let mut lists = Lists::new(state_dir.join(feeds::DIRECTORY));
         lists.look(&limits);
         let mut thread = Self {
             limiter: Limiter::load(&config)?,

@@ -20,6 +20,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// `ADDRESS:PORT`.
     Socket,
+    /// A list of web addresses.
+    Urls,
     /// A list of addresses and prefixes.
     Nets,
     /// Policies of the rate limiter, by name.
@@ -286,7 +288,12 @@ pub static KEYS: &[Key] = &[
         "/sys/fs/bpf/rampart",
         "directory on a BPF file system by which limits outlive the agent",
     ),
-    key("limits.max_entries", Kind::Number, "65536", "sources known at a time, 120 bytes each"),
+    key(
+        "limits.max_entries",
+        Kind::Number,
+        "65536",
+        "sources known at a time, 120 bytes each; at most 262144 with quotas",
+    ),
     key("limits.new_entries_per_sec", Kind::Number, "20000", "sources that become known per second and CPU"),
     key("limits.samples_per_sec", Kind::Number, "100", "verdicts sampled per second and CPU"),
     key(
@@ -330,6 +337,25 @@ pub static KEYS: &[Key] = &[
         Kind::Nets,
         "no address",
         "sources that nothing can lock out, besides the node, its gateway, name servers, API server and SSH peers",
+    ),
+    key(
+        "limits.allow_feeds",
+        Kind::Urls,
+        "no feed",
+        "web addresses of more lists of sources that no policy limits; a copy is kept in `node.state_dir`",
+    ),
+    key(
+        "limits.deny_feeds",
+        Kind::Urls,
+        "no feed",
+        "web addresses of more lists of sources whose packets are dropped",
+    ),
+    key("limits.feed_refresh_secs", Kind::Number, "3600", "time between two looks at a feed"),
+    key(
+        "limits.feed_max_age_secs",
+        Kind::Number,
+        "172800",
+        "a feed that could not be got for so long does not count any more; 0 = it counts for ever",
     ),
     key("limits.time_zone", Kind::Text, "UTC", "IANA time zone in which days and months of quotas begin"),
     key(

@@ -53,6 +53,14 @@ pub struct Limits {
     pub allow_files: Vec<PathBuf>,
     /// Files of more sources that do not.
     pub deny_files: Vec<PathBuf>,
+    /// Web addresses of more sources that pass.
+    pub allow_feeds: Vec<String>,
+    /// Web addresses of more sources that do not.
+    pub deny_feeds: Vec<String>,
+    /// Time between two looks at a feed.
+    pub feed_refresh: Duration,
+    /// A feed older than this does not count; zero = never.
+    pub feed_max_age: Duration,
     /// Sources that pass whatever anything says, besides those found on the node.
     pub safety: Vec<IpNet>,
     /// Time zone in which days and months of quotas begin.
@@ -113,8 +121,9 @@ impl Limits {
     /// These settings as far as they take effect while the agent runs; the others are those of before.
     #[must_use]
     pub fn after(&self, before: &Self) -> Self {
-        let Self { enabled, pin_dir, max_entries, .. } = before.clone();
-        Self { enabled, pin_dir, max_entries, ..self.clone() }
+        let Self { enabled, pin_dir, max_entries, allow_feeds, deny_feeds, feed_refresh, .. } =
+            before.clone();
+        Self { enabled, pin_dir, max_entries, allow_feeds, deny_feeds, feed_refresh, ..self.clone() }
     }
 
     /// Policies that claim the same packets, as (later, earlier) in the order of their names.

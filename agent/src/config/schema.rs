@@ -58,6 +58,10 @@ fn value(key: &Key) -> Value {
             out.insert("type".to_owned(), "array".into());
             out.insert("items".to_owned(), json!({ "type": "string" }));
         }
+        Kind::Urls => {
+            out.insert("type".to_owned(), "array".into());
+            out.insert("items".to_owned(), json!({ "type": "string", "pattern": "^https?://" }));
+        }
         Kind::Bool => {
             out.insert("type".to_owned(), "boolean".into());
         }

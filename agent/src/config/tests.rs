@@ -309,6 +309,7 @@ fn quotas_classes_and_throttling_are_read_with_their_faults() {
     assert_eq!((limits.throttle.pressure_percent, limits.throttle.floor_percent), (60, 10));
     let faulty = "limits:
   time_zone: Mars/Olympus
+  deny_feeds: ['https://example.com/x', 'ftp://example.com', /etc/deny]
   throttle: {floor_percent: 3}
   policies:
     a: {rate: 1/s, class: first, quota: {per: week}}
@@ -317,14 +318,33 @@ fn quotas_classes_and_throttling_are_read_with_their_faults() {
     assert_eq!(
         faults(faulty),
         [
-            ":5:20: `limits.policies.a.class` must be one of order_entry, market_data, interactive, standard, bulk, best_effort, found `first`",
-            ":5:42: `limits.policies.a.quota.per` must be one of day, month, found `week`",
-            ":5:34: `limits.policies.a.quota` has no amount; set it, such as `amount: 10G`",
-            ":6:68: unknown setting `limits.policies.b.quota.from`",
-            ":6:58: `limits.policies.b.quota.at` must be a time of day such as `\"09:30\"`, found `noon`",
-            ":6:47: `limits.policies.b.quota.amount` must be a number of units, or such as `500k`, `10G`, found `0`",
+            ":6:20: `limits.policies.a.class` must be one of order_entry, market_data, interactive, standard, bulk, best_effort, found `first`",
+            ":6:42: `limits.policies.a.quota.per` must be one of day, month, found `week`",
+            ":6:34: `limits.policies.a.quota` has no amount; set it, such as `amount: 10G`",
+            ":7:68: unknown setting `limits.policies.b.quota.from`",
+            ":7:58: `limits.policies.b.quota.at` must be a time of day such as `\"09:30\"`, found `noon`",
+            ":7:47: `limits.policies.b.quota.amount` must be a number of units, or such as `500k`, `10G`, found `0`",
+            ":3:15: `limits.deny_feeds` names `ftp://example.com`, which is no web address; write such as `https://example.com/list.txt`",
+            ":3:15: `limits.deny_feeds` names `/etc/deny`, which is no web address; write such as `https://example.com/list.txt`",
             ":2:14: `limits.time_zone` names `Mars/Olympus`, which is no time zone; use a name such as `Europe/London` or `America/New_York`",
-            ":3:29: `limits.throttle.floor_percent` is 3; use 7 to 100",
+            ":4:29: `limits.throttle.floor_percent` is 3; use 7 to 100",
+        ]
+    );
+}
+
+#[test]
+fn quotas_are_kept_over_tables_that_can_be_looked_through() {
+    let text = |entries: u32| {
+        format!(
+            "limits:\n  max_entries: {entries}\n  policies:\n    a: {{rate: 1/s, quota: {{amount: 1}}}}\n"
+        )
+    };
+    assert!(load(&text(262_144)).is_ok());
+    let found = faults(&text(262_145));
+    assert_eq!(
+        found,
+        [
+            ":4:5: `limits.max_entries` is 262145, which is too many for quotas; use 262144 or fewer, or take `quota` from `a`"
         ]
     );
 }

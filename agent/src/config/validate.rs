@@ -52,6 +52,12 @@ const PER_SEC: std::ops::RangeInclusive<u64> = 1..=10_000_000;
 const PER_SEC_OR_NONE: std::ops::RangeInclusive<u64> = 0..=10_000_000;
 /// Seconds of a window of the default policy.
 const WINDOW_SECS: std::ops::RangeInclusive<u64> = 1..=3600;
+/// All entries are looked at for quotas, between two signs of life.
+const QUOTA_ENTRIES: u32 = 1 << 18;
+/// Seconds between two looks at a feed.
+const REFRESH_SECS: std::ops::RangeInclusive<u64> = 1..=604_800;
+/// Seconds that a feed counts.
+const AGE_SECS: std::ops::RangeInclusive<u64> = 0..=31_536_000;
 /// Seconds between two alerts about the same.
 const ALERT_SECS: std::ops::RangeInclusive<u64> = 0..=86_400;
 /// Policies of the kernel's tables, without that of packets without ports.
@@ -307,6 +313,10 @@ impl Check {
             deny,
             allow_files: self.paths("limits.allow_files"),
             deny_files: self.paths("limits.deny_files"),
+            allow_feeds: self.urls("limits.allow_feeds"),
+            deny_feeds: self.urls("limits.deny_feeds"),
+            feed_refresh: Duration::from_secs(self.number("limits.feed_refresh_secs", &REFRESH_SECS, 3600)),
+            feed_max_age: Duration::from_secs(self.number("limits.feed_max_age_secs", &AGE_SECS, 172_800)),
             safety,
             time_zone: self.time_zone("limits.time_zone"),
             alert: Duration::from_secs(self.number("limits.alert_secs", &ALERT_SECS, 10)),
@@ -318,6 +328,13 @@ impl Check {
                 limits.policies.len()
             );
             self.raw.fault(setting.clone(), message, None);
+        }
+        let counting = limits.policies.iter().find(|(_, policy)| policy.quota.is_some());
+        if let Some((name, _)) = counting.filter(|_| limits.max_entries > QUOTA_ENTRIES) {
+            let message =
+                format!("`limits.max_entries` is {}, which is too many for quotas", limits.max_entries);
+            let help = Some(format!("use {QUOTA_ENTRIES} or fewer, or take `quota` from `{name}`"));
+            self.raw.fault(setting.clone(), message, help);
         }
         for (later, first) in limits.conflicts() {
             let place = self.raw.place_of(&format!("limits.policies.{later}"), &setting);

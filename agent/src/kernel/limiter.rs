@@ -246,26 +246,25 @@ impl Limiter {
         }
     }
 
-    /// State of every known key. One that comes or goes meanwhile may be left out.
-    pub fn entries(&self) -> Result<Vec<(EntryKey, Entry)>, LimiterError> {
+    /// Hands out the state of every known key; gives how many there were. One that comes or goes meanwhile may be left
+    /// out.
+    pub fn entries(&self, mut take: impl FnMut(EntryKey, Entry)) -> Result<usize, LimiterError> {
         let of = self.ebpf.map(abi::MAP_ENTRIES).ok_or(LimiterError::Missing(abi::MAP_ENTRIES))?;
+        let most = entries_max(of);
         let entries: HashMap<_, [u8; size_of::<EntryKey>()], [u8; size_of::<Entry>()]> =
             HashMap::try_from(of).map_err(map(abi::MAP_ENTRIES))?;
-        let most = entries_max(of);
-        let mut all = Vec::new();
-        for key in entries.keys() {
-            // A table that changes under the walk begins anew at a key that is gone, at most as often as it has keys.
-            if all.len() >= most {
-                break;
-            }
+        let mut count = 0;
+        // A walk begins anew at a key that is gone meanwhile: it may hand out a key twice, and must end all the same.
+        for key in entries.keys().take(most) {
             let key = key.map_err(map(abi::MAP_ENTRIES))?;
             match entries.get(&key, 0) {
-                Ok(image) => all.push((wire::value(&key), wire::value(&image))),
-                Err(MapError::KeyNotFound) => {}
+                Ok(image) => take(wire::value(&key), wire::value(&image)),
+                Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(map(abi::MAP_ENTRIES)(error)),
             }
+            count += 1;
         }
-        Ok(all)
+        Ok(count)
     }
 
     /// Every tally that is not zero, summed over all CPUs.

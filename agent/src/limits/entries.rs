@@ -79,7 +79,7 @@ pub enum Refusal {
         why: String,
     },
     /// The configuration says otherwise, and it is not changed from here.
-    #[error("`{net}` is denied by the configuration; take it out there")]
+    #[error("`{net}` is denied by the configuration or a list that it names; take it out there")]
     Configured {
         /// What was to be allowed.
         net: IpNet,

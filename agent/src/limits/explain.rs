@@ -219,3 +219,102 @@ pub fn listed(plan: &Plan, ip: IpAddr) -> Option<(u32, Rule)> {
     let prefixes = plan.tables.prefixes.iter().filter(|(bits, own, _)| holds(*bits, own));
     prefixes.max_by_key(|(bits, ..)| *bits).map(|(bits, _, rule)| (*bits, *rule))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rampart_common::limit::abi::RULE_DENY;
+
+    use super::*;
+    use crate::{
+        config::Sources,
+        limits::plan::{Given, Passing, plan},
+    };
+
+    const NOW: u64 = 1_000_000_000_000;
+
+    fn made() -> Plan {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rampart.yaml");
+        let text = "limits:
+  mode: enforce
+  deny: [203.0.113.0/24]
+  policies:
+    web: {rate: 10/s, burst: 5, match: {protocol: tcp, ports: [80, 443]}}
+    dns: {rate: 50/s, unit: packets, match: {protocol: udp, ports: 53}}
+    offices: {rate: 1/s, unit: packets, key_v4: 24, match: {protocol: udp, sources: 198.51.100.0/24}}
+";
+        std::fs::write(&file, text).unwrap();
+        let limits = Sources { file: Some(file), ..Sources::default() }.load().unwrap().limits;
+        plan(&Given {
+            limits: &limits,
+            safety: &[],
+            interfaces: &BTreeMap::new(),
+            numbers: &BTreeMap::new(),
+            seed: 1,
+            passing: &Passing::default(),
+        })
+        .unwrap()
+    }
+
+    fn ask(plan: &Plan, ip: &str, service: Option<(u8, u16)>, state: Option<Entry>) -> Vec<Row> {
+        let asked = Asked {
+            ip: ip.parse().unwrap(),
+            protocol: service.map(|(protocol, _)| protocol),
+            port: service.map(|(_, port)| port),
+            interface: None,
+            direction: Direction::Ingress,
+        };
+        let control = Control { heartbeat_ns: NOW, ..Control::default() };
+        explain(plan, &asked, None, (control, NOW, 7), |_| state)
+    }
+
+    #[test]
+    fn every_service_has_a_row_and_a_named_one_is_alone() {
+        let plan = made();
+        let rows = ask(&plan, "192.0.2.1", None, None);
+        let policies: Vec<Option<&str>> = rows.iter().map(|row| row.policy.as_deref()).collect();
+        assert_eq!(policies, [Some("dns"), Some("web"), Some("web"), None]);
+        let rows = ask(&plan, "192.0.2.1", Some((TCP, 443)), None);
+        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        let bucket = row.bucket.as_ref().unwrap();
+        assert_eq!((row.policy.as_deref(), row.verdict.as_str()), (Some("web"), "pass"));
+        assert_eq!((bucket.of.as_str(), bucket.known, bucket.available), ("192.0.2.1", false, 5));
+        assert!(ask(&plan, "192.0.2.1", Some((TCP, 22)), None)[0].policy.is_none());
+        let offices = ask(&plan, "198.51.100.9", Some((17, 9)), None);
+        assert_eq!(offices[0].bucket.as_ref().unwrap().of, "198.51.100.0/24");
+    }
+
+    #[test]
+    fn the_kernels_state_decides_what_the_next_packet_gets() {
+        let plan = made();
+        let number = *plan.names.iter().find(|(_, name)| *name == "web").unwrap().0;
+        // Three of five are used.
+        let entry = Entry {
+            tat: NOW + 300_000_000,
+            used: 33,
+            over: 2,
+            generation: 7,
+            policy: number,
+            ..Entry::default()
+        };
+        let rows = ask(&plan, "192.0.2.1", Some((TCP, 80)), Some(entry));
+        let bucket = rows[0].bucket.as_ref().unwrap();
+        assert_eq!((bucket.available, bucket.burst, bucket.used, bucket.over), (2, 5, 33, 2));
+        assert_eq!((bucket.known, rows[0].reason.as_str()), (true, "within"));
+        let spent = Entry { tat: NOW + 500_000_000, ..entry };
+        let rows = ask(&plan, "192.0.2.1", Some((TCP, 80)), Some(spent));
+        assert_eq!((rows[0].verdict.as_str(), rows[0].reason.as_str()), ("drop", "over"));
+        assert_eq!(rows[0].bucket.as_ref().unwrap().available, 0);
+    }
+
+    #[test]
+    fn lists_are_found_by_the_longest_prefix() {
+        let plan = made();
+        let found = listed(&plan, "203.0.113.9".parse().unwrap()).unwrap();
+        assert_eq!((found.0, found.1.kind), (120, RULE_DENY));
+        assert!(listed(&plan, "192.0.2.1".parse().unwrap()).is_none());
+        assert_eq!(ask(&plan, "203.0.113.9", Some((TCP, 80)), None)[0].reason, "denied");
+    }
+}

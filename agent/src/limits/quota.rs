@@ -58,7 +58,7 @@ pub struct Book {
     /// What sources have used in it.
     used: BTreeMap<String, BTreeMap<String, u64>>,
     /// What the kernel had counted of each key at the last look.
-    seen: BTreeMap<Vec<u8>, u64>,
+    seen: BTreeMap<[u8; size_of::<EntryKey>()], u64>,
 }
 
 impl Quota {
@@ -121,7 +121,10 @@ impl Book {
                 continue;
             }
             let bytes: [u8; size_of::<EntryKey>()] = wire::bytes(&key);
-            let bytes = bytes.to_vec();
+            // A walk through a table that changes may come by twice.
+            if seen.contains_key(&bytes) {
+                continue;
+            }
             let before = match self.seen.get(&bytes) {
                 // A count that went back belongs to a new entry of the same key.
                 Some(before) if *before <= entry.used => *before,

@@ -28,6 +28,8 @@ const SECOND: u64 = 1_000_000_000;
 const RATE: u64 = 200_000;
 /// Larger than the pauses between two test runs, in which nobody uses what is refilled.
 const BURST: u64 = 50_000;
+/// Sources of [`every_known_key_is_read_back_with_what_it_used`].
+const KEYS: u32 = 5000;
 const DROP: u32 = 1;
 const PASS: u32 = 2;
 
@@ -201,6 +203,29 @@ fn a_dead_agent_limits_nobody_and_a_living_one_does_again() {
     limiter.switch_off().expect("it is switched off");
     assert_eq!(verdict(&limiter), PASS);
     assert_eq!(counted(&limiter, Reason::Off), 1);
+}
+
+#[test]
+fn every_known_key_is_read_back_with_what_it_used() {
+    require_root!("every_known_key_is_read_back_with_what_it_used");
+    let mut limiter = limiter(1 << 16);
+    let mut tables = tables(Limit::new(1_000_000, SECOND, 1 << 20).expect("a limit"));
+    tables.config.budget = Limit::new(1_000_000, SECOND, 1 << 20).expect("a limit");
+    limiter.publish(&tables).expect("the tables are written");
+    for source in 0..KEYS {
+        // Each source in a prefix of its own, and some use more.
+        limiter.run(PROG_XDP_FRAGS, &frame(0x0b00_0001 | source << 8), 1 + source % 3).expect("it runs");
+    }
+    let (mut used, mut known) = (0, 0);
+    let start = Instant::now();
+    let count = limiter.entries(|_, entry| {
+        used += entry.used;
+        known += u32::from(entry.policy == 1);
+    });
+    let took = start.elapsed();
+    assert_eq!(count.expect("entries are read"), KEYS as usize);
+    assert_eq!((known, used), (KEYS, u64::from((0..KEYS).map(|source| 1 + source % 3).sum::<u32>())));
+    eprintln!("{KEYS} entries read in {took:?}");
 }
 
 #[test]

@@ -44,14 +44,14 @@ impl Thread {
         let now = now();
         let entries: Vec<Value> = self.entries.of_kind(kind).map(|entry| pages::entry(entry, now)).collect();
         let (configured, files) = match kind {
-            Kind::Allow => (self.limits.allow.as_slice(), self.limits.allow_files.as_slice()),
-            Kind::Deny => (self.limits.deny.as_slice(), self.limits.deny_files.as_slice()),
-            Kind::Grant => (&[][..], &[][..]),
+            Kind::Allow => (self.limits.allow.as_slice(), self.lists.allow_files(&self.limits)),
+            Kind::Deny => (self.limits.deny.as_slice(), self.lists.deny_files(&self.limits)),
+            Kind::Grant => (&[][..], Vec::new()),
         };
         json!({
             "entries": entries,
             "configured": configured.iter().map(|net| shown(*net)).collect::<Vec<_>>(),
-            "files": self.lists.sizes(files).into_iter()
+            "files": self.lists.sizes(&files).into_iter()
                 .map(|(path, size)| json!({ "path": path.to_string_lossy(), "nets": size }))
                 .collect::<Vec<_>>(),
         })
@@ -155,14 +155,11 @@ impl Thread {
         for entry in self.entries.iter().filter(|entry| entry.net.contains(&net)) {
             because.push(format!("{}: `{}` by {}", entry.kind, shown(entry.net), entry.by));
         }
-        for (list, paths) in [("allow", &self.limits.allow_files), ("deny", &self.limits.deny_files)] {
-            let nets: Vec<IpNet> = match list {
-                "allow" => self.lists.allow(&self.limits).collect(),
-                _ => self.lists.deny(&self.limits).collect(),
-            };
+        for (list, nets) in
+            [("allow", self.lists.allow(&self.limits)), ("deny", self.lists.deny(&self.limits))]
+        {
             if let Some(own) = nets.iter().find(|own| own.contains(&net)) {
-                let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
-                because.push(format!("{list}: `{}` in a file ({})", shown(*own), paths.join(", ")));
+                because.push(format!("{list}: `{}` in a file or feed", shown(*own)));
             }
         }
         because
@@ -188,7 +185,9 @@ impl Thread {
         };
         let safe = self.safe();
         let before = self.entries.clone();
-        self.entries.put(entry, &safe, &self.limits.deny)?;
+        let mut denied = self.lists.deny(&self.limits);
+        denied.extend(&self.limits.deny);
+        self.entries.put(entry, &safe, &denied)?;
         self.change(before, wanted.kind)?;
         let spared: Vec<String> = match wanted.kind {
             Kind::Deny => safe
@@ -289,4 +288,53 @@ fn proposed(name: &str, policy: &PolicyLimits, net: IpNet) -> String {
         rate.burst,
         chosen.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Limits, Sources};
+
+    fn load(text: &str) -> Limits {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rampart.yaml");
+        std::fs::write(&file, text).unwrap();
+        let loaded = Sources { file: Some(file), ..Sources::default() }.load();
+        loaded.unwrap_or_else(|faults| panic!("{text}: {faults}")).limits
+    }
+
+    #[test]
+    fn proposed_settings_are_settings() {
+        let limits = load(
+            "limits:
+  policies:
+    web: {rate: 90/m, burst: 7, match: {protocol: tcp, ports: [80, 443], interfaces: [eth0]}}
+    all: {rate: 5k/h, unit: bytes, direction: egress}
+  default: {requests: 100, window_secs: 300}
+",
+        );
+        for (name, net) in [
+            ("web", "203.0.113.0/24"),
+            ("web", "203.0.0.0/16"),
+            ("all", "2001:db8::/48"),
+            ("all", "2001:db8::/32"),
+            ("default", "192.0.2.0/24"),
+        ] {
+            let net: IpNet = net.parse().unwrap();
+            let policy = &limits.policies[name];
+            let read = load(&proposed(name, policy, net));
+            let (_, made) = read.policies.first_key_value().unwrap();
+            assert_eq!(made.sources, [net]);
+            let (before, after) = (policy.rate, made.rate);
+            assert_eq!(after.burst, before.burst);
+            assert_eq!(after.amount * before.period_secs, before.amount * after.period_secs);
+            assert_eq!(
+                (made.unit, made.protocol, &made.ports),
+                (policy.unit, policy.protocol, &policy.ports)
+            );
+            assert_eq!((made.direction, &made.interfaces), (policy.direction, &policy.interfaces));
+            let key = if name == "all" { made.key_v6 } else { made.key_v4 };
+            assert_eq!(key, net.prefix_len());
+        }
+    }
 }

@@ -1,15 +1,17 @@
 //! List files: read when they have changed and the change stands still for a look; a file that cannot be read leaves
-//! what it said before.
+//! what it said before. Feeds are files too, which `feeds` writes; they count for a time only.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use ipnet::IpNet;
 
+use super::feeds;
 use crate::{
     config::Limits,
     limits::files::{self, Listed},
@@ -29,50 +31,80 @@ struct Known {
     seen: Option<Stamp>,
     listed: Listed,
     fault: Option<String>,
+    /// Nobody has renewed it for too long: it does not count.
+    is_old: bool,
 }
 
 /// All list files.
-#[derive(Default)]
-pub(super) struct Lists(BTreeMap<PathBuf, Known>);
+pub(super) struct Lists {
+    /// Directory of feeds.
+    feeds: PathBuf,
+    known: BTreeMap<PathBuf, Known>,
+}
 
 impl Lists {
+    pub(super) const fn new(feeds: PathBuf) -> Self {
+        Self { feeds, known: BTreeMap::new() }
+    }
+
+    /// Files of sources that pass.
+    pub(super) fn allow_files(&self, limits: &Limits) -> Vec<PathBuf> {
+        self.files(&limits.allow_files, &limits.allow_feeds)
+    }
+
+    /// Files of sources that do not.
+    pub(super) fn deny_files(&self, limits: &Limits) -> Vec<PathBuf> {
+        self.files(&limits.deny_files, &limits.deny_feeds)
+    }
+
+    fn files(&self, files: &[PathBuf], feeds: &[String]) -> Vec<PathBuf> {
+        let copies = feeds.iter().map(|feed| feeds::copy_of(&self.feeds, feed));
+        files.iter().cloned().chain(copies).collect()
+    }
+
     /// Looks at all files that the settings name; says whether any says something else now.
     pub(super) fn look(&mut self, limits: &Limits) -> bool {
-        let named: BTreeSet<&PathBuf> = limits.allow_files.iter().chain(&limits.deny_files).collect();
-        let before = self.0.len();
-        self.0.retain(|path, _| named.contains(path));
-        let mut is_changed = self.0.len() != before;
+        let named: BTreeSet<PathBuf> =
+            self.allow_files(limits).into_iter().chain(self.deny_files(limits)).collect();
+        let before = self.known.len();
+        self.known.retain(|path, _| named.contains(path));
+        let mut is_changed = self.known.len() != before;
         for path in named {
-            is_changed |= self.0.entry(path.clone()).or_default().look(path);
+            let max_age = limits.feed_max_age.as_secs();
+            let max_age = (path.starts_with(&self.feeds) && max_age > 0).then_some(max_age);
+            is_changed |= self.known.entry(path.clone()).or_default().look(&path, max_age);
         }
         is_changed
     }
 
-    pub(super) fn allow(&self, limits: &Limits) -> impl Iterator<Item = IpNet> {
-        self.nets(&limits.allow_files)
+    pub(super) fn allow(&self, limits: &Limits) -> Vec<IpNet> {
+        self.nets(&self.allow_files(limits))
     }
 
-    pub(super) fn deny(&self, limits: &Limits) -> impl Iterator<Item = IpNet> {
-        self.nets(&limits.deny_files)
+    pub(super) fn deny(&self, limits: &Limits) -> Vec<IpNet> {
+        self.nets(&self.deny_files(limits))
     }
 
-    fn nets(&self, paths: &[PathBuf]) -> impl Iterator<Item = IpNet> {
-        let known = paths.iter().filter_map(|path| self.0.get(path));
-        known.flat_map(|known| known.listed.nets.iter().copied())
+    fn nets(&self, paths: &[PathBuf]) -> Vec<IpNet> {
+        let known = paths.iter().filter_map(|path| self.known.get(path)).filter(|known| !known.is_old);
+        known.flat_map(|known| known.listed.nets.iter().copied()).collect()
     }
 
     /// Each file with how many addresses and prefixes it names.
     pub(super) fn sizes(&self, paths: &[PathBuf]) -> Vec<(PathBuf, usize)> {
-        let known = paths.iter().filter_map(|path| Some((path, self.0.get(path)?)));
+        let known = paths.iter().filter_map(|path| Some((path, self.known.get(path)?)));
         known.map(|(path, known)| (path.clone(), known.listed.nets.len())).collect()
     }
 
     /// What is wrong with the files.
     pub(super) fn faults(&self) -> BTreeSet<String> {
         let mut faults = BTreeSet::new();
-        for (path, known) in &self.0 {
+        for (path, known) in &self.known {
             let path = path.display();
             faults.extend(known.fault.iter().map(|fault| format!("the list `{path}` {fault}")));
+            if known.is_old {
+                faults.insert(format!("the feed `{path}` is too old, it does not count"));
+            }
             for (line, word) in &known.listed.faults {
                 faults.insert(format!("line {line} of `{path}` is no address: `{word}`"));
             }
@@ -82,7 +114,17 @@ impl Lists {
 }
 
 impl Known {
-    fn look(&mut self, path: &Path) -> bool {
+    fn look(&mut self, path: &Path, max_age: Option<u64>) -> bool {
+        let was_old = self.is_old;
+        let is_changed = self.read(path);
+        let changed_at = self.read.map_or(0, |(_, secs, ..)| u64::try_from(secs).unwrap_or_default());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let age = now.saturating_sub(changed_at);
+        self.is_old = self.read.is_some() && max_age.is_some_and(|max_age| age > max_age);
+        is_changed || self.is_old != was_old
+    }
+
+    fn read(&mut self, path: &Path) -> bool {
         let stamp = match stamp(path) {
             Ok(stamp) => stamp,
             Err(error) => {
@@ -145,26 +187,47 @@ mod tests {
         let file = dir.path().join("rampart.yaml");
         fs::write(&file, format!("limits: {{deny_files: ['{}']}}\n", path.display())).unwrap();
         let limits = Sources { file: Some(file), ..Sources::default() }.load().unwrap().limits;
-        let mut lists = Lists::default();
+        let mut lists = Lists::new(dir.path().join("feeds"));
         assert!(lists.look(&limits));
         assert!(lists.faults().iter().any(|fault| fault.contains("cannot be read")));
         fs::write(&path, "192.0.2.1\n198.51.100.0/24\nwho\n").unwrap();
         assert!(lists.look(&limits), "the first version is read at once");
-        assert_eq!(lists.deny(&limits).count(), 2);
-        assert_eq!(lists.allow(&limits).count(), 0);
+        assert_eq!(lists.deny(&limits).len(), 2);
+        assert_eq!(lists.allow(&limits).len(), 0);
         assert_eq!(lists.sizes(&limits.deny_files), [(path.clone(), 2)]);
         assert!(lists.faults().iter().any(|fault| fault.starts_with("line 3 of")));
         assert!(!lists.look(&limits));
         fs::write(&path, "192.0.2.1\n").unwrap();
         assert!(!lists.look(&limits), "may still be written to");
         assert!(lists.look(&limits));
-        assert_eq!(lists.deny(&limits).count(), 1);
+        assert_eq!(lists.deny(&limits).len(), 1);
         fs::remove_file(&path).unwrap();
         assert!(lists.look(&limits), "a complaint");
         assert!(!lists.look(&limits));
-        assert_eq!(lists.deny(&limits).count(), 1, "what it said before holds");
+        assert_eq!(lists.deny(&limits).len(), 1, "what it said before holds");
         let none = Limits { deny_files: Vec::new(), ..limits };
         assert!(lists.look(&none));
-        assert_eq!(lists.deny(&none).count(), 0);
+        assert_eq!(lists.deny(&none).len(), 0);
+    }
+    #[test]
+    fn feeds_count_for_a_time_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rampart.yaml");
+        fs::write(&file, "limits: {deny_feeds: ['http://localhost/x'], feed_max_age_secs: 1000}\n").unwrap();
+        let limits = Sources { file: Some(file), ..Sources::default() }.load().unwrap().limits;
+        let mut lists = Lists::new(dir.path().to_owned());
+        let copy = feeds::copy_of(dir.path(), &limits.deny_feeds[0]);
+        fs::write(&copy, "192.0.2.1\n").unwrap();
+        assert!(lists.look(&limits));
+        assert_eq!(lists.deny(&limits).len(), 1);
+        let long_ago = SystemTime::now() - std::time::Duration::from_secs(2000);
+        fs::File::options().append(true).open(&copy).unwrap().set_modified(long_ago).unwrap();
+        lists.look(&limits);
+        assert!(lists.look(&limits));
+        assert_eq!(lists.deny(&limits).len(), 0);
+        assert!(lists.faults().iter().any(|fault| fault.contains("too old")));
+        let patient = Limits { feed_max_age: std::time::Duration::ZERO, ..limits };
+        assert!(lists.look(&patient));
+        assert_eq!(lists.deny(&patient).len(), 1);
     }
 }

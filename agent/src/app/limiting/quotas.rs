@@ -69,7 +69,12 @@ impl Quotas {
         let of_policies = of(limits);
         let unknown = self.book.turn(&of_policies, &limits.time_zone, Timestamp::now());
         if !of_policies.is_empty() {
-            let entries = limiter.entries()?;
+            let mut entries = Vec::new();
+            limiter.entries(|key, entry| {
+                if names.get(&entry.policy).is_some_and(|name| of_policies.contains_key(name)) {
+                    entries.push((key, entry));
+                }
+            })?;
             let of_names = entries
                 .iter()
                 .filter_map(|(key, entry)| Some((*key, *entry, names.get(&entry.policy)?.as_str())));

@@ -89,16 +89,20 @@ impl Store {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.directory)?;
-        let beside = self.directory.join(format!("{name}.new"));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, self.directory.join(name))?;
-        // The new name is on the disk once its directory is.
-        File::open(&self.directory)?.sync_all()
+        replace(&self.directory, name, bytes)
     }
+}
+
+/// Replaces a file whole.
+pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let beside = directory.join(format!("{name}.new"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, directory.join(name))?;
+    // The new name is on the disk once its directory is.
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What scales rates down, and where days begin.
+//! What scales rates down, where days begin, and where lists come from.
 
+use axum::http::Uri;
 use jiff::tz::TimeZone;
 
 use super::Check;
@@ -31,6 +32,26 @@ impl Check {
             backlog_drops_per_sec: self.number("limits.throttle.backlog_drops_per_sec", &DROPS, 1000) as u32,
             floor_percent: self.number("limits.throttle.floor_percent", &FLOOR, 25) as u32,
         }
+    }
+
+    /// Web addresses; each that is none is a fault.
+    pub(super) fn urls(&mut self, path: &str) -> Vec<String> {
+        let place = self.place(path);
+        let words: Vec<String> =
+            self.paths(path).into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        for word in &words {
+            let is_web =
+                |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+            if !word.parse().is_ok_and(|uri| is_web(&uri)) {
+                let help = Some("write such as `https://example.com/list.txt`".to_owned());
+                self.raw.fault(
+                    place.clone(),
+                    format!("`{path}` names `{word}`, which is no web address"),
+                    help,
+                );
+            }
+        }
+        words
     }
 
     pub(super) fn time_zone(&mut self, path: &str) -> TimeZone {

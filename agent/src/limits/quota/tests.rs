@@ -67,7 +67,7 @@ fn the_book_goes_on_over_restarts_and_evictions_and_begins_anew_with_the_period(
     assert_eq!(book.used("web", net), 80);
     assert!(book.closed(&quotas).is_empty());
     // Evicted, and known again.
-    book.look([used(1, 20)], &nobody());
+    book.look([used(1, 20), used(1, 20)], &nobody());
     assert_eq!(book.used("web", net), 100);
     let end = at("2026-05-02T00:00:00Z").as_second();
     assert_eq!(book.closed(&quotas), [(("web".to_owned(), net), end)]);

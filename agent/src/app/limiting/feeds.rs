@@ -1,0 +1,244 @@
+//! Lists from the network: fetched now and then, and kept as files that are read like any other list.
+//!
+//! A feed that cannot be got, is too large or is no list leaves the copy as it was; a copy that nobody renews stops
+//! counting after a time (`lists`). Redirects are not followed.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Request, StatusCode, body::Bytes, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::time::{sleep, timeout};
+
+use super::store::replace;
+use crate::{
+    app::{in_full, tasks::Tasks},
+    config::Limits,
+    limits::files,
+};
+
+/// Directory of the copies in `node.state_dir`.
+pub(super) const DIRECTORY: &str = "feeds";
+/// Name of the task.
+const FEEDS: &str = "feeds";
+/// Largest feed, bytes.
+const FEED_MAX: usize = 8 << 20;
+/// Time for a whole exchange.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// First wait after a fault; it doubles up to the time between two looks.
+const RETRY: Duration = Duration::from_secs(30);
+
+type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
+/// Why a feed was not got.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("it cannot be reached")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("it answered with status {0}")]
+    Status(StatusCode),
+    #[error("it did not answer within {} s", PATIENCE.as_secs())]
+    Slow,
+    #[error("line {line} is no address: `{word}`; it has more such lines than addresses")]
+    NoList { line: usize, word: String },
+    #[error("its copy cannot be written")]
+    Copy(#[source] io::Error),
+}
+
+/// What a fetch found.
+#[derive(Debug, PartialEq, Eq)]
+enum Fetched {
+    /// The same as before.
+    Same,
+    /// Something new, with what names this version.
+    New(Option<String>),
+}
+
+/// Where the copy of a feed is.
+pub(super) fn copy_of(directory: &Path, feed: &str) -> PathBuf {
+    directory.join(name_of(feed))
+}
+
+fn name_of(feed: &str) -> String {
+    let digest = Sha256::digest(feed);
+    let number = digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    format!("{number:016x}.list")
+}
+
+/// Starts a task that gets the feeds, if there are any.
+pub(super) fn start(limits: &Arc<Limits>, state_dir: &Path, tasks: &mut Tasks) {
+    let feeds: Vec<String> = limits.allow_feeds.iter().chain(&limits.deny_feeds).cloned().collect();
+    if feeds.is_empty() {
+        return;
+    }
+    let client = match client() {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!("Feeds are not fetched, the node's certificates cannot be read: {error}");
+            return;
+        }
+    };
+    let (directory, refresh) = (state_dir.join(DIRECTORY), limits.feed_refresh);
+    tasks.task(FEEDS, async move {
+        let all = feeds.iter().map(|feed| keep(&client, &directory, feed, refresh));
+        futures_util::future::join_all(all).await;
+        Ok(())
+    });
+}
+
+fn client() -> io::Result<Https> {
+    let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
+    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+}
+
+/// Keeps the copy of a feed up to date. Never ends.
+async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration) {
+    let mut version = None;
+    let mut faults = 0_u32;
+    loop {
+        let wait = match fetch(client, directory, feed, version.as_deref()).await {
+            Ok(fetched) => {
+                if let Fetched::New(new) = fetched {
+                    tracing::info!(feed, "A feed was renewed");
+                    version = new;
+                }
+                faults = 0;
+                refresh
+            }
+            Err(fault) => {
+                tracing::warn!(feed, "A feed was not got: {}", in_full(&fault));
+                let wait = RETRY.saturating_mul(1 << faults.min(16)).min(refresh);
+                faults = faults.saturating_add(1);
+                wait
+            }
+        };
+        sleep(wait).await;
+    }
+}
+
+async fn fetch(
+    client: &Https,
+    directory: &Path,
+    feed: &str,
+    version: Option<&str>,
+) -> Result<Fetched, Fault> {
+    let copy = copy_of(directory, feed);
+    let mut request =
+        Request::get(feed).header(header::USER_AGENT, concat!("rampart/", env!("CARGO_PKG_VERSION")));
+    // Without a copy the same is as good as something new.
+    if let Some(version) = version.filter(|_| copy.exists()) {
+        request = request.header(header::IF_NONE_MATCH, version);
+    }
+    let request = request.body(Empty::new()).map_err(|error| Fault::Request(error.into()))?;
+    let exchange = async {
+        let response = client.request(request).await.map_err(|error| Fault::Request(error.into()))?;
+        let status = response.status();
+        let new =
+            response.headers().get(header::ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if status != StatusCode::OK {
+            return Ok((status, new, Bytes::new()));
+        }
+        let body = Limited::new(response.into_body(), FEED_MAX).collect().await.map_err(Fault::Request)?;
+        Ok((status, new, body.to_bytes()))
+    };
+    let (status, new, body) = timeout(PATIENCE, exchange).await.map_err(|_| Fault::Slow)??;
+    match status {
+        StatusCode::NOT_MODIFIED => {
+            touch(&copy).map_err(Fault::Copy)?;
+            Ok(Fetched::Same)
+        }
+        StatusCode::OK => {
+            let text = String::from_utf8_lossy(&body);
+            let listed = files::parse(&text);
+            let words = text
+                .lines()
+                .filter(|line| !line.split(['#', ';']).next().unwrap_or_default().trim().is_empty());
+            // Single lines may be wrong; a page of something else is not a list.
+            if let Some((line, word)) = listed.faults.first()
+                && listed.nets.len() * 2 < words.count()
+            {
+                return Err(Fault::NoList { line: *line, word: word.clone() });
+            }
+            if fs::read(&copy).is_ok_and(|kept| kept == body) {
+                touch(&copy).map_err(Fault::Copy)?;
+                return Ok(Fetched::Same);
+            }
+            replace(directory, &name_of(feed), &body).map_err(Fault::Copy)?;
+            Ok(Fetched::New(new))
+        }
+        other => Err(Fault::Status(other)),
+    }
+}
+
+/// The copy is as good as new.
+fn touch(copy: &Path) -> io::Result<()> {
+    fs::File::options().append(true).open(copy)?.set_modified(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::{
+        Router,
+        http::HeaderMap,
+        response::{IntoResponse as _, Response},
+        routing::get,
+    };
+
+    use super::*;
+
+    #[test]
+    fn feeds_are_copied_renewed_and_refused_when_they_are_no_lists() {
+        let text = Arc::new(Mutex::new((200_u16, "192.0.2.1\n".to_owned())));
+        let given = Arc::clone(&text);
+        let page = async move |headers: HeaderMap| -> Response {
+            let (status, text) = given.lock().unwrap().clone();
+            if status == 200 && headers.get(header::IF_NONE_MATCH).is_some_and(|tag| *tag == *text.trim()) {
+                return StatusCode::NOT_MODIFIED.into_response();
+            }
+            let tag = text.lines().next().unwrap_or_default().to_owned();
+            (StatusCode::from_u16(status).unwrap(), [(header::ETAG, tag)], text).into_response()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let feed = format!("http://{}/list", listener.local_addr().unwrap());
+            let server =
+                tokio::spawn(
+                    async move { axum::serve(listener, Router::new().route("/list", get(page))).await },
+                );
+            let client = client().unwrap();
+            let copy = copy_of(dir.path(), &feed);
+            let set = |status, new: &str| *text.lock().unwrap() = (status, new.to_owned());
+            let fetch = async |version: Option<&str>| fetch(&client, dir.path(), &feed, version).await;
+            let version = "192.0.2.1".to_owned();
+            assert_eq!(fetch(None).await.unwrap(), Fetched::New(Some(version.clone())));
+            assert_eq!(fs::read_to_string(&copy).unwrap(), "192.0.2.1\n");
+            assert_eq!(fetch(Some(&version)).await.unwrap(), Fetched::Same);
+            assert_eq!(fetch(None).await.unwrap(), Fetched::Same, "the same content");
+            set(200, "<html>\n<body>\nnothing here\n");
+            assert!(matches!(fetch(None).await, Err(Fault::NoList { line: 1, .. })));
+            set(200, &"1\n".repeat(FEED_MAX));
+            assert!(matches!(fetch(None).await, Err(Fault::Request(_))), "too large");
+            set(500, "");
+            assert!(matches!(fetch(None).await, Err(Fault::Status(_))));
+            assert_eq!(fs::read_to_string(&copy).unwrap(), "192.0.2.1\n", "the copy is as it was");
+            set(200, "192.0.2.2\n# comment\n");
+            assert!(matches!(fetch(Some(&version)).await, Ok(Fetched::New(_))));
+            assert_eq!(fs::read_to_string(&copy).unwrap(), "192.0.2.2\n# comment\n");
+            server.abort();
+        });
+    }
+}
