@@ -8,7 +8,7 @@ use super::{Report, is_test};
 /// Edges between workspace members that exist on purpose; development edges are judged too.
 ///
 /// `None` allows every member.
-const CRATES: [(&str, Option<&[&str]>); 9] = [
+const CRATES: [(&str, Option<&[&str]>); 10] = [
     ("rampart-common", Some(&[])),
     ("rampart-ebpf", Some(&["rampart-common"])),
     ("rampart-limiter-ebpf", Some(&["rampart-common"])),
