@@ -13,7 +13,7 @@ const DEVIATIONS: f64 = 1.9;
 /// Time of the first ejection; the n-th lasts n times as long.
 const BASE: Duration = Duration::from_secs(30);
 /// Longest one.
-const MOST: Duration = Duration::from_secs(300);
+const MOST: Duration = Duration::from_mins(5);
 
 /// What is known of a backend since the last sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -107,8 +107,8 @@ mod tests {
     fn settings() -> BreakerSettings {
         BreakerSettings {
             failure_threshold: 5,
-            recovery: Duration::from_secs(60),
-            recovery_max: Duration::from_secs(600),
+            recovery: Duration::from_mins(1),
+            recovery_max: Duration::from_mins(10),
             half_open_calls: 3,
             probe: Duration::from_secs(5),
             half_open: Duration::from_secs(30),

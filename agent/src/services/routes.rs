@@ -35,7 +35,7 @@ async fn change(nets: &[IpNet], adds: bool) {
             match one(&handle, net, adds).await {
                 Ok(()) => tracing::info!(%net, adds, "Route of virtual addresses changed"),
                 Err(error) => {
-                    tracing::error!(%net, adds, "A route of virtual addresses cannot be changed: {error}")
+                    tracing::error!(%net, adds, "A route of virtual addresses cannot be changed: {error}");
                 }
             }
         }

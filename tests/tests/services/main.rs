@@ -1,5 +1,8 @@
 //! Kernel programs of services, against real servers.
 
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+#![expect(clippy::indexing_slicing, reason = "an index out of bounds is a fault of the test")]
+
 mod agent;
 mod datagram;
 mod failure;

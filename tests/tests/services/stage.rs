@@ -211,7 +211,6 @@ fn serve(stream: &mut TcpStream, name: SocketAddr, manner: Manner) -> bool {
     if manner == Manner::Reset {
         // Unread bytes make the close a reset.
         return match stream.peek(&mut [0; 1]) {
-            Ok(1) => false,
             Ok(_) => false,
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         };

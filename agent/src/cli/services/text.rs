@@ -9,7 +9,7 @@ pub(super) fn services(document: &Value) -> String {
     let all = items(at(document, "services"));
     let mut page = String::new();
     if let Some(fault) = at(document, "fault").as_str() {
-        page.push_str(&format!("problem: {fault}\n\n"));
+        page = format!("problem: {fault}\n\n");
     }
     if all.is_empty() {
         page.push_str("no services are in force\n");

@@ -257,7 +257,7 @@ fn statuses(section: &mut Section<'_>) -> Vec<(u16, u16)> {
         let (first, last) = word.split_once('-').unwrap_or((&word, &word));
         match (first.trim().parse(), last.trim().parse()) {
             (Ok(first), Ok(last)) if (100..=last).contains(&first) && last < 600 => {
-                ranges.push((first, last))
+                ranges.push((first, last));
             }
             _ => {
                 let message = format!("`{}.statuses` names `{word}`", section.path);
