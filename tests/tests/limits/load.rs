@@ -27,7 +27,7 @@ const SECOND: u64 = 1_000_000_000;
 /// The policy of [`two_cpus_admit_one_keys_rate`].
 const RATE: u64 = 200_000;
 /// Larger than the pauses between two test runs, in which nobody uses what is refilled.
-const BURST: u64 = 50_000;
+const BURST: u64 = 400_000;
 const DROP: u32 = 1;
 const PASS: u32 = 2;
 
