@@ -13,7 +13,11 @@ use rampart_common::limit::{
     gate::CELLS,
 };
 
-use crate::{frame::Notes, reset::Scratch};
+use crate::{
+    frame::Notes,
+    reset::Scratch,
+    world::{MEMOS, Memo},
+};
 
 /// XDP, tc ingress, tc egress.
 pub(crate) const NOTEBOOKS: u32 = 3;
@@ -44,6 +48,10 @@ pub(crate) static L_GRANTS: Array<Grant> = Array::with_max_entries(2 * GRANTS, 0
 /// Services of both slots.
 #[map]
 pub(crate) static L_SERVICES: HashMap<ServiceKey, Service> = HashMap::with_max_entries(SERVICES, NO_PREALLOC);
+
+/// Services of late, by port.
+#[map]
+pub(crate) static L_MEMOS: PerCpuArray<Memo> = PerCpuArray::with_max_entries(MEMOS, 0);
 
 /// Rules of single addresses.
 #[map]

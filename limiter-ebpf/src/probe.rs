@@ -60,9 +60,8 @@ fn limit_egress(ctx: TcContext) -> i32 {
 fn xdp_verdict(frame: &Xdp, notes: Notebook, interface: u32) -> u32 {
     let place = Place { direction: Direction::Ingress, interface, segments: 1 };
     match verdict(frame, notes, &place) {
-        Verdict::Drop => xdp_action::XDP_DROP,
         Verdict::Reset if reset::answer_xdp(frame.context, frame.length as u32) => xdp_action::XDP_TX,
-        Verdict::Reset => xdp_action::XDP_DROP,
+        Verdict::Drop | Verdict::Reset => xdp_action::XDP_DROP,
         // There is no packet metadata yet that could carry a mark.
         Verdict::Pass | Verdict::Mark(_) => xdp_action::XDP_PASS,
     }

@@ -4,6 +4,11 @@
 //! without an answer, as is what exceeds the budget. Functions of their own, which work on scratch memory: the pipeline
 //! leaves little of the stack.
 
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "headers and the members of the scratch memory lie at even offsets"
+)]
+
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, xdp_md},
     helpers::generated::{

@@ -6,19 +6,36 @@ use rampart_common::limit::{
         Config, Control, Entry, EntryKey, Grant, Policy, RULE_KEY_BITS, Rule, RuleKey, Service, ServiceKey,
     },
     gcra::Cell,
-    pipeline::{Known, World},
+    pipeline::{Known, Seen, World},
 };
 
 use crate::{
     maps::{
         L_ADDRESSES, L_CELLS, L_CONFIG, L_CONTROL, L_ENTRIES, L_FLOWS, L_GENERATION, L_GRANTS, L_LOCAL,
-        L_POLICIES, L_PREFIXES, L_SERVICES,
+        L_MEMOS, L_POLICIES, L_PREFIXES, L_SERVICES,
     },
     word::{Own, Shared},
 };
 
 /// `BPF_NOEXIST`.
 const NO_EXIST: u64 = 1;
+
+/// Memos of a CPU, a power of two: half of them for each direction.
+pub(crate) const MEMOS: u32 = 32;
+
+/// The service of a port, as long as its generation is in force: a look that needs no hash.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Memo {
+    seen: Seen,
+    service: Service,
+}
+
+/// Where the memo of such packets lies.
+#[inline(always)]
+fn place(seen: &Seen) -> u32 {
+    ((seen.flow >> 16) << 1 | seen.flow & 1) & (MEMOS - 1)
+}
 
 /// The maps.
 pub(crate) struct Maps;
@@ -138,6 +155,25 @@ impl World for Maps {
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         // SAFETY: a map value; services of a slot change only while the other is in force.
         unsafe { L_SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remembered(&self, seen: &Seen) -> Option<Service> {
+        let memo = L_MEMOS.get_ptr_mut(place(seen))?;
+        // SAFETY: this CPU's map value; programs of one direction do not interrupt each other.
+        let memo = unsafe { &*memo };
+        (memo.seen.flow == seen.flow
+            && memo.seen.interface == seen.interface
+            && memo.seen.generation == seen.generation)
+            .then_some(memo.service)
+    }
+
+    #[inline(always)]
+    fn remember(&self, seen: &Seen, service: Service) {
+        if let Some(memo) = L_MEMOS.get_ptr_mut(place(seen)) {
+            // SAFETY: as above.
+            unsafe { *memo = Memo { seen: *seen, service } };
+        }
     }
 
     #[inline(always)]

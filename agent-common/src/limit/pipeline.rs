@@ -49,6 +49,12 @@ pub trait World {
     fn grant(&self, index: u32) -> Option<&Grant>;
     /// A service.
     fn service(&self, key: &ServiceKey) -> Option<Service>;
+    /// What [`Self::remember`] was told of this, should it be known still. Only quicker than [`Self::service`].
+    fn remembered(&self, _seen: &Seen) -> Option<Service> {
+        None
+    }
+    /// Remembers the service of packets like this one.
+    fn remember(&self, _seen: &Seen, _service: Service) {}
     /// Rule of a single address.
     fn address_rule(&self, key: &RuleKey) -> Option<Rule>;
     /// Rule of the longest prefix that the address lies in.
@@ -67,6 +73,18 @@ pub trait World {
     fn set_flow(&self, hash: u64, now: u64);
     /// The boot clock.
     fn now(&self) -> u64;
+}
+
+/// What a packet's service follows from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Generation of the tables; 0 = nothing.
+    pub generation: u32,
+    /// Interface.
+    pub interface: u32,
+    /// Destination port, protocol and direction.
+    pub flow: u32,
 }
 
 /// State of a known key; its word is the GCRA's.
@@ -211,6 +229,23 @@ impl<W: World> Case<'_, W> {
             let number = if policy == 0 { SERVICE_LISTS } else { SERVICE_PORTLESS };
             return Service { number, policy };
         }
+        let seen = Seen {
+            generation: self.generation,
+            interface: self.place.interface,
+            flow: u32::from(self.packet.destination_port) << 16
+                | u32::from(self.packet.protocol) << 8
+                | self.place.direction as u32,
+        };
+        if let Some(service) = self.world.remembered(&seen) {
+            return service;
+        }
+        let service = self.look_up_service();
+        self.world.remember(&seen, service);
+        service
+    }
+
+    #[inline(always)]
+    fn look_up_service(&self) -> Service {
         for (index, (interface, protocol, port)) in SHAPES.iter().enumerate() {
             if self.config.shapes >> index & 1 == 0 {
                 continue;

@@ -245,7 +245,7 @@ fn limits_are_read_with_every_fault_at_its_place() {
     a: {burst: 1}
     b: {rate: 10/d}
     c: {rate: 1/s, match: {ports: [0, x], sources: ['2001:db8::/96', here]}}
-    d: {rate: 1/s, action: reset}
+    d: {rate: 1/s, action: fling}
     e: {rate: 1/s, direction: egress}
     f: {rate: 2/s, direction: egress}
   deny: [nobody]
@@ -262,7 +262,7 @@ fn limits_are_read_with_every_fault_at_its_place() {
             ":7:28: `limits.policies.c.match.ports` needs a protocol that has ports; set `protocol` to `tcp`, `udp` or `sctp`",
             ":7:43: `limits.policies.c.match.sources` names `2001:db8::/96`, a part of a /64; use a /64 or shorter, or a single address",
             ":7:43: `limits.policies.c.match.sources` names `here`, which is no address; write `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/48`",
-            ":8:20: `limits.policies.d.action` must be one of drop, mark, observe, found `reset`",
+            ":8:20: `limits.policies.d.action` must be one of drop, reset, mark, observe, found `fling`",
             ":11:9: `limits.deny` names `nobody`, which is no address; write `192.0.2.1`, `192.0.2.0/24` or `2001:db8::/48`",
             ":10:5: the policies `e` and `f` are about the same packets; give one of them other `sources`, `ports` or `interfaces`",
         ]

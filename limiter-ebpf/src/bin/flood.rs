@@ -6,6 +6,7 @@
 
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the program macros hand the context over by value")]
 #![expect(
     unsafe_code,
     reason = "packet bytes and values that the loader sets; each block says why it is sound"

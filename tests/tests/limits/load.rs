@@ -27,7 +27,7 @@ const SECOND: u64 = 1_000_000_000;
 /// The policy of [`two_cpus_admit_one_keys_rate`].
 const RATE: u64 = 200_000;
 /// Larger than the pauses between two test runs, in which nobody uses what is refilled.
-const BURST: u64 = 50_000;
+const BURST: u64 = 400_000;
 /// Sources of [`every_known_key_is_read_back_with_what_it_used`].
 const KEYS: u32 = 5000;
 const DROP: u32 = 1;

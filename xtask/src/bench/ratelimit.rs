@@ -125,7 +125,9 @@ fn leg(stage: &Stage, rig: &Rig, tool: &Tool, receiver: Receiver, sources: u32) 
     placed.end()?;
     drop(wire);
     let share = |part: f64| part / sent.count.max(1.0);
-    Ok(Leg { mpps: sent.mpps, taken: share(taken), passed: share(passed), client })
+    // What the interface did not take, the receiver did not handle.
+    let mpps = sent.mpps * share(taken).min(1.0);
+    Ok(Leg { mpps, taken: share(taken), passed: share(passed), client })
 }
 
 /// Percent by which what comes through differs from what the policy allows, when all cores flood the same sources.
