@@ -1,5 +1,5 @@
-//! `cargo xtask triggers`: the live cases of Falco's rule tests, as real processes and system calls against a running
-//! agent with the upstream rules.
+//! `cargo xtask triggers`: the live cases of our own packs, or those of Falco's rule tests with the upstream rules, as
+//! real processes and system calls against a running agent.
 //!
 //! The actor of the `tests` crate performs a case and marks its stages by opening files that do not exist; a rule of
 //! our own turns the marks into alerts. So the agent's own output says which processes belong to a case, when its
@@ -26,17 +26,23 @@ use nix::unistd::geteuid;
 use self::case::{Case, Fate};
 use self::play::Player;
 use self::podman::Podman;
-use self::score::Score;
 use self::users::Users;
 use crate::agent::{Agent, Setup};
 use crate::compare::{self, Comparison, Heard};
 use crate::{console, process, toolchain, workspace};
 
+pub(crate) use self::score::Score;
+
+/// The base pack, from the root of the workspace.
+pub(crate) const PACK: &str = "rules/packs/base.yaml";
+/// Its live cases.
+pub(crate) const PACK_CASES: &str = "rules/packs/triggers/base.yaml";
+
 /// Which cases, against what.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Files with a section `rule_triggers`, in the form of `falco/conformance.yaml`
-    #[arg(value_name = "FILE", required = true)]
+    /// Files with cases, in the form of `falco/conformance.yaml` [default: those of our own base pack, with its rules]
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Run only cases whose rule or test contains this text
     #[arg(long, value_name = "TEXT")]
@@ -82,7 +88,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         bail!("the cases load kernel programs and become other users: run them as root");
     }
     let mut cases = Vec::new();
-    for file in &options.files {
+    let own = options.files.is_empty().then(|| workspace::root().join(PACK_CASES));
+    for file in options.files.iter().chain(&own) {
         cases.extend(case::read(file, cases.len())?);
     }
     if let Some(text) = &options.filter {
@@ -91,7 +98,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if cases.is_empty() {
         bail!("no case is to be run");
     }
-    let rules = rule_files(&options.rules)?;
+    let rules = match own {
+        Some(_) if options.rules.is_empty() => vec![workspace::root().join(PACK)],
+        _ => rule_files(&options.rules)?,
+    };
     let (agent, actor) = binaries(options)?;
     let started = Instant::now();
     let talk = if options.verbose { Talk::Alerts } else { Talk::Progress };

@@ -1,5 +1,6 @@
 //! The groups of tests and how each is run.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::built::Built;
 use super::{Outcome, libtest};
 use crate::compare::{Comparison, Heard};
 use crate::lint::EBPF_PACKAGES;
+use crate::triggers::Score;
 use crate::{demo, process, tidy, triggers, workspace};
 
 /// The crate of kernel and end-to-end tests.
@@ -32,7 +34,9 @@ pub(super) enum Group {
     Kernel,
     /// The live cases of Falco's rule tests, each counted as one test.
     Triggers,
-    /// The same cases and the demo's intrusion with pushdown and without: each with the same alerts.
+    /// The live cases of our own rule packs, each counted as one test.
+    Packs,
+    /// The cases of Falco's rule tests and the demo's intrusion with pushdown and without: each with the same alerts.
     Differential,
 }
 
@@ -54,6 +58,7 @@ pub(super) fn all() -> Result<Vec<Group>> {
     groups.push(Group::Doc(libraries));
     groups.push(Group::Kernel);
     groups.push(Group::Triggers);
+    groups.push(Group::Packs);
     groups.push(Group::Differential);
     Ok(groups)
 }
@@ -66,6 +71,7 @@ impl Group {
             Self::Doc(_) => "doc".to_owned(),
             Self::Kernel => "kernel".to_owned(),
             Self::Triggers => "triggers".to_owned(),
+            Self::Packs => "packs".to_owned(),
             Self::Differential => "differential".to_owned(),
         }
     }
@@ -77,12 +83,12 @@ impl Group {
 
     /// Whether its tests start the product's binaries.
     pub(super) fn needs_binaries(&self) -> bool {
-        matches!(self, Self::Kernel | Self::Triggers | Self::Differential)
+        matches!(self, Self::Kernel | Self::Triggers | Self::Packs | Self::Differential)
     }
 
     /// Whether its tests start the actor of the trigger cases.
     pub(super) fn needs_actor(&self) -> bool {
-        matches!(self, Self::Triggers | Self::Differential)
+        matches!(self, Self::Triggers | Self::Packs | Self::Differential)
     }
 
     /// Runs the group; whatever goes wrong is part of the outcome.
@@ -96,6 +102,7 @@ impl Group {
             Self::Kernel if geteuid().is_root() => programs(built, KERNEL_PACKAGE, &["--test-threads=1"]),
             Self::Kernel => unprivileged(built),
             Self::Triggers => trigger_cases(heard),
+            Self::Packs => pack_cases(),
             Self::Differential => differential(heard.take()),
         }
     }
@@ -169,21 +176,38 @@ fn trigger_cases(heard: &mut Option<Heard>) -> Outcome {
     let (Some(facts), Some(rules)) = (workspace::upstream_facts(), workspace::upstream_rules()) else {
         return skip("the facts and rules of Falco are not at `../shared`");
     };
-    let score = workspace::metadata().and_then(|metadata| {
-        triggers::test(&facts, rules, metadata.target_directory.join("debug").as_std_path())
-    });
-    match score {
+    match played(&facts, rules) {
         Err(error) => Outcome::broken(format!("{error:#}")),
         Ok(score) => {
             *heard = Some(score.heard().clone());
-            let complaint = |(title, complaint): &(String, String)| format!("FAILED: {title}\n{complaint}\n");
-            Outcome {
-                passed: score.passed(),
-                failed: score.failures().len(),
-                skipped: score.skipped(),
-                complaints: score.failures().iter().map(complaint).collect(),
-            }
+            of_score(&score)
         }
+    }
+}
+
+fn pack_cases() -> Outcome {
+    if !geteuid().is_root() {
+        let skipped = vec!["pack cases: loading kernel programs needs root".to_owned()];
+        return Outcome { skipped, ..Outcome::default() };
+    }
+    let root = workspace::root();
+    played(&root.join(triggers::PACK_CASES), root.join(triggers::PACK))
+        .map_or_else(|error| Outcome::broken(format!("{error:#}")), |score| of_score(&score))
+}
+
+/// Plays the cases of a file on these rules with the binaries of the workspace.
+fn played(cases: &Path, rules: PathBuf) -> Result<Score> {
+    let metadata = workspace::metadata()?;
+    triggers::test(cases, rules, metadata.target_directory.join("debug").as_std_path())
+}
+
+fn of_score(score: &Score) -> Outcome {
+    let complaint = |(title, complaint): &(String, String)| format!("FAILED: {title}\n{complaint}\n");
+    Outcome {
+        passed: score.passed(),
+        failed: score.failures().len(),
+        skipped: score.skipped(),
+        complaints: score.failures().iter().map(complaint).collect(),
     }
 }
 
