@@ -153,7 +153,7 @@ impl Filter {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
+    use super::{Alert, Filter, Id, Priority};
 
     /// An alert for tests.
     pub(crate) fn alert(boot: u8, sequence: u64, priority: Priority, rule: &str) -> Alert {
