@@ -78,7 +78,8 @@ fn check_of_good_rules_is_quiet_on_standard_output() {
     let dir = scratch();
     let (code, out, err) = outcome(&mut rampart(dir.path(), &["check"]));
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
-    assert!(err.starts_with("ok: 11 rules in force"), "{err}");
+    let rules = include_str!("../../rules/packs/base.yaml").matches("\n- rule: ").count();
+    assert!(err.starts_with(&format!("ok: {rules} rules in force")), "{err}");
     let (code, out, _) = outcome(&mut rampart(dir.path(), &["check", "--format", "json"]));
     assert_eq!((code, out.as_str()), (0, "[]\n"));
 }
