@@ -12,6 +12,7 @@ pub mod config;
 pub mod container;
 pub mod control;
 pub mod cores;
+pub mod desk;
 pub mod drain;
 pub mod engine;
 pub mod event;

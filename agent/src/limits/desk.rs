@@ -1,25 +1,23 @@
 //! Where the limiter's thread is asked, and told what to change. The thread is the one owner of entries and tables.
 
-use std::{
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
-    time::Duration,
-};
+use std::sync::mpsc::Receiver;
 
 use ipnet::IpNet;
 use serde_json::Value;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 
 use super::{
     entries::{Kind, Refusal},
     explain::Asked,
     rate::Rate,
 };
-use crate::config::Limits;
+use crate::{
+    config::Limits,
+    desk::{self, Unanswered},
+};
 
 /// Commands on their way; the sender is refused when it is full.
 const COMMANDS: usize = 8;
-/// A publish of full tables takes most of a second; the thread may be in the middle of another one.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -89,36 +87,26 @@ pub enum Denied {
     Busy,
 }
 
+impl From<Unanswered> for Denied {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Off => Self::Off,
+            Unanswered::Busy => Self::Busy,
+        }
+    }
+}
+
 /// The asker's end.
-#[derive(Clone, Debug)]
-pub struct Desk(SyncSender<Command>);
+pub type Desk = desk::Desk<Command>;
 
 /// Both ends.
 pub fn desk() -> (Desk, Receiver<Command>) {
-    let (sender, received) = sync_channel(COMMANDS);
-    (Desk(sender), received)
+    desk::desk(COMMANDS)
 }
 
 impl Desk {
-    /// Tells without waiting. False when the thread does not take it.
-    pub fn tell(&self, command: Command) -> bool {
-        self.0.try_send(command).is_ok()
-    }
-
     /// Asks, and waits for the answer.
     pub async fn ask(&self, ask: Ask) -> Answer {
-        let (sender, answer) = oneshot::channel();
-        // Full policy: refuse. The thread takes all that wait at least once a second.
-        match self.0.try_send(Command::Ask(Box::new(ask), sender)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(Denied::Busy),
-            Err(TrySendError::Disconnected(_)) => return Err(Denied::Off),
-        }
-        match timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => answer,
-            // The thread dropped the question: it does not run.
-            Ok(Err(_)) => Err(Denied::Off),
-            Err(_) => Err(Denied::Busy),
-        }
+        self.put(|sender| Command::Ask(Box::new(ask), sender)).await
     }
 }
