@@ -46,10 +46,14 @@ pub const MAP_TABLES: &str = "TABLES";
 pub const MAP_MEMO: &str = "MEMO";
 /// Per-CPU array of paths that were judged before, with what was left of the rules; the programs' own.
 pub const MAP_PATHS: &str = "PATHS";
-/// Frozen number of entries of [`MAP_PATHS`], a power of two, or 0 for none.
+/// Per-CPU array of files that were opened before, with what was left of the rules; the programs' own.
+pub const MAP_TRACES: &str = "TRACES";
+/// Frozen number of entries of [`MAP_PATHS`] and of [`MAP_TRACES`], a power of two, or 0 for none.
 pub const GLOBAL_PATH_SLOTS: &str = "PATH_SLOTS";
 /// Bytes of an entry of [`MAP_PATHS`].
 pub const PATH_SLOT_BYTES: u64 = 296;
+/// Bytes of an entry of [`MAP_TRACES`].
+pub const TRACE_SLOT_BYTES: u64 = 800;
 /// Hash, process id → [`crate::pushdown::ProcessEntry`]. Written by the agent; the programs remove what ends.
 pub const MAP_PROCESSES: &str = "PROCESSES";
 /// Hash, [`crate::pushdown::ImageKey`] → masks by family. Written by the agent; the programs give them to processes
@@ -57,11 +61,15 @@ pub const MAP_PROCESSES: &str = "PROCESSES";
 pub const MAP_IMAGES: &str = "IMAGES";
 /// Longest prefix match, [`crate::pushdown::AddressKey`] → u32 class.
 pub const MAP_ADDRESSES: &str = "ADDRESSES";
-/// Frozen table of kernel structure offsets, indexed by [`crate::member::Member`].
-pub const GLOBAL_LAYOUT: &str = "LAYOUT";
-/// Frozen table of the BTF ids of the structures that these offsets are in, indexed in the same way; 0 = not known, or
-/// the kernel has no [`CALL_RDONLY_CAST`].
-pub const GLOBAL_TYPES: &str = "TYPES";
+/// Where the programs need the offset of a member ([`crate::member::Member`]) on this kernel, they have an instruction that
+/// loads this number, with the member's index in the low half. The loader puts the offset in its place.
+pub const PLACE_OF_OFFSET: u32 = 0x5241_0000;
+/// Where they load a member from a typed object, the instruction has this offset and twice the member's index: an odd
+/// one, which no other load of more than a byte has.
+pub const PLACE_IN_LOAD: i16 = 0x4001;
+/// As [`PLACE_OF_OFFSET`], for the BTF id of the structure that the member is in; 0 = not known, or the kernel has no
+/// [`CALL_RDONLY_CAST`].
+pub const PLACE_OF_TYPE: u32 = 0x5254_0000;
 
 /// What the programs call where they mean the kernel's function [`FUNCTION_RDONLY_CAST`]: a helper number that no kernel
 /// has. The loader puts the function in its place; where there is none, the call is never reached.

@@ -12,7 +12,7 @@
 pub const ABSENT: u32 = u32::MAX;
 
 macro_rules! members {
-    ($($variant:ident = $name:literal,)*) => {
+    ($dollar:tt $($variant:ident = $name:literal,)*) => {
         /// Index of a structure member in the frozen table.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,14 @@ macro_rules! members {
 
         /// All members, in table order.
         pub const MEMBERS: &[Member] = &[$(Member::$variant,)*];
+
+        /// Calls a macro with the names of all members.
+        #[macro_export]
+        macro_rules! for_members {
+            ($dollar callback:ident) => {
+                $dollar callback! { $($variant)* }
+            };
+        }
 
         impl Member {
             /// The kernel name; see the module's description for its form.
@@ -40,6 +48,7 @@ macro_rules! members {
 pub const MEMBER_COUNT: usize = MEMBERS.len();
 
 members! {
+    $
     TaskPid = "task_struct.pid",
     TaskTgid = "task_struct.tgid",
     TaskStartBoottime = "task_struct.start_boottime",
@@ -166,6 +175,8 @@ members! {
     // Any structure that begins with a pointer, and any that begins with a number of 64 bits.
     AnyPointer = "list_head.next",
     AnyWord = "timespec64.tv_sec",
+    // A structure that begins with many such numbers: registers.
+    AnyWords = "pt_regs.r15|user_pt_regs.regs",
     // 1 when the helper exists (5.11): the current task then is a pointer whose type the verifier knows.
     TypedTask = "has:bpf_func_id.BPF_FUNC_get_current_task_btf?",
 }

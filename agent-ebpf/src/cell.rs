@@ -13,6 +13,8 @@ macro_rules! cells {
 }
 
 cells! {
+    /// Rule set, call and result.
+    CALL,
     /// Where the text of the given path starts; 0 = it could not be read.
     TEXT,
     /// Its length.
@@ -29,6 +31,10 @@ cells! {
     FILE_WHOLE,
     /// 1 when the names of the directory are whole.
     BASE_WHOLE,
+    /// Where the file is: the entry; 0 = there is no file.
+    FILE_DENTRY,
+    /// Where the file is: the mount.
+    FILE_MOUNT,
     /// Names of the file.
     FILE_NAMES,
     /// Index of the first name of the directory that the given path starts from.

@@ -94,7 +94,25 @@ impl First {
     /// Whether no rule is left, by the rule set that is in force still.
     #[inline(always)]
     pub(crate) fn rejects(&self) -> bool {
-        self.looks & LOOK_NEVER == 0 && is_none(&self.mask) && generation() == self.generation
+        is_none(&self.mask) && self.still_holds()
+    }
+
+    /// Whether calls of this kind may be rejected, and the rule set is in force still.
+    #[inline(always)]
+    pub(crate) fn still_holds(&self) -> bool {
+        self.looks & LOOK_NEVER == 0 && self.generation != 0 && generation() == self.generation
+    }
+
+    /// Whether the paths of the call make a difference.
+    #[inline(always)]
+    pub(crate) fn wants_path(&self) -> bool {
+        self.looks & LOOK_PATH != 0
+    }
+
+    /// Rule set, call and result in one number; bits 1 to 15 are free.
+    #[inline(always)]
+    pub(crate) fn call(&self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.call) << 16 | u64::from(self.failed)
     }
 }
 

@@ -8,10 +8,11 @@
 //! - a program that reaches its family's counter adds one to `seen` and one to exactly one of `filtered`,
 //!   `emitted`, `ring_full`, `error`;
 //! - kernel memory is read only through [`read`], whose loads fault to zero instead of failing;
-//! - no structure offset is a literal: all come from the frozen [`read::layout`] table.
+//! - no structure offset is a literal: all come from [`read::layout`], whose numbers the loader fills in.
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(
     clippy::inline_always,
     reason = "tail calls and kernel-to-kernel function calls do not mix before 5.10 on every architecture"
@@ -34,6 +35,7 @@ mod record;
 mod scan;
 mod sock;
 mod task;
+mod trace;
 mod trail;
 
 /// An endless loop, which the verifier refuses: code that can panic does not load.

@@ -18,6 +18,7 @@ use rampart_common::{
 use crate::{
     recall::Judged,
     record::{SCRATCH_SLOTS, Scratch},
+    trace::Traced,
 };
 
 /// Records to the agent. The size here is the smallest; the loader sets the configured one.
@@ -84,6 +85,10 @@ pub(crate) static MEMO: HashMap<CallKey, Mask> = HashMap::with_max_entries(MEMO_
 /// Paths that were judged. The loader sets how many.
 #[map]
 pub(crate) static PATHS: PerCpuArray<Judged> = PerCpuArray::with_max_entries(1, 0);
+
+/// Files that were opened. The loader sets how many.
+#[map]
+pub(crate) static TRACES: PerCpuArray<Traced> = PerCpuArray::with_max_entries(1, 0);
 
 /// Masks of processes; allocated as they come.
 #[map]

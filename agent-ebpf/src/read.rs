@@ -6,42 +6,86 @@
 //! a helper costs some 40 ns. All give zero where the memory cannot be read, so a race with a dying task or a layout
 //! surprise yields an empty fact, never a fault.
 
-use core::mem::MaybeUninit;
+use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
 };
 use rampart_common::{
-    abi::CALL_RDONLY_CAST,
-    member::{ABSENT, MEMBER_COUNT, Member},
+    abi::{CALL_RDONLY_CAST, PLACE_IN_LOAD, PLACE_OF_OFFSET, PLACE_OF_TYPE},
+    for_members,
+    member::{ABSENT, Member},
 };
-
-/// Offsets of this kernel, frozen by the loader before verification; all absent until then.
-#[unsafe(no_mangle)]
-static LAYOUT: [u32; MEMBER_COUNT] = [ABSENT; MEMBER_COUNT];
-
-/// BTF ids of the structures, frozen likewise; all unknown until then.
-#[unsafe(no_mangle)]
-static TYPES: [u32; MEMBER_COUNT] = [0; MEMBER_COUNT];
 
 /// How many judged paths are remembered per CPU, a power of two or 0; frozen likewise.
 #[unsafe(no_mangle)]
 static PATH_SLOTS: u32 = 0;
 
-/// How many judged paths are remembered per CPU. Volatile as in [`layout`].
+/// How many judged paths are remembered per CPU. Volatile, so that the compiler does not fold the
+/// initial value in.
 #[inline(always)]
 pub(crate) fn path_slots() -> u32 {
     // SAFETY: a static of this crate.
     unsafe { (&raw const PATH_SLOTS).read_volatile() }
 }
 
-/// The BTF id of the structure that a member is in; 0 where addresses cannot be given a type. Volatile as in [`layout`].
-#[inline(always)]
-fn type_of(member: Member) -> u32 {
-    let entry = TYPES.as_ptr().wrapping_add(member as usize);
-    // SAFETY: `member` is an index of the table by construction of the enum.
-    unsafe { entry.read_volatile() }
+macro_rules! immediates {
+    ($($member:ident)*) => {
+        /// Calls a macro with the name of a member that the compiler knows.
+        macro_rules! match_member {
+            ($value:expr, $macro:ident) => {
+                match $value {
+                    $(Member::$member => $macro!($member),)*
+                }
+            };
+        }
+
+        /// The offset (or size, or value) of a member on this kernel.
+        ///
+        /// An instruction with a number that stands for the member, in whose place the loader puts this kernel's; the
+        /// assembler keeps the compiler from knowing it. Without a member, the number is [`ABSENT`].
+        #[inline(always)]
+        pub(crate) fn layout(member: Member) -> u64 {
+            let value: u64;
+            match member {
+                $(
+                    // SAFETY: puts a number into a register.
+                    Member::$member => unsafe {
+                        asm!(
+                            "{0} = {1}",
+                            out(reg) value,
+                            const PLACE_OF_OFFSET | Member::$member as u32,
+                            options(pure, nomem, nostack, preserves_flags),
+                        );
+                    },
+                )*
+            }
+            value
+        }
+
+        /// The BTF id of the structure that a member is in; 0 where addresses cannot be given a type. As [`layout`].
+        #[inline(always)]
+        fn type_of(member: Member) -> u32 {
+            let value: u64;
+            match member {
+                $(
+                    // SAFETY: puts a number into a register.
+                    Member::$member => unsafe {
+                        asm!(
+                            "{0} = {1}",
+                            out(reg) value,
+                            const PLACE_OF_TYPE | Member::$member as u32,
+                            options(pure, nomem, nostack, preserves_flags),
+                        );
+                    },
+                )*
+            }
+            value as u32
+        }
+    };
 }
+
+for_members!(immediates);
 
 /// Whether addresses can be given a type. Known to the verifier.
 #[inline(always)]
@@ -60,21 +104,11 @@ fn cast(address: u64, structure: u32) -> *const u8 {
     unsafe { function(address, structure) }
 }
 
-/// The offset (or size, or value) of a member on this kernel.
-///
-/// The load is volatile so that the compiler does not fold the initial value in; the verifier then sees a
-/// constant, because the map behind it is frozen.
-#[inline(always)]
-pub(crate) fn layout(member: Member) -> u64 {
-    let entry = LAYOUT.as_ptr().wrapping_add(member as usize);
-    // SAFETY: `member` is an index of the table by construction of the enum.
-    u64::from(unsafe { entry.read_volatile() })
-}
-
 /// Whether this kernel has the member.
 #[inline(always)]
 pub(crate) fn has(member: Member) -> bool {
-    layout(member) != u64::from(ABSENT)
+    // Instructions hold signed numbers of 32 bits.
+    layout(member) != ABSENT as i32 as u64
 }
 
 /// Integers, and rows of them, that may be read from foreign memory: every bit pattern is a value.
@@ -87,6 +121,16 @@ pub(crate) trait Plain: Copy + Default {
     /// # Safety
     /// The place is a member of this type, or several in a row.
     unsafe fn at(place: *const u8) -> Self;
+
+    /// Loads a member of a typed object, in one instruction where the loader can fill its offset in.
+    ///
+    /// # Safety
+    /// The member is of this type, or several of them in a row.
+    #[inline(always)]
+    unsafe fn of(object: *const u8, member: Member) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { Self::at(object.wrapping_add(layout(member) as usize)) }
+    }
 }
 
 /// One load.
@@ -113,7 +157,45 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u8 u16 u32 i32 u64 i64);
+// Loads of bytes have odd offsets by nature.
+numbers!(u8);
+
+macro_rules! sized {
+    ($(($size:literal: $($number:ty)*))*) => {$($(
+        impl Plain for $number {
+            const LOADS: bool = true;
+
+            #[inline(always)]
+            unsafe fn at(place: *const u8) -> Self {
+                // SAFETY: as the caller says.
+                unsafe { plainly(place) }
+            }
+
+            #[inline(always)]
+            unsafe fn of(object: *const u8, member: Member) -> Self {
+                let value: u64;
+                macro_rules! load {
+                    ($known:ident) => {
+                        // SAFETY: one load; as the caller says.
+                        unsafe {
+                            asm!(
+                                concat!("{0} = *(", $size, " *)({1} + {2})"),
+                                out(reg) value,
+                                in(reg) object,
+                                const PLACE_IN_LOAD + 2 * Member::$known as i16,
+                                options(pure, readonly, nostack, preserves_flags),
+                            );
+                        }
+                    };
+                }
+                match_member!(member, load);
+                value as Self
+            }
+        }
+    )*)*};
+}
+
+sized!(("u16": u16) ("u32": u32 i32) ("u64": u64 i64));
 
 impl<const N: usize> Plain for [u8; N]
 where
@@ -153,11 +235,36 @@ pub(crate) struct Typed(pub(crate) *const u8);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Raw(pub(crate) u64);
 
+/// A kernel address that was given a type.
+#[derive(Clone, Copy)]
+pub(crate) struct Cast(*const u8);
+
+impl Cast {
+    /// Follows a pointer member.
+    #[inline(always)]
+    pub(crate) fn follow(self, member: Member) -> Raw {
+        // SAFETY: the verifier has checked that the structure has this member; what cannot be read is zero.
+        Raw(unsafe { u64::of(self.0, member) })
+    }
+
+    /// Reads a word, by index.
+    #[inline(always)]
+    pub(crate) fn word(self, index: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { u64::at(self.0.wrapping_add(index as usize * 8)) }
+    }
+}
+
 impl Typed {
     /// Reads a member.
     #[inline(always)]
     pub(crate) fn load<T: Plain>(self, member: Member) -> T {
-        self.load_at(layout(member))
+        if layout(Member::TypedTask) == 1 {
+            // SAFETY: as in `load_at`.
+            unsafe { T::of(self.0, member) }
+        } else {
+            Raw(self.0 as u64).load_at(layout(member))
+        }
     }
 
     /// Reads at a byte offset.
@@ -176,7 +283,7 @@ impl Typed {
     /// Follows a pointer member to another typed object.
     #[inline(always)]
     pub(crate) fn follow(self, member: Member) -> Self {
-        self.follow_at(layout(member))
+        Self(self.load::<u64>(member) as *const u8)
     }
 
     /// Follows a pointer at a byte offset.
@@ -204,7 +311,7 @@ impl Raw {
         let structure = type_of(member);
         if T::LOADS && structure != 0 {
             // SAFETY: as for typed pointers.
-            return unsafe { T::at(cast(self.0, structure).wrapping_add(layout(member) as usize)) };
+            return unsafe { T::of(cast(self.0, structure), member) };
         }
         self.load_at(layout(member))
     }
@@ -214,6 +321,12 @@ impl Raw {
     pub(crate) fn typed(self, member: Member) -> Option<Typed> {
         let structure = type_of(member);
         (structure != 0).then(|| Typed(cast(self.0, structure)))
+    }
+
+    /// The address as such a pointer, where [`casts`] says that this can be.
+    #[inline(always)]
+    pub(crate) fn cast(self, member: Member) -> Cast {
+        Cast(cast(self.0, type_of(member)))
     }
 
     /// Reads the pointer that lies here.

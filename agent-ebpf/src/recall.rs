@@ -26,11 +26,13 @@ use crate::{
 /// Longest trail that is remembered, words.
 const WORDS_MAX: usize = 24;
 
+/// Counted up before and after a place is written.
+pub(crate) type Stamp = u64;
+
 /// A judged path.
 #[repr(C)]
 pub(crate) struct Judged {
-    /// Counted up before and after a place is written.
-    stamp: u64,
+    stamp: Stamp,
     /// Rule set, call, result, and how the paths are related.
     head: u64,
     /// How many names and words are whose.
@@ -57,20 +59,20 @@ fn place<'a>(record: Record) -> Option<&'a mut Judged> {
 
 /// Reads the stamp of a place, in this place of the program.
 #[inline(always)]
-fn stamp_of(known: &Judged) -> u64 {
+pub(crate) fn stamp_of(place: &Stamp) -> Stamp {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: a member of a map value.
-    let stamp = unsafe { (&raw const known.stamp).read_volatile() };
+    let stamp = unsafe { core::ptr::from_ref(place).read_volatile() };
     compiler_fence(Ordering::SeqCst);
     stamp
 }
 
 /// Writes the stamp of a place, in this place of the program.
 #[inline(always)]
-fn set_stamp(known: &mut Judged, stamp: u64) {
+pub(crate) fn set_stamp(place: &mut Stamp, stamp: Stamp) {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: a member of a map value.
-    unsafe { (&raw mut known.stamp).write_volatile(stamp) };
+    unsafe { core::ptr::from_mut(place).write_volatile(stamp) };
     compiler_fence(Ordering::SeqCst);
 }
 
@@ -80,7 +82,7 @@ fn set_stamp(known: &mut Judged, stamp: u64) {
 extern "C" fn recall(slot: u32) -> u32 {
     let Some(record) = Record::claimed(slot) else { return 0 };
     let Some(known) = place(record) else { return 0 };
-    let stamp = stamp_of(known);
+    let stamp = stamp_of(&known.stamp);
     let [l0, l1, l2] = record.lens();
     let [n0, n1, n2] = record.key().numbers;
     // Differences are gathered rather than tested one by one: one branch instead of many.
@@ -100,7 +102,7 @@ extern "C" fn recall(slot: u32) -> u32 {
         differs |= known.words[at] ^ record.trail(at as u64);
     }
     let mask = known.mask;
-    if differs | (stamp & 1) != 0 || stamp_of(known) != stamp {
+    if differs | (stamp & 1) != 0 || stamp_of(&known.stamp) != stamp {
         return 0;
     }
     Judge::of(record).leave(mask);
@@ -113,11 +115,11 @@ extern "C" fn recall(slot: u32) -> u32 {
 extern "C" fn remember(slot: u32) -> u32 {
     let Some(record) = Record::claimed(slot) else { return 0 };
     let Some(known) = place(record) else { return 0 };
-    let stamp = stamp_of(known);
+    let stamp = stamp_of(&known.stamp);
     if stamp & 1 != 0 {
         return 0;
     }
-    set_stamp(known, stamp + 1);
+    set_stamp(&mut known.stamp, stamp + 1);
     known.head = record.cell::<HEAD>();
     known.shape = record.cell::<SHAPE>();
     known.lens = record.lens();
@@ -130,7 +132,7 @@ extern "C" fn remember(slot: u32) -> u32 {
         }
         known.words[at] = record.trail(at as u64);
     }
-    set_stamp(known, stamp + 2);
+    set_stamp(&mut known.stamp, stamp + 2);
     1
 }
 

@@ -14,7 +14,7 @@ use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, maps::lpm_trie::Key};
 use rampart_common::{
     event::{AttrHeader, AttrTag, HEADER_BYTES, RECORD_MAX, RECORD_TRUNCATED, RecordHeader, TEXT_MAX},
     member::Member,
-    pushdown::{AddressKey, CallKey, ImageKey, ProcessEntry, Signature},
+    pushdown::{AddressKey, CallKey, ImageKey, Mask, ProcessEntry, Signature},
 };
 
 use crate::{
@@ -67,6 +67,8 @@ pub(crate) struct Scratch {
     cells: [u64; cell::COUNT],
     /// What is known of the event.
     judged: Judged,
+    /// What was left for the file before.
+    traced: Mask,
 }
 
 /// Words of a trail; a power of two.
@@ -335,6 +337,12 @@ impl Record {
     #[inline(always)]
     pub(crate) fn judged<'a>(&self) -> &'a mut Judged {
         &mut self.get_mut().judged
+    }
+
+    /// What was left for the file before.
+    #[inline(always)]
+    pub(crate) fn traced<'a>(&self) -> &'a mut Mask {
+        &mut self.get_mut().traced
     }
 
     /// The key for the look-up of a mask.

@@ -11,11 +11,11 @@ use rampart_common::{event::AttrTag, member::Member as M};
 
 use crate::{
     cell::{
-        ATTRIBUTE, BASE_DENTRY, BASE_MOUNT, BELOW_ROOT, DENTRY, DIFFERS, FROM_BASE, FROM_BASE_AT,
-        FROM_BASE_DIFFERS, FROM_BASE_NAMES, HASH, MOUNT, NAMES, REST, ROOT_DENTRY, ROOT_MOUNT, TEXT, TO_ROOT,
-        WORDS,
+        ATTRIBUTE, BASE_DENTRY, BASE_MOUNT, BELOW_ROOT, DENTRY, DIFFERS, FILE_DENTRY, FILE_MOUNT, FROM_BASE,
+        FROM_BASE_AT, FROM_BASE_DIFFERS, FROM_BASE_NAMES, HASH, MOUNT, NAMES, REST, ROOT_DENTRY, ROOT_MOUNT,
+        TEXT, TO_ROOT, WORDS,
     },
-    path::{Path, parent_and_name},
+    path::parent_and_name,
     read::{Raw, casts, layout},
     record::{OpenAttr, Record},
 };
@@ -53,35 +53,24 @@ impl Trail {
         Self(record)
     }
 
-    /// An empty trail of a task that has its root here.
+    /// An empty trail. Where its paths begin is in the cells.
     #[inline(always)]
-    pub(crate) fn begin(record: Record, root: Path) -> Self {
+    pub(crate) fn begin(record: Record) -> Self {
         record.set_cell::<WORDS>(0);
         record.set_cell::<NAMES>(0);
         record.set_cell::<HASH>(0);
-        record.set_cell::<BASE_DENTRY>(0);
-        record.set_cell::<BASE_MOUNT>(0);
-        record.set_cell::<ROOT_DENTRY>(root.dentry.0);
-        record.set_cell::<ROOT_MOUNT>(root.mnt.0);
         record.clear_lens();
         Self(record)
-    }
-
-    /// Notes the directory that the given path starts from.
-    #[inline(always)]
-    pub(crate) fn starts_from(self, base: Path) {
-        self.0.set_cell::<BASE_DENTRY>(base.dentry.0);
-        self.0.set_cell::<BASE_MOUNT>(base.mnt.0);
     }
 
     /// Adds the names of a file, up to the root of the mount namespace, not of the process: a process that made some
     /// directory its root shall not thereby rename what it opens. The given path is compared, which is `len` bytes
     /// from `start`. `None` when not all could be kept.
     #[inline(always)]
-    pub(crate) fn file(self, file: Path, start: u64, len: u64, relative: bool) -> Option<Given> {
+    pub(crate) fn file(self, start: u64, len: u64, relative: bool) -> Option<Given> {
         let record = self.0;
         record.set_cell::<TO_ROOT>(0);
-        if !self.walk(file, start + len) {
+        if !self.walk(record.cell::<FILE_DENTRY>(), record.cell::<FILE_MOUNT>(), start + len) {
             return None;
         }
         if !relative && start != 0 && record.cell::<DIFFERS>() == 0 && record.cell::<REST>() == start {
@@ -99,22 +88,22 @@ impl Trail {
     /// Adds the names of the directory that the given path starts from, up to the task's root. Says whether all could be
     /// kept.
     #[inline(always)]
-    pub(crate) fn base(self, base: Path) -> bool {
+    pub(crate) fn base(self) -> bool {
         let record = self.0;
         record.set_cell::<TO_ROOT>(1);
-        self.walk(base, 0)
+        self.walk(record.cell::<BASE_DENTRY>(), record.cell::<BASE_MOUNT>(), 0)
     }
 
     #[inline(always)]
-    fn walk(self, from: Path, rest: u64) -> bool {
+    fn walk(self, dentry: u64, mnt: u64, rest: u64) -> bool {
         let record = self.0;
         // By way of the buffer, for such a function takes numbers, and what the verifier knows to be a pointer is none.
-        record.set_cell::<DENTRY>(from.dentry.0);
-        record.set_cell::<MOUNT>(from.mnt.0);
+        record.set_cell::<DENTRY>(dentry);
+        record.set_cell::<MOUNT>(mnt);
         record.set_cell::<REST>(rest);
         record.set_cell::<FROM_BASE>(0);
         record.set_cell::<BELOW_ROOT>(u64::MAX);
-        !from.dentry.is_null() && walk_trail(record.slot()) != 0
+        dentry != 0 && walk_trail(record.slot()) != 0
     }
 
     /// Adds the given path, which is `len` bytes from `start`. Says whether there was room.
@@ -178,7 +167,7 @@ pub(crate) fn mix(hash: u64, word: u64) -> u64 {
 
 /// The first bytes of a word: as many as `len` is over a multiple of 8.
 #[inline(always)]
-fn cut(word: u64, len: u64) -> u64 {
+pub(crate) fn cut(word: u64, len: u64) -> u64 {
     word & !(u64::MAX << ((len & 7) * 8))
 }
 

@@ -32,12 +32,12 @@ pub use ring::{Incoming, RING_POLL, RingReader, Waker};
 pub use tables::Learned;
 
 use btf::{Btf, BtfError};
-use layout::LayoutTable;
+use object::Facts;
 
 /// Where the kernel publishes its type information.
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// Memory for judged paths on all CPUs, bytes, and least and most of them per CPU.
+/// Memory for judged paths and files on all CPUs, bytes, and least and most of them per CPU.
 const PATHS_BYTES: u64 = 8 << 20;
 const PATHS_MIN: u64 = 64;
 const PATHS_MAX: u64 = 1024;
@@ -152,14 +152,12 @@ impl Kernel {
             fs::read(BTF_PATH).map_err(|source| KernelError::NoBtf { path: BTF_PATH.into(), source })?;
         let btf = Btf::parse(&bytes)?;
         let table = layout::resolve(&btf).map_err(KernelError::Layout)?;
-        let casting = btf
-            .function_id(abi::FUNCTION_RDONLY_CAST)
-            .and_then(|function| object::with_casts(OBJECT, function))
-            .map(|object| (object, layout::structures(&btf, &table)));
+        let cast = btf.function_id(abi::FUNCTION_RDONLY_CAST);
+        let types = layout::structures(&btf, &table);
         drop(btf);
         drop(bytes);
-        if let Some((object, structures)) = casting {
-            match Self::load_object(&object, config, &table, &structures) {
+        if cast.is_some() {
+            match Self::load_object(config, &Facts { offsets: &table, types: &types, cast }) {
                 Err(KernelError::Refused { program, source, .. }) => {
                     tracing::warn!(
                         "The kernel refused `{program}` with typed pointers ({source}); it is loaded without, and rejects more slowly."
@@ -171,23 +169,19 @@ impl Kernel {
         Self::load_untyped(config)
     }
 
-    fn load_object(
-        object: &[u8],
-        config: &KernelConfig,
-        table: &LayoutTable,
-        structures: &LayoutTable,
-    ) -> Result<Self, KernelError> {
+    fn load_object(config: &KernelConfig, facts: &Facts<'_>) -> Result<Self, KernelError> {
+        let object =
+            object::filled(OBJECT, facts).ok_or(KernelError::Missing("place for the members' offsets"))?;
         let cpus = aya::util::nr_cpus().unwrap_or(usize::MAX) as u64;
         let path_slots = path_slots(cpus);
         let loaded = EbpfLoader::new()
             .verifier_log_level(VerifierLogLevel::DISABLE)
-            .override_global(abi::GLOBAL_LAYOUT, table.as_slice(), true)
-            .override_global(abi::GLOBAL_TYPES, structures.as_slice(), true)
             .override_global(abi::GLOBAL_PATH_SLOTS, &path_slots, true)
             .override_global(abi::GLOBAL_ISOLATED, config.isolated.as_slice(), true)
             .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
             .map_max_entries(abi::MAP_PATHS, path_slots)
-            .load(object)
+            .map_max_entries(abi::MAP_TRACES, path_slots)
+            .load(&object)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
         let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
         let mut kernel =
@@ -241,7 +235,7 @@ impl Kernel {
         let bytes =
             fs::read(BTF_PATH).map_err(|source| KernelError::NoBtf { path: BTF_PATH.into(), source })?;
         let table = layout::resolve(&Btf::parse(&bytes)?).map_err(KernelError::Layout)?;
-        Self::load_object(OBJECT, config, &table, &[0; MEMBER_COUNT])
+        Self::load_object(config, &Facts { offsets: &table, types: &[0; MEMBER_COUNT], cast: None })
     }
 
     /// The reading end of the event ring. Works once.
@@ -353,9 +347,10 @@ impl Kernel {
     }
 }
 
-/// How many judged paths are remembered per CPU: what 8 MiB hold on all CPUs together, within reason.
+/// How many judged paths and files are remembered per CPU: what 8 MiB hold on all CPUs together, within reason.
 fn path_slots(cpus: u64) -> u32 {
-    let share = (PATHS_BYTES / abi::PATH_SLOT_BYTES / cpus.max(1)).clamp(PATHS_MIN, PATHS_MAX);
+    let slot = abi::PATH_SLOT_BYTES + abi::TRACE_SLOT_BYTES;
+    let share = (PATHS_BYTES / slot / cpus.max(1)).clamp(PATHS_MIN, PATHS_MAX);
     1 << share.ilog2()
 }
 

@@ -60,12 +60,17 @@ pub(crate) fn groups(options: &Options) -> Result<Tally> {
     if groups.is_empty() {
         bail!("no test group's name contains `{}`", options.filter.as_deref().unwrap_or_default());
     }
-    let built = if groups.iter().any(Group::needs_build) { Built::compile()? } else { Built::default() };
-    if groups.iter().any(Group::needs_binaries) {
-        build::run(&build::Options { release: false })?;
-    }
-    if groups.iter().any(Group::needs_actor) {
-        triggers::build(&["rampart-tests"], false)?;
+    let mut built = Built::default();
+    if groups.iter().any(Group::needs_build) {
+        // The product's binaries and the actor are among what is built.
+        built = Built::compile()?;
+    } else {
+        if groups.iter().any(Group::needs_binaries) {
+            build::run(&build::Options { release: false })?;
+        }
+        if groups.iter().any(Group::needs_actor) {
+            triggers::build(&["rampart-tests"], false)?;
+        }
     }
     let (mut total, mut heard) = (Tally::default(), None);
     for group in groups {

@@ -5,38 +5,43 @@
 //! what it reads, which keeps each program small for the verifier.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use rampart_common::event::{AttrTag, EXTRA_ARGV, EXTRA_OPEN_HOW, Family, SLOT_CWD};
+use rampart_common::event::{AttrTag, EXTRA_ARGV, Family, SLOT_CWD};
 
-use super::step::start;
-use crate::{file, read::user, sock};
+use super::step::{begin, start};
+use crate::{
+    file, sock,
+    trace::{self, Known},
+};
 
 /// open, openat, openat2, creat: path as given, its base, and the opened file.
 #[btf_tracepoint(function = "sys_exit")]
 fn family_open(ctx: BtfTracePointContext) -> i32 {
-    if let Some(step) = start(&ctx, Family::Open) {
-        if step.plan.extra_kind == EXTRA_OPEN_HOW {
-            let how: [u64; 3] = user(step.record.arg(step.plan.extra));
-            step.record.put(AttrTag::OpenHow, how);
-            step.record.key().numbers = how;
-        }
-        if !step.judge.wants_path() && step.is_rejected_by_numbers() {
+    let Some(begun) = begin(&ctx, Family::Open) else { return 0 };
+    begun.how();
+    let file = begun.opened();
+    begun.given(file);
+    let known = if begun.first.wants_path() { trace::look(begun.record) } else { Known::Unknown };
+    if begun.is_rejected(known) {
+        return 0;
+    }
+    let step = begun.judge();
+    if step.judge.wants_path() {
+        if step.is_rejected_for_process(known) {
             return 0;
         }
-        let file = step.opened();
-        step.given();
-        if step.judge.wants_path() {
-            step.judge_paths(file);
-            step.judge.process(step.task);
-            if step.is_rejected() {
-                return 0;
-            }
+        step.judge_paths(file);
+        step.judge.process(step.task);
+        if step.is_rejected() {
+            return 0;
         }
-        step.put_paths(file);
-        if !file.is_null() {
-            file::put_facts(step.record, file);
-        }
-        step.finish();
+    } else if step.is_rejected_by_numbers() {
+        return 0;
     }
+    step.put_paths(file);
+    if !file.is_null() {
+        file::put_facts(step.record, file);
+    }
+    step.finish();
     0
 }
 

@@ -1,47 +1,102 @@
 //! Calls that open files: what is judged of their paths, and what is sent of them.
 
-use rampart_common::event::{AttrTag, SLOT_RETURN};
+use rampart_common::event::{AttrTag, EXTRA_OPEN_HOW, SLOT_RETURN};
 
-use super::step::Step;
+use super::step::{Begun, Step};
 use crate::{
     cell::{
-        BASE_AT, BASE_FIRST, BASE_NAMES, BASE_WHOLE, COMPLETE, FILE_NAMES, FILE_WHOLE, FROM_BASE_AT,
-        FROM_BASE_NAMES, HEAD, LENGTH, RELATIVE, SAME, SHAPE, SKIP, TEXT, VERBATIM, WORDS,
+        BASE_AT, BASE_DENTRY, BASE_FIRST, BASE_MOUNT, BASE_NAMES, BASE_WHOLE, CALL, COMPLETE, FILE_DENTRY,
+        FILE_MOUNT, FILE_NAMES, FILE_WHOLE, FROM_BASE_AT, FROM_BASE_NAMES, HEAD, LENGTH, RELATIVE,
+        ROOT_DENTRY, ROOT_MOUNT, SAME, SHAPE, SKIP, TEXT, VERBATIM, WORDS,
     },
     file,
+    judge::shadow_every,
     path::{self, Path},
-    read::Raw,
+    read::{Raw, user},
     recall,
     record::Record,
     scan::{Run, SCAN_BYTES},
+    trace::{self, Known},
     trail::{Given, Trail},
 };
 
-impl Step {
+impl Begun {
+    /// What the call opens with, where it is not among its arguments.
+    #[inline(always)]
+    pub(super) fn how(&self) {
+        if self.plan.extra_kind == EXTRA_OPEN_HOW {
+            let how: [u64; 3] = user(self.record.arg(self.plan.extra));
+            self.record.put(AttrTag::OpenHow, how);
+            self.record.key().numbers = how;
+        }
+    }
+
     /// The file that the call opened.
     #[inline(always)]
     pub(super) fn opened(&self) -> Raw {
         if self.plan.fd == SLOT_RETURN { file::of(self.task, self.ret) } else { Raw(0) }
     }
 
-    /// Writes the path as the program gave it, and notes where it is.
+    /// Writes the path as the program gave it, and notes where it is and where the file is; for a relative one also the
+    /// directory that it starts from and the task's root.
     #[inline(always)]
-    pub(super) fn given(&self) {
+    pub(super) fn given(&self, file: Raw) {
         let record = self.record;
-        forget(record);
         record.set_cell::<TEXT>(0);
         record.set_cell::<LENGTH>(0);
         record.set_cell::<RELATIVE>(0);
-        if self.plan.path == 0 {
-            return;
+        record.set_cell::<CALL>(self.first.call());
+        let (mut base, mut root) = (Path::NOWHERE, Path::NOWHERE);
+        if self.plan.path != 0
+            && let Some(payload) = record.put_user_text(AttrTag::UserPath, record.arg(self.plan.path))
+        {
+            let len = record.filled();
+            record.set_cell::<TEXT>(payload);
+            record.set_cell::<LENGTH>(len);
+            if len == 0 || record.byte(payload) != b'/' {
+                record.set_cell::<RELATIVE>(1);
+                base = self.base();
+                root = path::root(self.task);
+            }
         }
-        let Some(payload) = record.put_user_text(AttrTag::UserPath, record.arg(self.plan.path)) else {
-            return;
-        };
-        let len = record.filled();
-        record.set_cell::<TEXT>(payload);
-        record.set_cell::<LENGTH>(len);
-        record.set_cell::<RELATIVE>(u64::from(len == 0 || record.byte(payload) != b'/'));
+        record.set_cell::<BASE_DENTRY>(base.dentry.0);
+        record.set_cell::<BASE_MOUNT>(base.mnt.0);
+        let at = if file.is_null() { Path::NOWHERE } else { file::path(file) };
+        record.set_cell::<FILE_DENTRY>(at.dentry.0);
+        record.set_cell::<FILE_MOUNT>(at.mnt.0);
+        record.set_cell::<ROOT_DENTRY>(root.dentry.0);
+        record.set_cell::<ROOT_MOUNT>(root.mnt.0);
+    }
+
+    /// Gives up a call of which no rule is left, whoever made it, by what is known of the file.
+    #[inline(always)]
+    pub(super) fn is_rejected(&self, known: Known) -> bool {
+        if known != Known::Nothing || !self.first.still_holds() || self.seen.is_sample(shadow_every()) {
+            return false;
+        }
+        self.seen.filtered();
+        self.record.release();
+        true
+    }
+}
+
+impl Step {
+    /// Whether no rule is left for this process, by what was left for any when the file was opened by the same path
+    /// before.
+    #[inline(always)]
+    pub(super) fn is_rejected_for_process(&self, known: Known) -> bool {
+        if known != Known::Some {
+            return false;
+        }
+        let before = self.judge.left();
+        self.judge.leave(*self.record.traced());
+        self.judge.process(self.task);
+        if self.is_rejected() {
+            return true;
+        }
+        // What is sent needs the names, and what is remembered must not depend on the process.
+        self.judge.leave(before);
+        false
     }
 
     /// Narrows by the paths of an opened file, or of one that could not be opened. What of them is known and where is
@@ -49,11 +104,19 @@ impl Step {
     #[inline(always)]
     pub(super) fn judge_paths(&self, file: Raw) {
         let record = self.record;
+        forget(record);
         self.follow(file);
-        if record.cell::<COMPLETE>() == 0 || recall::is_known(record) {
+        if record.cell::<COMPLETE>() == 0 {
             return;
         }
-        self.classify();
+        if !recall::is_known(record) {
+            self.classify();
+            if !self.judge.knows_key() {
+                return;
+            }
+            recall::keep(record);
+        }
+        trace::keep(record);
     }
 
     /// Gathers the names of the file and, if they are not what the program gave, those of the directory it gave them
@@ -63,16 +126,14 @@ impl Step {
         let record = self.record;
         let (start, len) = (record.cell::<TEXT>(), record.cell::<LENGTH>());
         let relative = record.cell::<RELATIVE>() != 0;
-        let trail = Trail::begin(record, path::root(self.task));
-        let base = if relative { self.start(self.plan.dir) } else { Path::NOWHERE };
-        trail.starts_from(base);
+        let trail = Trail::begin(record);
         // A file opened by handle has one name, the kernel's.
         let mut same = self.plan.path == 0;
         if same && file.is_null() {
             return;
         }
         if !file.is_null() {
-            let Some(given) = trail.file(file::path(file), start, len, relative) else { return };
+            let Some(given) = trail.file(start, len, relative) else { return };
             record.set_cell::<FILE_WHOLE>(1);
             record.set_cell::<FILE_NAMES>(trail.names());
             if given == Given::Verbatim {
@@ -95,7 +156,7 @@ impl Step {
                 return;
             }
             if relative {
-                if !trail.base(base) {
+                if !trail.base() {
                     return;
                 }
                 record.set_cell::<BASE_NAMES>(trail.names() - record.cell::<BASE_FIRST>());
@@ -146,9 +207,6 @@ impl Step {
             self.judge.view(*record.signature(), false);
         }
         self.judge.narrow();
-        if self.judge.knows_key() {
-            recall::keep(record);
-        }
     }
 
     /// Writes the paths that were judged, and those that were not.

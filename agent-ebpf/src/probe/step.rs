@@ -34,10 +34,22 @@ pub(super) struct Step {
     pub(super) judge: Judge,
 }
 
-/// Counts the call, rejects the agent's own and those of which no rule speaks, and starts the record with its number,
-/// arguments and result.
+/// A call that some rule may ask about: its record has been started with its arguments.
+pub(super) struct Begun {
+    pub(super) seen: Seen,
+    pub(super) record: Record,
+    pub(super) task: Typed,
+    pub(super) plan: SyscallPlan,
+    pub(super) ret: i64,
+    pub(super) first: First,
+    nr: u32,
+    compat: bool,
+    family: Family,
+}
+
+/// Counts the call, rejects the agent's own and those of which no rule speaks, and starts the record with its arguments.
 #[inline(always)]
-pub(super) fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> {
+pub(super) fn begin(ctx: &BtfTracePointContext, family: Family) -> Option<Begun> {
     let seen = seen(family)?;
     let task = current_task();
     let call = regs::call(Typed(ctx.arg(0)), task);
@@ -60,17 +72,49 @@ pub(super) fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> 
     }
     let plan = *plan;
     let record = seen.claim()?;
-    let judge = Judge::begin(record, family, first);
     record.set_args(call.args);
-    let header = record.header();
-    header.syscall = call.nr;
-    header.ret = ret;
-    if call.compat {
-        header.flags |= RECORD_COMPAT32;
-    }
     record.key().numbers =
         [record.arg(plan.numbers[0]), record.arg(plan.numbers[1]), record.arg(plan.numbers[2])];
-    Some(Step { seen, record, task, plan, ret, compat: call.compat, family, judge })
+    Some(Begun { seen, record, task, plan, ret, first, nr: call.nr, compat: call.compat, family })
+}
+
+/// As [`begin`], and goes on to judge the call.
+#[inline(always)]
+pub(super) fn start(ctx: &BtfTracePointContext, family: Family) -> Option<Step> {
+    begin(ctx, family).map(Begun::judge)
+}
+
+impl Begun {
+    /// Goes on to judge the call.
+    #[inline(always)]
+    pub(super) fn judge(self) -> Step {
+        let Self { seen, record, task, plan, ret, first, nr, compat, family } = self;
+        let judge = Judge::begin(record, family, first);
+        let header = record.header();
+        header.syscall = nr;
+        header.ret = ret;
+        if compat {
+            header.flags |= RECORD_COMPAT32;
+        }
+        Step { seen, record, task, plan, ret, compat, family, judge }
+    }
+
+    /// The directory that a relative path starts from; nowhere when there is none.
+    #[inline(always)]
+    pub(super) fn base(&self) -> Path {
+        base_of(self.record, self.task, self.plan.dir)
+    }
+}
+
+/// The directory that a relative path starts from, by the argument that names it; nowhere when there is none.
+#[inline(always)]
+fn base_of(record: Record, task: Typed, dir: ArgSlot) -> Path {
+    let fd = if dir == 0 { AT_FDCWD } else { record.arg(dir) as i32 };
+    if fd == AT_FDCWD {
+        return path::cwd(task);
+    }
+    let file = file::of(task, i64::from(fd));
+    if file.is_null() { Path::NOWHERE } else { file::path(file) }
 }
 
 impl Step {
@@ -110,21 +154,10 @@ impl Step {
     /// Writes the directory that a relative path starts from.
     #[inline(always)]
     pub(super) fn base(&self, dir: ArgSlot, tag: AttrTag) {
-        let start = self.start(dir);
+        let start = base_of(self.record, self.task, dir);
         if !start.dentry.is_null() {
             let _ = path::put(self.record, tag, start, path::root(self.task));
         }
-    }
-
-    /// The directory that a relative path starts from; nowhere when there is none.
-    #[inline(always)]
-    pub(super) fn start(&self, dir: ArgSlot) -> Path {
-        let fd = if dir == 0 { AT_FDCWD } else { self.record.arg(dir) as i32 };
-        if fd == AT_FDCWD {
-            return path::cwd(self.task);
-        }
-        let file = file::of(self.task, i64::from(fd));
-        if file.is_null() { Path::NOWHERE } else { file::path(file) }
     }
 
     /// The file or socket of the plan's descriptor; whether it is a socket.

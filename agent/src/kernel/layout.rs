@@ -12,8 +12,10 @@ pub(super) fn structures(btf: &Btf<'_>, table: &LayoutTable) -> LayoutTable {
     let mut ids = [0; MEMBER_COUNT];
     for ((member, offset), id) in MEMBERS.iter().zip(table).zip(ids.iter_mut()) {
         if *offset != ABSENT && !member.name().contains(':') {
-            let structure = member.name().split(['.', '|', '?']).next().unwrap_or_default();
-            *id = btf.structure_id(structure).unwrap_or(0);
+            let mut names = member.name().trim_end_matches('?').split('|');
+            let there = names.find(|name| one(btf, name).is_ok());
+            let structure = there.and_then(|name| name.split('.').next());
+            *id = structure.and_then(|structure| btf.structure_id(structure).ok()).unwrap_or(0);
         }
     }
     ids

@@ -1,5 +1,5 @@
-//! Test programs, compiled all at once: one cargo run for the whole workspace, so that every crate is compiled with
-//! one set of features and only once.
+//! Test programs and the binaries they start, compiled all at once: one cargo run for the whole workspace, so that
+//! every crate is compiled with one set of features and only once.
 
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -41,12 +41,12 @@ impl Program {
 impl Built {
     /// Compiles everything that compiles; compiler messages go to the terminal.
     pub(super) fn compile() -> Result<Self> {
-        console::say("building the tests");
+        console::say("building the tests and the binaries");
         let started = Instant::now();
         let metadata = workspace::metadata()?;
         let mut command = workspace::cargo();
         // Other crates' tests are of use even when one does not compile.
-        command.args(["test", "--workspace", "--tests", "--no-run", "--no-fail-fast"]).args(exclusions());
+        command.args(["build", "--workspace", "--tests", "--bins", "--keep-going"]).args(exclusions());
         command.args(["--quiet", "--message-format=json-render-diagnostics"]).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot run cargo")?;
         let output = child.stdout.take().context("cargo has no standard output")?;

@@ -5,13 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use cargo_metadata::Target;
 use nix::unistd::geteuid;
 
 use super::built::Built;
 use super::{Outcome, libtest};
 use crate::compare::{Comparison, Heard};
-use crate::lint::EBPF_PACKAGES;
+use crate::lint::{EBPF_PACKAGES, exclusions};
 use crate::triggers::Score;
 use crate::{demo, process, tidy, triggers, workspace};
 
@@ -29,7 +28,7 @@ pub(super) enum Group {
     /// Unit, property and integration tests of a host crate.
     Crate(String),
     /// Examples in the documentation of the library crates.
-    Doc(Vec<String>),
+    Doc,
     /// Tests that load programs into this kernel.
     Kernel,
     /// The live cases of Falco's rule tests, each counted as one test.
@@ -44,18 +43,14 @@ pub(super) enum Group {
 pub(super) fn all() -> Result<Vec<Group>> {
     let metadata = workspace::metadata()?;
     let mut groups = vec![Group::Tidy];
-    let mut libraries = Vec::new();
     for package in metadata.workspace_packages() {
         let name = package.name.as_str();
         if EBPF_PACKAGES.contains(&name) || name == KERNEL_PACKAGE {
             continue;
         }
         groups.push(Group::Crate(name.to_owned()));
-        if package.targets.iter().any(Target::is_lib) {
-            libraries.push(name.to_owned());
-        }
     }
-    groups.push(Group::Doc(libraries));
+    groups.push(Group::Doc);
     groups.push(Group::Kernel);
     groups.push(Group::Triggers);
     groups.push(Group::Packs);
@@ -68,7 +63,7 @@ impl Group {
         match self {
             Self::Tidy => "tidy".to_owned(),
             Self::Crate(name) => name.clone(),
-            Self::Doc(_) => "doc".to_owned(),
+            Self::Doc => "doc".to_owned(),
             Self::Kernel => "kernel".to_owned(),
             Self::Triggers => "triggers".to_owned(),
             Self::Packs => "packs".to_owned(),
@@ -98,7 +93,7 @@ impl Group {
         match self {
             Self::Tidy => house_style(),
             Self::Crate(name) => programs(built, name, &["--skip", TIDY_TEST]),
-            Self::Doc(packages) => documentation(packages),
+            Self::Doc => documentation(),
             Self::Kernel if geteuid().is_root() => programs(built, KERNEL_PACKAGE, &["--test-threads=1"]),
             Self::Kernel => unprivileged(built),
             Self::Triggers => trigger_cases(heard),
@@ -122,12 +117,10 @@ fn programs(built: &Built, package: &str, arguments: &[&str]) -> Outcome {
     outcome
 }
 
-fn documentation(packages: &[String]) -> Outcome {
+fn documentation() -> Outcome {
     let mut command = workspace::cargo();
-    command.args(["test", "--no-fail-fast", "--quiet", "--doc"]);
-    for package in packages {
-        command.args(["--package", package]);
-    }
+    // The same crates as for the tests, so that nothing is compiled again for another set of features.
+    command.args(["test", "--workspace", "--doc", "--no-fail-fast", "--quiet"]).args(exclusions());
     command.args(["--", "--show-output"]);
     harness(&mut command)
 }
