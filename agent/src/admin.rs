@@ -205,7 +205,7 @@ fn router(site: Site) -> Router {
         .route("/limits/deny/{*net}", delete(limits::undeny))
         .route("/limits/{policy}", get(limits::policy))
         .route("/services", get(services::services))
-        .route("/services/{service}", get(services::service))
+        .route("/services/{service}", get(services::service).post(services::make).delete(services::forget))
         .route("/services/{service}/failback", post(services::fail_back))
         .route("/services/{service}/backends/{backend}/{action}", post(services::backend))
         .route("/circuit-breakers", get(services::breakers))

@@ -12,7 +12,8 @@ use super::{gcra::Limit, packet::Address};
 /// Version of these layouts. Pins of another version are not reused.
 ///
 /// 1: first version.
-pub const VERSION: u32 = 1;
+/// 2: rules of lists may end; the seed of hashes may change.
+pub const VERSION: u32 = 2;
 
 /// Time between two publishes. No program runs for a thousandth of it.
 pub const PUBLISH_GAP_NS: u64 = 50_000_000;
@@ -143,6 +144,10 @@ pub struct Config {
     pub dead_man_ns: u64,
     /// Makes hashes unpredictable from outside.
     pub seed: u64,
+    /// The seed before it: what lies where it points goes on to count, see [`super::gate::carry`].
+    pub seed_before: u64,
+    /// When `seed` came in its place, by the boot clock.
+    pub seeded_ns: u64,
     /// New entries per CPU.
     pub budget: Limit,
     /// Samples per CPU.
@@ -269,8 +274,10 @@ pub struct Rule {
     pub policy: u16,
     /// Grant; 0 = none.
     pub grant: u16,
-    /// Always zero.
-    pub pad: u16,
+    /// Of lists: the kind from `until_secs` on.
+    pub then: u16,
+    /// Of lists: the second of the boot clock at which `kind` ends, so that nobody has to take it back; 0 = never.
+    pub until_secs: u32,
 }
 
 /// [`EntryKey::kind`]: a source of a service, at the finest prefix that rules of prefixes tell apart.
@@ -405,6 +412,15 @@ pub struct Sample {
     pub pad: [u16; 3],
 }
 
+impl Rule {
+    /// What a rule of a list says at a time.
+    #[inline]
+    pub const fn kind_at(&self, now_ns: u64) -> u16 {
+        let is_over = self.until_secs != 0 && now_ns >= self.until_secs as u64 * 1_000_000_000;
+        if is_over { self.then } else { self.kind }
+    }
+}
+
 impl RuleKey {
     /// The place of a source under a service.
     #[inline]
@@ -420,14 +436,14 @@ impl Default for Control {
 }
 
 const _: () = assert!(size_of::<Limit>() == 32);
-const _: () = assert!(size_of::<Config>() == 96);
+const _: () = assert!(size_of::<Config>() == 112);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<Policy>() == 56);
 const _: () = assert!(size_of::<Grant>() == 40);
 const _: () = assert!(size_of::<ServiceKey>() == 12);
 const _: () = assert!(size_of::<Service>() == 4);
 const _: () = assert!(size_of::<RuleKey>() == 20);
-const _: () = assert!(size_of::<Rule>() == 8);
+const _: () = assert!(size_of::<Rule>() == 12);
 const _: () = assert!(size_of::<EntryKey>() == 20);
 const _: () = assert!(size_of::<Entry>() == 32);
 const _: () = assert!(core::mem::offset_of!(Entry, tat) == 0);

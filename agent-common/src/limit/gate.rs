@@ -4,13 +4,17 @@
 //! far one (/16, /48). A cell is a GCRA word like any other, at a multiple of the policy's rate. The cells lie in a
 //! flat array: their number is fixed, whatever is invented. Sources that share a cell by accident share its allowance.
 //!
+//! Where a prefix's cell lies follows from a seed, which changes now and then, so that nobody has the time to find out
+//! who shares a cell with whom. For as long as a cell may hold a debt ([`is_carried`]) the cell of the seed before is
+//! looked at too, and what it holds is carried over ([`carry`]): a change of the seed gives nobody a fresh burst.
+//!
 //! What passes the cells needs a place in the *new-entry budget* of its CPU to become an entry. Without one it is
 //! judged by the cells alone, so a flood of new sources costs neither memory nor the entries of others.
 
 #![expect(clippy::inline_always, reason = "kernel programs are made of it: a call is not free there")]
 
 use super::{
-    gcra::{Limit, ahead},
+    gcra::{Cell, Limit, ahead},
     packet::Address,
 };
 
@@ -49,6 +53,24 @@ pub const fn cell(seed: u64, policy: u32, prefix: Address, far: bool) -> u32 {
     let salt = ((policy as u64) << 1) | far as u64;
     let hash = mix(mix(seed ^ prefix.hi).wrapping_add(prefix.lo) ^ salt);
     (hash >> 32) as u32 & (CELLS - 1)
+}
+
+/// Whether a cell of the seed before may still hold a debt: no debt of a cell is larger than the limit's burst.
+#[inline(always)]
+pub const fn is_carried(seeded_ns: u64, limit: &Limit, now: u64) -> bool {
+    ahead(seeded_ns.wrapping_add(limit.tau_ns), now) > 0
+}
+
+/// Brings the debt of a cell of the seed before to the cell of this one. Whoever is quicker has done the same.
+#[inline(always)]
+pub fn carry<C: Cell>(cell: &C, before: u64, now: u64) {
+    if ahead(before, now) == 0 {
+        return;
+    }
+    let word = cell.load();
+    if ahead(before, word) > 0 {
+        cell.exchange(word, before);
+    }
 }
 
 /// What a request of a single source costs a cell whose rate is `1 << shift` times as high.

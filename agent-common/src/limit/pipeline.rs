@@ -197,7 +197,8 @@ impl<W: World> Case<'_, W> {
     /// What a list says; nothing when it holds a policy.
     #[inline(always)]
     fn listed(&self, rule: Rule) -> Option<Judgement> {
-        match rule.kind {
+        let kind = if rule.until_secs == 0 { rule.kind } else { rule.kind_at(self.world.now()) };
+        match kind {
             RULE_SAFE => Some(pass(Reason::Safe, 0)),
             RULE_ALLOW => Some(pass(Reason::Allowed, 0)),
             RULE_DENY => Some(self.reject(Reason::Denied, self.world.now())),
@@ -321,11 +322,15 @@ impl<W: World> Case<'_, W> {
         }
         let now = world.now();
         let flow = if matches!(Unit::of(policy.unit), Unit::NewFlows) && is_udp_flow(packet) {
-            let hash = self.flow_hash(service.number);
-            if let Some(seen) = world.flow(hash)
-                && ahead(now, seen) < FLOW_NS
-            {
-                if ahead(now, seen) > FLOW_TOUCH_NS {
+            let hash = self.flow_hash(config.seed, service.number);
+            // Plain numbers again; no flow was seen when the machine booted.
+            let (mut seen, mut is_moved) = (world.flow(hash).unwrap_or(0), false);
+            if seen == 0 && ahead(config.seeded_ns.wrapping_add(FLOW_NS), now) > 0 {
+                seen = world.flow(self.flow_hash(config.seed_before, service.number)).unwrap_or(0);
+                is_moved = true;
+            }
+            if seen != 0 && ahead(now, seen) < FLOW_NS {
+                if is_moved || ahead(now, seen) > FLOW_TOUCH_NS {
                     world.set_flow(hash, now);
                 }
                 return pass(Reason::Continues, u32::from(number));
@@ -413,7 +418,7 @@ impl<W: World> Case<'_, W> {
             let is_churning = gate::is_churning(budget.load(), now, &config.budget);
             let prefixes = gate::prefixes(packet.source);
             let far_step = gate::cell_step(step_ns, gate::far_shift(is_churning));
-            let far = world.cell(gate::cell(config.seed, terms.number, prefixes.far, true));
+            let far = self.cell(terms, prefixes.far, true, now);
             // Looked at before the near cell is charged, which is no use then: most of a flood ends here.
             if let Some(cell) = &far
                 && let Outcome::Over(excess) =
@@ -421,9 +426,8 @@ impl<W: World> Case<'_, W> {
             {
                 return self.over(Reason::OverFar, terms, excess, now);
             }
-            let near = gate::cell(config.seed, terms.number, prefixes.near, false);
             let near_step = gate::cell_step(step_ns, NEAR_SHIFT);
-            if let Some(cell) = world.cell(near)
+            if let Some(cell) = self.cell(terms, prefixes.near, false, now)
                 && let Outcome::Over(excess) = terms.limit.charge(&cell, now, near_step, Mode::Throttle)
             {
                 return self.over(Reason::OverNear, terms, excess, now);
@@ -458,6 +462,19 @@ impl<W: World> Case<'_, W> {
         }
     }
 
+    /// The cell of a prefix, with what was owed at its place under the seed before.
+    #[inline(always)]
+    fn cell(&self, terms: &Terms<'_>, prefix: Address, far: bool, now: u64) -> Option<W::Cell> {
+        let Self { world, config, .. } = *self;
+        let cell = world.cell(gate::cell(config.seed, terms.number, prefix, far))?;
+        if gate::is_carried(config.seeded_ns, terms.limit, now)
+            && let Some(before) = world.cell(gate::cell(config.seed_before, terms.number, prefix, far))
+        {
+            gate::carry(&cell, before.load(), now);
+        }
+        Some(cell)
+    }
+
     /// What the packet costs.
     #[inline(always)]
     fn units(&self, policy: &Policy) -> u32 {
@@ -471,10 +488,10 @@ impl<W: World> Case<'_, W> {
     }
 
     #[inline(always)]
-    fn flow_hash(&self, service: u16) -> u64 {
+    fn flow_hash(&self, seed: u64, service: u16) -> u64 {
         let Packet { source, destination, source_port, destination_port, .. } = self.packet;
         let ports = (u64::from(*source_port) << 16 | u64::from(*destination_port)) << 16 | u64::from(service);
-        let hash = mix(mix(self.config.seed ^ source.hi).wrapping_add(source.lo));
+        let hash = mix(mix(seed ^ source.hi).wrapping_add(source.lo));
         mix(mix(mix(hash ^ destination.hi).wrapping_add(destination.lo)) ^ ports)
     }
 

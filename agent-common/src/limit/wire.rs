@@ -103,14 +103,14 @@ pub(crate) use structures;
 
 structures! {
     Limit { mult tau_ns cap_ns shift pad }
-    Config { flags shapes dead_man_ns seed budget samples portless_policy pad }
+    Config { flags shapes dead_man_ns seed seed_before seeded_ns budget samples portless_policy pad }
     Control { heartbeat_ns stretch }
     Policy { limit name_hash mark unit mode action is_dry key_v4 key_v6 class is_shared pad }
     Grant { until_ns limit }
     ServiceKey { interface port protocol has_protocol slot direction pad }
     Service { number policy }
     RuleKey { service slot pad address }
-    Rule { kind policy grant pad }
+    Rule { kind policy grant then until_secs }
     EntryKey { address number kind bits }
     Entry { tat used generation over policy grant pad }
     Local { budget_tat sample_tat reset_tat }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
+    body::Bytes,
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -95,6 +96,34 @@ pub(super) async fn fail_back(
     noted(&guard.0, &writer, ("service failback", &service), desk.0, Ask::FailBack(service.clone())).await
 }
 
+/// Makes a service: its settings, as JSON or YAML, are those below `services.list`.
+pub(super) async fn make(
+    writer: Writer,
+    desk: Serving,
+    guard: State<Arc<Guard>>,
+    Path(service): Path<String>,
+    body: Bytes,
+) -> Response {
+    let value = match serde_yaml::from_slice(&body) {
+        Ok(value) => value,
+        Err(error) => {
+            let body = json!({ "error": format!("the body is neither JSON nor YAML: {error}") });
+            return (StatusCode::BAD_REQUEST, Json(body)).into_response();
+        }
+    };
+    noted(&guard.0, &writer, ("service made", &service), desk.0, Ask::Make(service.clone(), value)).await
+}
+
+/// Takes a service away that was made.
+pub(super) async fn forget(
+    writer: Writer,
+    desk: Serving,
+    guard: State<Arc<Guard>>,
+    Path(service): Path<String>,
+) -> Response {
+    noted(&guard.0, &writer, ("service removed", &service), desk.0, Ask::Forget(service.clone())).await
+}
+
 /// Does something and notes it; what cannot be noted is not done.
 async fn noted(
     guard: &Guard,
@@ -132,6 +161,8 @@ fn response(answer: Answer) -> Response {
         Err(denied) => {
             let code = match denied {
                 Denied::Absent(_) => StatusCode::NOT_FOUND,
+                Denied::Wrong(_) => StatusCode::BAD_REQUEST,
+                Denied::Refused(_) => StatusCode::CONFLICT,
                 Denied::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 Denied::Off | Denied::Busy => StatusCode::SERVICE_UNAVAILABLE,
             };

@@ -25,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use rampart_common::limit::{
     abi::{Control, Sample},
     verdict::Direction,
@@ -47,8 +48,9 @@ use crate::{
     limits::{
         desk::{Command, Denied},
         entries::{Entries, Entry, Kind},
-        plan::{Given, Granted, Passing, Plan, PlanError, plan},
+        plan::{Given, Granted, Listed, Passing, Plan, PlanError, plan},
         safety,
+        seeds::Seeds,
     },
     telemetry::{
         limits::{Limiting, RECENT},
@@ -99,15 +101,15 @@ pub(super) fn start(
         return Ok(false);
     }
     let (limits, state_dir) = (Arc::new(limits.clone()), config.node.state_dir.clone());
-    feeds::start(&limits, &state_dir, tasks);
+    let not_got = feeds::start(&limits, &state_dir, tasks);
     let status = Arc::clone(status);
     tasks
         .thread(LIMITS, move || {
-            match Thread::begin(limits, &state_dir, notices, &status) {
+            match Thread::begin(limits, &state_dir, not_got, notices, &status) {
                 Ok(mut thread) => thread.run(&received, &status),
                 Err(error) => {
                     tracing::error!("Rate limits are not in force: {}", in_full(&error));
-                    status.set_limits(Limiting { fault: Some(in_full(&error)), ..Limiting::default() });
+                    status.set_limits(Limiting { faults: vec![in_full(&error)], ..Limiting::default() });
                     wait_for_the_end(&received);
                 }
             }
@@ -136,8 +138,9 @@ fn wait_for_the_end(received: &Receiver<Command>) {
 struct Thread {
     limiter: Limiter,
     limits: Arc<Limits>,
-    /// Hashes stay the same as long as the agent runs, so that a new plan does not forget flows.
-    seed: u64,
+    seeds: Seeds,
+    /// How often the seed was changed.
+    seed_changes: u64,
     plan: Plan,
     generation: u32,
     attached: BTreeMap<(u32, Direction), Attached>,
@@ -159,19 +162,25 @@ impl Thread {
     fn begin(
         limits: Arc<Limits>,
         state_dir: &Path,
+        not_got: feeds::Faults,
         notices: SyncSender<Internal>,
         status: &Status,
     ) -> Result<Self, Fault> {
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|error| Fault::Random(io::Error::other(error)))?;
         let config = LimiterConfig { entries: limits.max_entries, pins: Some(limits.pin_dir.clone()) };
         let store = Store::new(state_dir);
-        let mut lists = Lists::new(state_dir.join(feeds::DIRECTORY));
+        let mut lists = Lists::new(state_dir.join(feeds::DIRECTORY), not_got);
         lists.look(&limits);
+        let limiter = Limiter::load(&config)?;
+        // With other seeds, who has used up what he may would begin anew at each start of an agent.
+        let seeds = match limiter.config()? {
+            Some(config) => Seeds::of(&config),
+            None => Seeds::first(random()?, boot_now_ns()),
+        };
         let mut thread = Self {
-            limiter: Limiter::load(&config)?,
+            limiter,
             throttling: Throttling::new(limits.throttle),
-            seed: u64::from_ne_bytes(seed),
+            seeds,
+            seed_changes: 0,
             plan: Plan::default(),
             generation: 0,
             attached: BTreeMap::new(),
@@ -239,6 +248,10 @@ impl Thread {
                 Ok(changed) => is_changed |= changed,
                 Err(error) => outcome = outcome.and(Err(error)),
             }
+            match self.reseed() {
+                Ok(changed) => is_changed |= changed,
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
             if is_changed || looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 outcome = outcome.and_then(|()| self.put_in_force());
@@ -247,6 +260,17 @@ impl Thread {
                 tracing::error!("Rate limits are not kept up: {}", in_full(&error));
             }
         }
+    }
+
+    /// Chooses another seed when it is time; says whether it was.
+    fn reseed(&mut self) -> Result<bool, Fault> {
+        let now = boot_now_ns();
+        if !self.seeds.are_due(self.limits.hash_seed, &self.plan.tables, now) {
+            return Ok(false);
+        }
+        // One that was chosen and never came into force is left out.
+        self.seeds = Seeds::of(&self.plan.tables.config).next(random()?, now);
+        Ok(true)
     }
 
     /// What was used is written down; what is in force stays.
@@ -300,14 +324,18 @@ impl Thread {
 
     /// What holds besides the settings.
     fn passing(&self) -> Passing {
-        let of = |kind| self.entries.of_kind(kind).map(|entry| entry.net);
+        let of = |kind| {
+            let until = |entry: &Entry| entry.until.map(|end| end.boot_ns);
+            self.entries.of_kind(kind).map(move |entry| Listed { net: entry.net, until_ns: until(entry) })
+        };
+        let named = |nets: Vec<IpNet>| nets.into_iter().map(Listed::from);
         let granted = |entry: &Entry| {
             let (rate, until_ns) = (entry.rate?, entry.until?.boot_ns);
             Some(Granted { net: entry.net, rate, until_ns })
         };
         Passing {
-            allow: of(Kind::Allow).chain(self.lists.allow(&self.limits)).collect(),
-            deny: of(Kind::Deny).chain(self.lists.deny(&self.limits)).collect(),
+            allow: of(Kind::Allow).chain(named(self.lists.allow(&self.limits))).collect(),
+            deny: of(Kind::Deny).chain(named(self.lists.deny(&self.limits))).collect(),
             grants: self.entries.of_kind(Kind::Grant).filter_map(granted).collect(),
             closed: self.quotas.closed().to_vec(),
         }
@@ -349,11 +377,13 @@ impl Thread {
             safety: &safety::nets(&node_facts()),
             interfaces: &indices,
             numbers: &self.limiter.policy_names()?,
-            seed: self.seed,
+            seeds: self.seeds,
             passing,
         })?;
         if self.generation == 0 || plan.tables != self.plan.tables {
+            let is_reseeded = self.generation != 0 && plan.tables.config.seed != self.plan.tables.config.seed;
             self.generation = self.limiter.publish(&plan.tables)?;
+            self.seed_changes += u64::from(is_reseeded);
             tracing::info!(
                 generation = self.generation,
                 policies = plan.names.len(),
@@ -387,8 +417,9 @@ impl Thread {
             defects: self.limiter.defects()?,
             resets: self.limiter.resets()?,
             samples: self.samples,
+            seed_changes: self.seed_changes,
             recent: self.recent.clone(),
-            fault: self.faults.iter().next().cloned(),
+            faults: self.faults.iter().cloned().collect(),
             settings: Some(Arc::clone(&self.limits)),
             entries: self.entries.iter().cloned().collect(),
             throttle: self.throttling.state(),
@@ -397,4 +428,10 @@ impl Thread {
         });
         Ok(())
     }
+}
+
+fn random() -> Result<u64, Fault> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| Fault::Random(io::Error::other(error)))?;
+    Ok(u64::from_ne_bytes(bytes))
 }

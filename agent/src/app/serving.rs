@@ -8,6 +8,7 @@
 mod known;
 mod node;
 mod notices;
+mod others;
 mod report;
 
 use std::{
@@ -25,21 +26,24 @@ use rampart_common::service::{
     abi::{Breaker, EVENT_END, EVENT_STATE, Event},
     breaker::{Mode, Order, State, Word, stamp},
 };
+use serde_json::json;
 use tokio::sync::watch;
 
 use self::{
     known::Known,
     node::{Store, is_served, jiffies_per_second},
     notices::Notices,
+    others::Others,
 };
 use super::{AppError, in_full, tasks::Tasks};
 use crate::{
     alert::build::Internal,
     config::{AdminState, Config, Services as Settings},
+    container::kubernetes::{self, Watch},
     engine::clock::boot_now_ns,
     kernel::services::{self, Services, ServicesConfig, ServicesError},
     services::{
-        check::{self, MARK, Target},
+        check::{self, MARK, Target, Told},
         desk::{Answer, Ask, Command, Denied, Desk},
         plan::{Given, Name, Numbers, Plan, SELF_TEST_SERVICE, plan},
         routes,
@@ -51,9 +55,10 @@ use crate::{
     },
 };
 
-/// Name of the thread, and of the task of health checks.
+/// Name of the thread, and of the tasks of health checks and of the cluster's services.
 pub(super) const SERVICES: &str = "services";
 const CHECKS: &str = "health checks";
+const CLUSTER: &str = "services of the cluster";
 /// Time between two looks at events and windows.
 const TICK: Duration = Duration::from_millis(250);
 /// Time between two signs of life, two plans and two reports.
@@ -96,6 +101,18 @@ pub(super) fn start(
         }
         return Ok(false);
     }
+    if settings.kubernetes {
+        let (of, desk) = (config.kubernetes.clone(), desk.clone());
+        tasks.task(CLUSTER, async move {
+            let watch = Watch { node_name: of.node_name, kubeconfig: of.kubeconfig };
+            match kubernetes::client(&watch).await {
+                Ok(client) => crate::services::kubernetes::run(client, desk).await,
+                Err(error) => tracing::error!("Services of the cluster are not watched: {}", in_full(&error)),
+            }
+            // It ends with the agent.
+            std::future::pending().await
+        });
+    }
     let (targets, wanted) = watch::channel(Arc::default());
     let nets = settings.vip_cidrs.clone();
     tasks.task(CHECKS, async move {
@@ -134,7 +151,7 @@ fn wait_for_the_end(received: &Receiver<Command>) {
                 // Nobody waiting for it changes nothing.
                 let _ = answer.send(Err(Denied::Off));
             }
-            Ok(Command::Checked(..)) => {}
+            Ok(Command::Checked(..) | Command::Told(..) | Command::Found(_)) => {}
             Ok(Command::Stop) | Err(_) => return,
         }
     }
@@ -142,7 +159,12 @@ fn wait_for_the_end(received: &Receiver<Command>) {
 
 struct Thread {
     services: Services,
+    /// What is written in the configuration, and services that are not.
+    written: Settings,
+    others: Others,
+    /// All together, and what does not fit.
     settings: Settings,
+    left_out: BTreeSet<String>,
     seed: u64,
     hz: Option<u32>,
     numbers: Numbers,
@@ -176,9 +198,14 @@ impl Thread {
         for (name, admin) in store.admin_states() {
             known.entry(name).or_default().ordered_admin = Some(admin);
         }
+        let others = Others::open(state_dir, settings.kubernetes);
+        let (all, left_out) = others.merged(&settings);
         let mut thread = Self {
             services,
-            settings,
+            written: settings,
+            others,
+            settings: all,
+            left_out,
             seed: u64::from_ne_bytes(seed),
             hz: None,
             numbers,
@@ -262,17 +289,27 @@ impl Thread {
     fn take(&mut self, command: Command) -> bool {
         match command {
             Command::Change(settings) => {
-                self.settings = *settings;
+                self.written = *settings;
+                self.merge();
                 tracing::info!(services = self.settings.list.len(), "Services have new settings");
                 true
             }
             Command::Ask(ask, answer) => {
-                let said = self.answer(&ask);
+                let said = self.answer(*ask);
                 let is_done = said.is_ok();
                 let _ = answer.send(said);
                 is_done
             }
             Command::Checked(name, result) => self.checked(&name, result),
+            Command::Told(name, result) => self.told(&name, result),
+            Command::Found(found) => {
+                let is_news = self.others.find(found);
+                if is_news {
+                    self.merge();
+                    tracing::info!(services = self.settings.list.len(), "The cluster's services are others");
+                }
+                is_news
+            }
             Command::Stop => false,
         }
     }
@@ -289,19 +326,56 @@ impl Thread {
         is_news
     }
 
+    /// Takes over what a backend says of itself. One that says nothing any more is left as it said last.
+    fn told(&mut self, name: &Name, result: Result<Told, String>) -> bool {
+        let is_wanted = self.settings.list.get(&name.0).is_some_and(|service| service.agent.is_some());
+        let Some(known) = self.known.get_mut(name).filter(|_| is_wanted) else { return false };
+        let told = match result {
+            Ok(told) => told,
+            Err(why) => {
+                tracing::debug!(
+                    service = name.0,
+                    backend = name.1,
+                    "A backend does not say how it is: {why}"
+                );
+                return false;
+            }
+        };
+        let before = known.told.clone();
+        known.told.update(told);
+        let is_news = known.told != before;
+        if is_news {
+            tracing::info!(service = name.0, backend = name.1, says = ?known.told, "A backend says how it is");
+        }
+        is_news
+    }
+
     fn number(&self, name: &Name) -> Option<u32> {
         self.plan.backends.iter().find(|(_, own)| *own == name).map(|(number, _)| *number)
     }
 
     /// Does what is asked, and says how the thing stands then.
-    fn answer(&mut self, ask: &Ask) -> Answer {
+    fn answer(&mut self, ask: Ask) -> Answer {
         let failed = |error: ServicesError| Denied::Failed(in_full(&error));
-        match ask {
+        match &ask {
+            Ask::Make(service, value) => {
+                self.others.make(service, value.clone(), &self.written)?;
+                self.merge();
+                self.put_in_force().map_err(|error| Denied::Failed(in_full(&error)))?;
+                let absent = || Denied::Absent(format!("service `{service}`"));
+                crate::telemetry::services::service(&self.report(), service).ok_or_else(absent)
+            }
+            Ask::Forget(service) => {
+                let was_there = self.others.forget(service, &self.written)?;
+                self.merge();
+                self.put_in_force().map_err(|error| Denied::Failed(in_full(&error)))?;
+                Ok(json!({ "removed": was_there }))
+            }
             Ask::Reset(name) | Ask::Force(name, _) => {
                 let absent = || Denied::Absent(format!("circuit breaker `{}/{}`", name.0, name.1));
                 let number = self.number(name).ok_or_else(absent)?;
                 let mut order = self.services.order(number).map_err(failed)?;
-                if let Ask::Force(_, mode) = ask {
+                if let Ask::Force(_, mode) = &ask {
                     order.mode = if *mode == Mode::Auto { self.usual_mode(name) } else { *mode } as u32;
                 } else {
                     let word = Word(self.services.breaker(number).map_err(failed)?.word).under(&order);
@@ -332,6 +406,15 @@ impl Thread {
                 crate::telemetry::services::service(&self.report(), service).ok_or_else(absent)
             }
         }
+    }
+
+    /// Brings all services together.
+    fn merge(&mut self) {
+        let (all, left_out) = self.others.merged(&self.written);
+        for fault in left_out.difference(&self.left_out) {
+            tracing::warn!("Services: {fault}");
+        }
+        (self.settings, self.left_out) = (all, left_out);
     }
 
     /// The mode of a breaker that nobody forces.

@@ -303,6 +303,13 @@ pub static KEYS: &[Key] = &[
         "packets without ports (later fragments, too deep headers) per second and source; 0 = no limit",
     ),
     key(
+        "limits.hash_seed_secs",
+        Kind::Number,
+        "600",
+        "time between two changes of the seed of the limiter's hashes, longer where a policy's burst takes longer to \
+         come back; 0 = it stays",
+    ),
+    key(
         "limits.interfaces",
         Kind::Interfaces,
         "no interface",
@@ -455,6 +462,12 @@ pub static KEYS: &[Key] = &[
         help: "time that a health check has, and a connection that tries a backend again",
         aliases: &["HEALTH_CHECK_TIMEOUT"],
     },
+    key(
+        "services.kubernetes",
+        Kind::Bool,
+        "false",
+        "also the cluster's Services that are annotated with `rampart.io/enabled: \"true\"`",
+    ),
     key(
         "services.vip_cidrs",
         Kind::Nets,

@@ -41,6 +41,8 @@ pub struct Limits {
     pub samples_per_sec: u32,
     /// Packets without ports per second and source; 0 = as many as come.
     pub portless_per_sec: u32,
+    /// Time between two changes of the seed of hashes; zero = never.
+    pub hash_seed: Duration,
     /// Where the limiter is attached.
     pub interfaces: BTreeMap<String, InterfaceLimits>,
     /// Policies by name.

@@ -5,6 +5,12 @@ pub(super) mod read;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use serde_yaml::Value;
+
+use super::{
+    fault::{Fault, Place},
+    raw::Raw,
+};
 
 /// Section `services`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +25,15 @@ pub struct Services {
     pub vip_cidrs: Vec<IpNet>,
     /// Services by name.
     pub list: BTreeMap<String, ServiceSettings>,
+    /// Whether services are looked for in the cluster.
+    pub kubernetes: bool,
+    /// What holds where a service does not say.
+    pub defaults: Defaults,
 }
 
 /// What holds where a service does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Defaults {
+pub struct Defaults {
     pub(super) algorithm: &'static str,
     pub(super) failure_threshold: u64,
     pub(super) recovery_secs: u64,
@@ -45,6 +55,8 @@ pub struct ServiceSettings {
     pub breaker: BreakerSettings,
     /// How backends are checked; `None` = not at all.
     pub health: Option<Health>,
+    /// Where backends say how they are; `None` = nowhere.
+    pub agent: Option<AgentCheck>,
     /// How long a sticky client stays.
     pub sticky: Duration,
     /// What a client is.
@@ -167,7 +179,34 @@ pub enum Check {
         statuses: Vec<(u16, u16)>,
         /// What the page must hold.
         body: Option<String>,
+        /// How it is secured; `None` = not at all.
+        tls: Option<TlsCheck>,
     },
+    /// The health service of gRPC.
+    Grpc {
+        /// Name of the service; empty for the server as a whole.
+        service: String,
+    },
+}
+
+/// How a checked page is secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsCheck {
+    /// Whether the certificate must be good.
+    pub is_verified: bool,
+}
+
+/// Where a backend says how it is, as `HAProxy`'s agent check reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentCheck {
+    /// Port of the backend's address.
+    pub port: u16,
+    /// Time between two looks.
+    pub interval: Duration,
+    /// Time for one.
+    pub timeout: Duration,
+    /// A line that is sent before.
+    pub send: Option<String>,
 }
 
 /// A backend.
@@ -221,7 +260,25 @@ impl Services {
     /// These settings as far as they take effect while the agent runs; the others are those of before.
     #[must_use]
     pub fn after(&self, before: &Self) -> Self {
-        let Self { enabled, cgroup, pin_dir, vip_cidrs, .. } = before.clone();
-        Self { enabled, cgroup, pin_dir, vip_cidrs, ..self.clone() }
+        let Self { enabled, cgroup, pin_dir, vip_cidrs, kubernetes, .. } = before.clone();
+        Self { enabled, cgroup, pin_dir, vip_cidrs, kubernetes, ..self.clone() }
+    }
+}
+
+/// Reads a service that is not in the file, written as below `services.list`; what is wrong with it otherwise.
+pub fn service_of(name: &str, value: Value, defaults: &Defaults) -> Result<ServiceSettings, String> {
+    if !read::is_name(name) {
+        return Err("its name must be letters, digits, `-`, `_` and `.`".to_owned());
+    }
+    let mut raw = Raw::default();
+    let read = read::service(defaults, &mut raw, name, value, &Place::Default);
+    let said = |fault: &Fault| match &fault.help {
+        Some(help) => format!("{}; {help}", fault.message),
+        None => fault.message.clone(),
+    };
+    let faults: Vec<String> = raw.faults.iter().map(said).collect();
+    match read {
+        Some(service) if faults.is_empty() => Ok(service),
+        _ => Err(faults.join("; ")),
     }
 }

@@ -56,6 +56,8 @@ const WINDOW_SECS: std::ops::RangeInclusive<u64> = 1..=3600;
 const QUOTA_ENTRIES: u32 = 1 << 18;
 /// Seconds between two looks at a feed.
 const REFRESH_SECS: std::ops::RangeInclusive<u64> = 1..=604_800;
+/// Seconds between two changes of the seed of hashes.
+const SEED_SECS: std::ops::RangeInclusive<u64> = 0..=604_800;
 /// Seconds that a feed counts.
 const AGE_SECS: std::ops::RangeInclusive<u64> = 0..=31_536_000;
 /// Seconds between two alerts about the same.
@@ -307,6 +309,7 @@ impl Check {
             new_entries_per_sec: self.number("limits.new_entries_per_sec", &PER_SEC, 20_000) as u32,
             samples_per_sec: self.number("limits.samples_per_sec", &PER_SEC, 100) as u32,
             portless_per_sec: self.number("limits.portless_per_sec", &PER_SEC_OR_NONE, 100) as u32,
+            hash_seed: Duration::from_secs(self.number("limits.hash_seed_secs", &SEED_SECS, 600)),
             interfaces,
             policies,
             allow,

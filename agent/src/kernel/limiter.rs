@@ -16,7 +16,7 @@ use aya::{
 };
 use rampart_common::limit::{
     abi::{
-        self, Control, DEFECT_COUNTERS, Entry, EntryKey, POLICIES, Policy, Sample, TALLIES, Tally,
+        self, Config, Control, DEFECT_COUNTERS, Entry, EntryKey, POLICIES, Policy, Sample, TALLIES, Tally,
         defect_index, reset_index, tally_index,
     },
     verdict::{Defect, Direction, Reason},
@@ -186,6 +186,17 @@ impl Limiter {
     /// Generation in force; 0 = off.
     pub fn generation(&self) -> Result<u32, LimiterError> {
         self.array::<u32>(abi::MAP_GENERATION)?.get(&0, 0).map_err(map(abi::MAP_GENERATION))
+    }
+
+    /// Settings in force; none when it is off.
+    pub fn config(&self) -> Result<Option<Config>, LimiterError> {
+        let generation = self.generation()?;
+        if generation == 0 {
+            return Ok(None);
+        }
+        let settings = self.array::<[u8; size_of::<Config>()]>(abi::MAP_CONFIG)?;
+        let image = settings.get(&(generation & 1), 0).map_err(map(abi::MAP_CONFIG))?;
+        Ok(Some(wire::value(&image)))
     }
 
     /// Names (as hashes) of the policies in force, by their numbers.

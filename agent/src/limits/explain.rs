@@ -229,7 +229,10 @@ mod tests {
     use super::*;
     use crate::{
         config::Sources,
-        limits::plan::{Given, Passing, plan},
+        limits::{
+            plan::{Given, Passing, plan},
+            seeds::Seeds,
+        },
     };
 
     const NOW: u64 = 1_000_000_000_000;
@@ -252,7 +255,7 @@ mod tests {
             safety: &[],
             interfaces: &BTreeMap::new(),
             numbers: &BTreeMap::new(),
-            seed: 1,
+            seeds: Seeds::first(1, 0),
             passing: &Passing::default(),
         })
         .unwrap()

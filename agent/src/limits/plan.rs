@@ -6,23 +6,24 @@
 //! over all of them.
 
 mod grants;
+mod lists;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use rampart_common::limit::{
     abi::{
-        ADDRESSES, Config, ENFORCE, GRANTS, LIST_ADDRESSES, LIST_PREFIXES, POLICIES, PREFIXES, Policy,
-        RULE_ADDRESSES, RULE_ALLOW, RULE_DENY, RULE_PREFIXES, RULE_SAFE, Rule, RuleKey, SERVICE_FIRST,
-        SERVICE_LISTS, SERVICES, SHAPES, STRICT, Service, ServiceKey,
+        ADDRESSES, Config, ENFORCE, GRANTS, POLICIES, PREFIXES, Policy, RULE_ADDRESSES, RULE_PREFIXES, Rule,
+        RuleKey, SERVICE_FIRST, SERVICE_LISTS, SERVICES, SHAPES, STRICT, Service, ServiceKey,
     },
     gcra::{Limit, Mode},
     packet::Address,
     verdict::{Action, Unit},
 };
 
-use self::grants::Grants;
-use super::{class::Class, rate::Rate};
+pub use self::lists::Listed;
+use self::{grants::Grants, lists::lists};
+use super::{class::Class, rate::Rate, seeds::Seeds};
 use crate::{
     config::{Limits, PolicyLimits},
     kernel::limiter::Tables,
@@ -43,8 +44,8 @@ pub struct Given<'a> {
     pub interfaces: &'a BTreeMap<String, u32>,
     /// Numbers that policies have so far, with hashes of their names.
     pub numbers: &'a BTreeMap<u16, u64>,
-    /// Random number for the hashes.
-    pub seed: u64,
+    /// Random numbers for the hashes.
+    pub seeds: Seeds,
     /// What holds besides the settings.
     pub passing: &'a Passing,
 }
@@ -53,9 +54,9 @@ pub struct Given<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passing {
     /// Sources that pass.
-    pub allow: Vec<IpNet>,
+    pub allow: Vec<Listed>,
     /// Sources that do not.
-    pub deny: Vec<IpNet>,
+    pub deny: Vec<Listed>,
     /// Sources whose limits are higher.
     pub grants: Vec<Granted>,
     /// Sources that have used up the quota of a policy.
@@ -405,30 +406,14 @@ fn config(given: &Given<'_>, portless_policy: u16) -> Config {
         flags: if limits.is_enforcing { ENFORCE } else { 0 } | if limits.is_strict { STRICT } else { 0 },
         shapes: 0,
         dead_man_ns: limits.dead_man.as_nanos() as u64,
-        seed: given.seed,
+        seed: given.seeds.now,
+        seed_before: given.seeds.before,
+        seeded_ns: given.seeds.since_ns,
         // A twentieth of a second at once.
         budget: Limit::new(entries, SECOND_NS, (entries / 20).max(1)).unwrap_or_default(),
         samples: Limit::new(samples, SECOND_NS, samples).unwrap_or_default(),
         portless_policy: u32::from(portless_policy),
         pad: 0,
-    }
-}
-
-/// Safety, deny and allow lists, without what another list overrules: the kernel finds one answer for an address.
-fn lists(given: &Given<'_>, tables: &mut Tables) {
-    let mut kinds: BTreeMap<IpNet, u16> = BTreeMap::new();
-    let safe: Vec<IpNet> = given.safety.iter().chain(&given.limits.safety).map(IpNet::trunc).collect();
-    kinds.extend(safe.iter().map(|net| (*net, RULE_SAFE)));
-    for (nets, more, kind) in [
-        (&given.limits.deny, &given.passing.deny, RULE_DENY),
-        (&given.limits.allow, &given.passing.allow, RULE_ALLOW),
-    ] {
-        for net in nets.iter().chain(more).filter(|net| !safe.iter().any(|safe| safe.contains(*net))) {
-            kinds.entry(net.trunc()).or_insert(kind);
-        }
-    }
-    for (net, kind) in kinds {
-        add(tables, SERVICE_LISTS, net, Rule { kind, ..Rule::default() }, [LIST_ADDRESSES, LIST_PREFIXES]);
     }
 }
 

@@ -1,12 +1,13 @@
 //! Where the thread of services is asked, and told what to change.
 
-use std::sync::mpsc::Receiver;
+use std::{collections::BTreeMap, sync::mpsc::Receiver};
 
 use rampart_common::service::breaker::Mode;
 use serde_json::Value;
+use serde_yaml::Value as Written;
 use tokio::sync::oneshot;
 
-use super::plan::Name;
+use super::{check::Told, plan::Name};
 use crate::{
     config::{AdminState, Services},
     desk::{self, Unanswered},
@@ -24,12 +25,16 @@ pub enum Command {
     Ask(Box<Ask>, oneshot::Sender<Answer>),
     /// The result of a health check.
     Checked(Name, Result<(), String>),
+    /// What a backend says of itself, or why it does not.
+    Told(Name, Result<Told, String>),
+    /// Services that the cluster asks for, by name, as they might be written in the configuration.
+    Found(BTreeMap<String, Written>),
     /// The agent ends.
     Stop,
 }
 
 /// A change of what is ordered. Each may be asked for again without harm.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
     /// Close a breaker and forget what led to its state.
     Reset(Name),
@@ -39,6 +44,10 @@ pub enum Ask {
     Admin(Name, AdminState),
     /// Return to the best tier.
     FailBack(String),
+    /// Make a service, written as in the configuration.
+    Make(String, Written),
+    /// Take away a service that was made.
+    Forget(String),
 }
 
 /// What the thread says: how the thing stands now.
@@ -50,6 +59,12 @@ pub enum Denied {
     /// There is no such thing.
     #[error("there is no {0}")]
     Absent(String),
+    /// What was asked for is not understood.
+    #[error("{0}")]
+    Wrong(String),
+    /// It stands against something else.
+    #[error("{0}")]
+    Refused(String),
     /// It could not be put in force.
     #[error("{0}")]
     Failed(String),

@@ -49,6 +49,8 @@ pub struct Condition {
     pub is_up: bool,
     /// It is ejected as an outlier.
     pub is_ejected: bool,
+    /// What it wants to have of its weight, in percent.
+    pub percent: u32,
     /// Its breaker, as far as it is to be seen: a forced state included.
     pub state: State,
     /// The breaker's word.
@@ -100,7 +102,14 @@ pub struct Plan {
 
 impl Default for Condition {
     fn default() -> Self {
-        Self { admin: AdminState::Ready, is_up: true, is_ejected: false, state: State::Closed, word: Word(0) }
+        Self {
+            admin: AdminState::Ready,
+            is_up: true,
+            is_ejected: false,
+            percent: 100,
+            state: State::Closed,
+            word: Word(0),
+        }
     }
 }
 
@@ -351,7 +360,8 @@ fn lay_out(
     }
     let mut shares: Vec<(u16, u64)> = Vec::new();
     for host in members.iter().filter(|host| host.tier == active) {
-        shares.push((host.number, u64::from(host.weight) * host.condition.share(slow_start, now_ns)));
+        let weight = u64::from(host.weight) * u64::from(host.condition.percent);
+        shares.push((host.number, weight * host.condition.share(slow_start, now_ns)));
     }
     // A better tier comes back only if somebody tries it; nobody is sent there for good before it does.
     let all: u64 = shares.iter().map(|(_, share)| share).sum();

@@ -49,10 +49,12 @@ pub struct Limiting {
     pub resets: Vec<(bool, Direction, u64)>,
     /// Sampled verdicts taken.
     pub samples: u64,
-    /// The newest of them, oldest first; at most [`RECENT`].
+    /// How often the seed of hashes was changed.
+    pub seed_changes: u64,
+    /// The newest of the samples, oldest first; at most [`RECENT`].
     pub recent: Vec<Sample>,
     /// What is wrong.
-    pub fault: Option<String>,
+    pub faults: Vec<String>,
     /// The settings; `None` when rate limits are off.
     pub settings: Option<Arc<Limits>>,
     /// Lists and grants made while the agent runs.
@@ -110,7 +112,8 @@ pub fn document(limits: &Limiting) -> Value {
     let now = now();
     json!({
         "generation": limits.generation,
-        "fault": limits.fault,
+        "fault": limits.faults.first(),
+        "faults": limits.faults,
         "mode": settings.map(|settings| if settings.is_enforcing { "enforce" } else { "observe" }),
         "settings": settings.map(|settings| {
             settings.policies.iter().map(|(name, policy)| policy_settings(name, policy)).collect::<Vec<_>>()
@@ -262,6 +265,7 @@ pub fn recent(sample: &Sample, policy: Option<&str>) -> Value {
 pub(super) fn add(page: &mut Page, limits: &Limiting) {
     page.add(Name::LimitsGeneration, &[], u64::from(limits.generation));
     page.add(Name::LimitsSamples, &[], limits.samples);
+    page.add(Name::LimitsSeedChanges, &[], limits.seed_changes);
     for attached in &limits.attached {
         let labels = [
             ("interface", attached.interface.as_str()),

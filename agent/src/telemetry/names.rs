@@ -147,6 +147,8 @@ pub enum Name {
     LimitsResets,
     /// Verdicts that the rate limiter sent as samples.
     LimitsSamples,
+    /// Changes of the seed of the rate limiter's hashes.
+    LimitsSeedChanges,
     /// Lists and grants made while the agent runs.
     LimitsEntries,
     /// Sources that have used up a quota.
@@ -191,7 +193,7 @@ pub enum Name {
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 90] = [
+    pub const ALL: [Self; 91] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -262,6 +264,7 @@ impl Name {
         Self::LimitsDefects,
         Self::LimitsResets,
         Self::LimitsSamples,
+        Self::LimitsSeedChanges,
         Self::LimitsEntries,
         Self::LimitsUsedUp,
         Self::LimitsScale,
@@ -514,6 +517,11 @@ impl Name {
             Self::LimitsSamples => {
                 ("rampart_limits_samples_total", COUNTER, "Verdicts that the rate limiter sent as samples")
             }
+            Self::LimitsSeedChanges => (
+                "rampart_limits_seed_changes_total",
+                COUNTER,
+                "Changes of the seed of the rate limiter's hashes",
+            ),
             Self::LimitsEntries => {
                 ("rampart_limits_entries", GAUGE, "Lists and grants made while the agent runs, by kind")
             }

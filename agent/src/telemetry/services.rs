@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{metrics::Page, names::Name};
 use crate::{
     config::{AdminState, Algorithm},
-    services::rates::Calls,
+    services::{check::Told, rates::Calls},
 };
 
 /// Events of a backend that are kept.
@@ -70,6 +70,8 @@ pub struct BackendStanding {
     pub admin: AdminState,
     /// What health checks say; `None` when it is not checked.
     pub health: Option<HealthStanding>,
+    /// What it says of itself; `None` when it is not asked.
+    pub told: Option<Told>,
     /// Until when it is ejected, by the boot clock.
     pub ejected_until: Option<u64>,
     /// Its breaker.
@@ -171,6 +173,12 @@ fn service_page(serving: &Serving, name: &str, service: &ServiceStanding) -> Val
                 "tier": standing.tier,
                 "admin": standing.admin.name(),
                 "health": health,
+                "says": standing.told.as_ref().map(|told| json!({
+                    "percent": told.percent,
+                    "admin": told.admin.map(AdminState::name),
+                    "up": told.is_up.as_ref().map(Result::is_ok),
+                    "why": told.is_up.as_ref().and_then(|is_up| is_up.as_ref().err()),
+                })),
                 "ejected_until": standing.ejected_until.map(|until| wall(serving.now_ns, until)),
                 "breaker": standing.breaker.state().name(),
                 "connections": standing.connections.0.saturating_sub(standing.connections.1),

@@ -252,7 +252,7 @@ impl Status {
             complaints
                 .push(format!("the last reload failed, the rules before it are in force: {}", fault.text));
         }
-        if let Some(fault) = self.limits().fault {
+        if let Some(fault) = self.limits().faults.first() {
             complaints.push(format!("rate limits: {fault}"));
         }
         let delivery = self.delivery();

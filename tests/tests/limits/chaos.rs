@@ -40,11 +40,12 @@ fn settings(space: &Namespace, bpffs: &Bpffs, other: u64) -> String {
   enabled: true
   mode: enforce
   dead_man_secs: 0
+  hash_seed_secs: 1
   pin_dir: {}
   interfaces: {{{}: {{}}}}
   policies:
     datagrams: {{rate: {RATE}/s, burst: {BURST}, unit: packets, match: {{protocol: udp, ports: {PORT}}}}}
-    other: {{rate: {other}/s, match: {{protocol: tcp, ports: 1}}}}
+    other: {{rate: {other}/s, unit: packets, match: {{protocol: tcp, ports: 1}}}}
 ",
         bpffs.pins().display(),
         space.interface(),
@@ -81,7 +82,7 @@ fn holds<T>(counts: &Counts, what: &str, work: impl FnOnce() -> T) -> T {
     let look = || (counts.sent.load(Ordering::Relaxed), counts.came.load(Ordering::Relaxed));
     let (begun, before) = (Instant::now(), look());
     let done = work();
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(500));
     let (after, took) = (look(), begun.elapsed());
     let (sent, came) = (after.0 - before.0, after.1 - before.1);
     let allowed = RATE * took.as_millis() as u64 / 1000 + BURST;
@@ -129,6 +130,8 @@ fn limits_hold_under_load_while_the_agent_dies_returns_and_reloads() {
                 agent.until("new limits", |agent| agent.metric("rampart_limits_generation") > generation);
             }
         });
+        // All the while hashes get another seed each second.
+        agent.until("hashing anew", |agent| agent.metric("rampart_limits_seed_changes_total") > 0.0);
         holds(&counts, "while it stops", || assert!(agent.stop().success()));
     });
 }

@@ -1,142 +1,21 @@
 //! Lists, grants, quotas and throttling of a running agent, on real traffic of a namespace.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
-    path::PathBuf,
-    process::{Command, Output},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use nix::sys::{
-    signal::Signal,
-    socket::{setsockopt, sockopt},
-};
-use rampart_tests::{
-    agent::{Agent, binary},
-    netns::{Bpffs, Namespace},
-    require_root,
-};
+use nix::sys::signal::Signal;
+use rampart_tests::{agent::Agent, require_root};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::traffic::{arrived, rules, send};
+use crate::stage::{Stage, TOKEN, ask, page};
 
 const PORT: u16 = 47_780;
 /// A port whose policy is of a more important class.
 const ORDERS: u16 = 47_781;
-const TOKEN: &str = "a token that nobody guesses";
-const SPAN: Duration = Duration::from_secs(1);
-
-/// What one test's agents have in common.
-struct Stage {
-    scratch: TempDir,
-    bpffs: Bpffs,
-    space: Namespace,
-    rules: PathBuf,
-    /// First three numbers of the addresses.
-    net: &'static str,
-}
-
-impl Stage {
-    fn new(name: &str, net: &'static str) -> Self {
-        let scratch = tempfile::tempdir().expect("a scratch directory");
-        std::fs::write(scratch.path().join("token"), TOKEN).expect("the token is written");
-        let address = |last: u8| format!("{net}.{last}/24");
-        let (outer, inner) = (address(1), [address(2), address(3)]);
-        Self {
-            rules: rules(&scratch),
-            bpffs: Bpffs::mount().expect("a BPF file system is mounted"),
-            space: Namespace::new(name, &[&outer], &[&inner[0], &inner[1]]),
-            scratch,
-            net,
-        }
-    }
-
-    /// Variables that keep run-time directory and state over restarts.
-    fn env(&self) -> [(String, String); 3] {
-        let path = |name: &str| self.scratch.path().join(name).to_string_lossy().into_owned();
-        [
-            ("RAMPART_NODE__RUNTIME_DIR".to_owned(), path("run")),
-            ("RAMPART_NODE__STATE_DIR".to_owned(), path("state")),
-            ("RAMPART_ADMIN__TOKEN_FILE".to_owned(), path("token")),
-        ]
-    }
-
-    fn start(&self, policies: &str) -> Agent {
-        let settings = format!(
-            "limits:\n  enabled: true\n  mode: enforce\n  dead_man_secs: 0\n  alert_secs: 1\n  pin_dir: {}\n  \
-             interfaces: {{{}: {{}}}}\n{policies}",
-            self.bpffs.pins().display(),
-            self.space.interface(),
-        );
-        let env = self.env();
-        let env: Vec<(&str, &str)> =
-            env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let mut agent = Agent::start_in(&self.rules, &settings, &env);
-        agent.until("limiting", |agent| agent.metric("rampart_limits_attached") > 0.0);
-        agent
-    }
-
-    /// `rampart limits …`
-    fn limits(&self, agent: &Agent, arguments: &[&str]) -> Output {
-        let mut command = Command::new(binary());
-        command.arg("limits").args(arguments).envs(self.env());
-        command.env("RAMPART_ADMIN__LISTEN", agent.address().to_string());
-        command.output().expect("the command runs")
-    }
-
-    /// The same, which must succeed; what it says.
-    fn done(&self, agent: &Agent, arguments: &[&str]) -> String {
-        let output = self.limits(agent, arguments);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "`rampart limits {}`: {complaint}", arguments.join(" "));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn address(&self, last: u8) -> IpAddr {
-        format!("{}.{last}", self.net).parse().expect("an address")
-    }
-
-    /// How many of so many datagrams a second arrive from an address.
-    fn arrive(&self, from: u8, port: u16, per_second: u64, span: Duration) -> u64 {
-        let socket = UdpSocket::bind((self.address(1), port)).expect("a socket here");
-        setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20)).expect("a large buffer");
-        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
-        let to = SocketAddr::new(self.address(1), port);
-        send(&self.space, self.address(from), to, per_second, span);
-        arrived(&socket, self.address(from))
-    }
-}
-
-/// Status and body of a request with a method and a token.
-fn ask(agent: &Agent, method: &str, page: &str, token: Option<&str>, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(agent.address()).expect("the agent listens");
-    let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
-    write!(
-        stream,
-        "{method} {page} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n{token}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .expect("the request is sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the agent answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-    let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a status");
-    (status, serde_json::from_str(body).expect("a JSON body"))
-}
-
-fn page(agent: &Agent, page: &str) -> Value {
-    let (status, body) = agent.get(page).expect("the agent answers");
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str(&body).expect("a JSON body")
-}
-
-fn is_internal(alert: &Value, what: &str) -> bool {
-    alert["rule"] == format!("Rampart internal: {what}")
-}
+const SPAN: Duration = Duration::from_millis(400);
 
 #[test]
 fn lists_and_grants_are_made_kept_refused_and_explained() {
@@ -172,7 +51,7 @@ fn lists_and_grants_are_made_kept_refused_and_explained() {
         stage.done(&agent, &["grant", "198.18.80.2", "--rate", "10k/s", "--for", "5m", "--comment", "test"]);
     assert!(granted.contains("198.18.80.2 is granted, 10000/s, 10000 at once more"), "{granted}");
     let more = stage.arrive(2, PORT, 3000, SPAN);
-    assert!(more > 1000, "{more} arrived with the grant");
+    assert!(more > 400, "{more} arrived with the grant");
     let other = stage.arrive(3, PORT, 3000, SPAN);
     assert!(other <= 200, "{other} arrived of another source");
     stage.done(&agent, &["ungrant", "198.18.80.2"]);
@@ -202,18 +81,30 @@ fn lists_and_grants_are_made_kept_refused_and_explained() {
     let explained = stage.done(&agent, &["explain", "198.18.80.3"]);
     assert!(explained.contains("denied") && explained.contains("over HTTP"), "{explained}");
 
-    // What was made outlives a crash.
+    // What was made outlives a crash, and what was made for a time only ends without an agent.
+    stage.done(&agent, &["deny", "198.18.80.2", "--for", "3s"]);
     agent.signal(Signal::SIGKILL);
     drop(agent);
+    let made = Instant::now();
+    let early = stage.arrive(2, PORT, 100, SPAN);
+    assert!(
+        early == 0 || made.elapsed() > Duration::from_secs(2),
+        "{early} arrived of a source that is denied"
+    );
     assert_eq!(stage.arrive(3, PORT, 100, SPAN), 0, "the kernel goes on");
+    while stage.arrive(2, PORT, 100, SPAN) == 0 {
+        assert!(made.elapsed() < Duration::from_secs(30), "the entry does not end");
+    }
+    assert_eq!(stage.arrive(3, PORT, 100, SPAN), 0, "the other one is for ever");
     let mut agent = stage.start(&policies);
     assert_eq!(stage.arrive(3, PORT, 100, SPAN), 0, "and so does the next agent");
-    assert_eq!(page(&agent, "/limits/deny")["entries"][0]["comment"], "over HTTP");
+    let entries = page(&agent, "/limits/deny")["entries"].clone();
+    assert_eq!((entries.as_array().map(Vec::len), &entries[0]["comment"]), (Some(1), &"over HTTP".into()));
     let (status, answer) = ask(&agent, "DELETE", "/limits/deny/198.18.80.3/32", Some(TOKEN), "");
     assert_eq!((status, &answer["removed"]), (200, &true.into()));
     let (status, answer) = ask(&agent, "DELETE", "/limits/deny/198.18.80.3/32", Some(TOKEN), "");
     assert_eq!((status, &answer["removed"]), (200, &false.into()));
-    assert!(stage.arrive(3, PORT, 40, SPAN) > 10, "it may go on");
+    assert!(stage.arrive(3, PORT, 200, SPAN) > 10, "it may go on");
 
     // An entry ends by itself, and a list file is read when it changes.
     stage.done(&agent, &["deny", "198.18.80.3", "--for", "2s"]);
@@ -229,7 +120,7 @@ fn lists_and_grants_are_made_kept_refused_and_explained() {
         audit.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect();
     let of = |what: &str| outcomes.iter().filter(|line| line["what"] == what).count();
     assert_eq!((of("limits grant"), of("limits grant removed")), (1, 1), "{audit}");
-    assert_eq!(of("limits deny"), 5, "{audit}");
+    assert_eq!(of("limits deny"), 6, "{audit}");
     assert!(
         outcomes.iter().any(|line| line["outcome"].as_str().is_some_and(|why| why.contains("of this node")))
     );
@@ -258,8 +149,8 @@ fn a_quota_holds_over_a_crash_and_a_restart() {
         own.map_or(0, |own| own["used"].as_u64().expect("a number"))
     };
     let agent = stage.start(&policies);
-    let first = stage.arrive(2, PORT, 60, SPAN);
-    assert!((40..90).contains(&first), "{first} arrived");
+    let first = stage.arrive(2, PORT, 150, SPAN);
+    assert!((20..90).contains(&first), "{first} arrived");
     // Before the agent has looked at it.
     agent.signal(Signal::SIGKILL);
     drop(agent);
@@ -267,19 +158,19 @@ fn a_quota_holds_over_a_crash_and_a_restart() {
     agent.until("counting what was used before", |agent| used(agent) == first);
     let mut all = first;
     while all < 100 {
-        all += stage.arrive(2, PORT, 60, SPAN);
+        all += stage.arrive(2, PORT, 150, SPAN);
     }
     let closed = |agent: &Agent| page(agent, "/limits")["used_up"][0]["source"] == "198.18.81.2";
     agent.until("closed", closed);
     agent.wait_for("the quota", |alert| is_internal(alert, "quota used up"));
-    assert_eq!(stage.arrive(2, PORT, 60, SPAN), 0, "the quota is used up");
-    assert!(stage.arrive(3, PORT, 20, SPAN) > 5, "another source has its own");
+    assert_eq!(stage.arrive(2, PORT, 150, SPAN), 0, "the quota is used up");
+    assert!(stage.arrive(3, PORT, 100, SPAN) > 5, "another source has its own");
     let explained = stage.done(&agent, &["explain", "198.18.81.2"]);
     assert!(explained.contains("over_quota"), "{explained}");
     assert!(agent.stop().success());
-    assert_eq!(stage.arrive(2, PORT, 60, SPAN), 0, "without an agent too");
+    assert_eq!(stage.arrive(2, PORT, 150, SPAN), 0, "without an agent too");
     let agent = stage.start(&policies);
-    assert_eq!(stage.arrive(2, PORT, 60, SPAN), 0, "and with the next one");
+    assert_eq!(stage.arrive(2, PORT, 150, SPAN), 0, "and with the next one");
     assert_eq!(used(&agent), all);
     assert!(agent.stop().success());
 }
@@ -316,8 +207,8 @@ fn a_busy_node_scales_the_least_important_rates_and_never_orders() {
         let mut agent = stage.start(&settings("observe"));
         agent.until("at the floor", |agent| scale(agent, "best_effort") == 100);
         assert_eq!(scale(&agent, "order_entry"), 1000);
-        let rest = stage.arrive(2, PORT, 5000, Duration::from_secs(2));
-        assert!(rest >= 800, "{rest} arrived while only observing");
+        let rest = stage.arrive(2, PORT, 5000, Duration::from_secs(1));
+        assert!(rest >= 250, "{rest} arrived while only observing");
         agent.wait_for("throttling", |alert| {
             is_internal(alert, "rates throttled") && alert["output_fields"]["class"] == "best_effort"
         });
@@ -325,14 +216,18 @@ fn a_busy_node_scales_the_least_important_rates_and_never_orders() {
 
         let mut agent = stage.start(&settings("enforce"));
         agent.until("at the floor", |agent| scale(agent, "best_effort") == 100);
-        let rest = stage.arrive(3, PORT, 5000, Duration::from_secs(2));
-        assert!((20..=500).contains(&rest), "{rest} arrived of a tenth of the rate");
-        let orders = stage.arrive(3, ORDERS, 5000, Duration::from_secs(2));
-        assert!(orders >= 800, "{orders} orders arrived");
+        let rest = stage.arrive(3, PORT, 5000, Duration::from_secs(1));
+        assert!((10..=150).contains(&rest), "{rest} arrived of a tenth of the rate");
+        let orders = stage.arrive(3, ORDERS, 5000, Duration::from_secs(1));
+        assert!(orders >= 250, "{orders} orders arrived");
         assert_eq!(scale(&agent, "order_entry"), 1000);
         drop(calm);
         assert!(agent.stop().success());
     });
+}
+
+fn is_internal(alert: &Value, what: &str) -> bool {
+    alert["rule"] == format!("Rampart internal: {what}")
 }
 
 /// Ends the load, also when an assertion fails.

@@ -1,6 +1,7 @@
 //! ICMP end to end: echoes are limited, and what the network itself needs never is.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6, UdpSocket},
     os::fd::{AsRawFd as _, OwnedFd},
     process::Command,
@@ -68,7 +69,7 @@ fn counted(limiter: &Limiter, reason: Reason) -> u64 {
 
 fn raw(family: AddressFamily, protocol: SockProtocol) -> OwnedFd {
     let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).expect("a raw socket");
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(300)).expect("a timeout");
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(500)).expect("a timeout");
     socket
 }
 
@@ -84,21 +85,20 @@ fn message(kind: u8, code: u8, number: u8) -> [u8; 8] {
 
 /// Sends echoes; gives how many were answered. `answer`: the answer's type, and where a received message begins.
 fn echoes<A: SockaddrLike>(socket: &OwnedFd, request: u8, answer: (u8, usize), to: &A) -> u64 {
-    let mut answers = 0;
     for number in 0..TRIES as u8 {
         sendto(socket.as_raw_fd(), &message(request, 0, number), to, MsgFlags::empty())
             .expect("an echo is sent");
-        let mut buffer = [0; 256];
-        // Other messages come by the same socket.
-        while let Ok(length) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            let got = &buffer[..length];
-            if got.get(answer.1) == Some(&answer.0) && got.get(answer.1 + 7) == Some(&number) {
-                answers += 1;
-                break;
-            }
+    }
+    let mut answered = BTreeSet::new();
+    let mut buffer = [0; 256];
+    // Other messages come by the same socket.
+    while let Ok(length) = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+        let got = &buffer[..length];
+        if got.get(answer.1) == Some(&answer.0) {
+            answered.extend(got.get(answer.1 + 7).copied());
         }
     }
-    answers
+    answered.len() as u64
 }
 
 fn forget_neighbours(arguments: &[&str]) {

@@ -110,7 +110,48 @@ fn one_host_with_a_whole_ipv6_prefix_is_one_source_to_the_gate() {
     assert!(six.passed <= 4 * (1000 + 100), "{}", six.passed);
 }
 
+/// The cells of one prefix, under seeds that change.
+struct Cells {
+    words: std::collections::BTreeMap<u32, Value<u64>>,
+    seed: u64,
+    before: u64,
+    seeded_ns: u64,
+}
+
+impl Cells {
+    fn charge(&mut self, limit: &Limit, now: u64, step_ns: u64) -> Outcome {
+        let index = |seed| cell(seed, 1, Address::v4(0xc000_0200), false);
+        let before = self.words.entry(index(self.before)).or_default().get();
+        let word = self.words.entry(index(self.seed)).or_default();
+        if is_carried(self.seeded_ns, limit, now) {
+            carry(word, before, now);
+        }
+        limit.charge(word, now, step_ns, Mode::Throttle)
+    }
+}
+
 proptest! {
+    /// Whoever keeps a seed as long as its cells owe anything gives away nothing and takes away nothing.
+    #[test]
+    fn a_new_seed_changes_no_outcome(
+        burst in 1..20_u64,
+        requests in proptest::collection::vec((0..3_000_000_000_u64, 1..5_u32, 0..10_u8), 1..300),
+    ) {
+        let limit = Limit::new(1, SECOND, burst).unwrap();
+        let alone = Value::new(0);
+        let mut cells = Cells { words: Default::default(), seed: 1, before: 1, seeded_ns: SECOND };
+        let mut now = SECOND;
+        for (gap, cost, change) in requests {
+            now += gap;
+            if change == 0 && now - cells.seeded_ns >= limit.tau_ns {
+                cells = Cells { before: cells.seed, seed: cells.seed + 1, seeded_ns: now, ..cells };
+            }
+            let step = limit.step_ns(cost.min(burst as u32), STRETCH_ONE);
+            let outcome = cells.charge(&limit, now, step);
+            prop_assert_eq!(outcome, limit.charge(&alone, now, step, Mode::Throttle));
+        }
+    }
+
     #[test]
     fn masks_keep_exactly_their_bits(hi in any::<u64>(), lo in any::<u64>(), bits in 0..=128_u32) {
         let address = Address { hi, lo };

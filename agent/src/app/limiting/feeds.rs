@@ -4,14 +4,15 @@
 //! counting after a time (`lists`). Redirects are not followed.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, header};
+use hyper::{Request, StatusCode, Uri, body::Bytes, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -37,6 +38,32 @@ const FEED_MAX: usize = 8 << 20;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// First wait after a fault; it doubles up to the time between two looks.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// Why feeds were not got, by their addresses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Faults {
+    /// Those of now.
+    pub(super) fn all(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, feed: &str, fault: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(shown(feed), fault);
+    }
+
+    fn forget(&self, feed: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&shown(feed));
+    }
+}
+
+/// A feed's address without what may be a secret.
+fn shown(feed: &str) -> String {
+    let Ok(uri) = feed.parse::<Uri>() else { return name_of(feed) };
+    let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}://{}{port}{}", uri.scheme_str().unwrap_or("http"), uri.host().unwrap_or_default(), uri.path())
+}
 
 type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
@@ -76,24 +103,30 @@ fn name_of(feed: &str) -> String {
 }
 
 /// Starts a task that gets the feeds, if there are any.
-pub(super) fn start(limits: &Arc<Limits>, state_dir: &Path, tasks: &mut Tasks) {
+pub(super) fn start(limits: &Arc<Limits>, state_dir: &Path, tasks: &mut Tasks) -> Faults {
+    let faults = Faults::default();
     let feeds: Vec<String> = limits.allow_feeds.iter().chain(&limits.deny_feeds).cloned().collect();
     if feeds.is_empty() {
-        return;
+        return faults;
     }
     let client = match client() {
         Ok(client) => client,
         Err(error) => {
             tracing::error!("Feeds are not fetched, the node's certificates cannot be read: {error}");
-            return;
+            for feed in &feeds {
+                faults.set(feed, format!("the node's certificates cannot be read: {error}"));
+            }
+            return faults;
         }
     };
     let (directory, refresh) = (state_dir.join(DIRECTORY), limits.feed_refresh);
+    let known = faults.clone();
     tasks.task(FEEDS, async move {
-        let all = feeds.iter().map(|feed| keep(&client, &directory, feed, refresh));
+        let all = feeds.iter().map(|feed| keep(&client, &directory, feed, refresh, &faults));
         futures_util::future::join_all(all).await;
         Ok(())
     });
+    known
 }
 
 fn client() -> io::Result<Https> {
@@ -102,7 +135,7 @@ fn client() -> io::Result<Https> {
 }
 
 /// Keeps the copy of a feed up to date. Never ends.
-async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration) {
+async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration, known: &Faults) {
     let mut version = None;
     let mut faults = 0_u32;
     loop {
@@ -112,11 +145,14 @@ async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration) {
                     tracing::info!(feed, "A feed was renewed");
                     version = new;
                 }
+                known.forget(feed);
                 faults = 0;
                 refresh
             }
             Err(fault) => {
-                tracing::warn!(feed, "A feed was not got: {}", in_full(&fault));
+                let why = in_full(&fault);
+                tracing::warn!(feed, "A feed was not got: {why}");
+                known.set(feed, why);
                 let wait = RETRY.saturating_mul(1 << faults.min(16)).min(refresh);
                 faults = faults.saturating_add(1);
                 wait
@@ -187,8 +223,6 @@ fn touch(copy: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use axum::{
         Router,
         http::HeaderMap,
@@ -197,6 +231,12 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn addresses_are_shown_without_secrets() {
+        assert_eq!(shown("https://who:what@example.org:8443/a/b?token=c"), "https://example.org:8443/a/b");
+        assert_eq!(shown("http://example.org"), "http://example.org/");
+    }
 
     #[test]
     fn feeds_are_copied_renewed_and_refused_when_they_are_no_lists() {

@@ -40,11 +40,14 @@ pub(super) struct Lists {
     /// Directory of feeds.
     feeds: PathBuf,
     known: BTreeMap<PathBuf, Known>,
+    /// Why feeds were not got, and what of it has been seen.
+    not_got: feeds::Faults,
+    seen: BTreeMap<String, String>,
 }
 
 impl Lists {
-    pub(super) const fn new(feeds: PathBuf) -> Self {
-        Self { feeds, known: BTreeMap::new() }
+    pub(super) const fn new(feeds: PathBuf, not_got: feeds::Faults) -> Self {
+        Self { feeds, known: BTreeMap::new(), not_got, seen: BTreeMap::new() }
     }
 
     /// Files of sources that pass.
@@ -69,6 +72,11 @@ impl Lists {
         let before = self.known.len();
         self.known.retain(|path, _| named.contains(path));
         let mut is_changed = self.known.len() != before;
+        let not_got = self.not_got.all();
+        if not_got != self.seen {
+            self.seen = not_got;
+            is_changed = true;
+        }
         for path in named {
             let max_age = limits.feed_max_age.as_secs();
             let max_age = (path.starts_with(&self.feeds) && max_age > 0).then_some(max_age);
@@ -98,7 +106,8 @@ impl Lists {
 
     /// What is wrong with the files.
     pub(super) fn faults(&self) -> BTreeSet<String> {
-        let mut faults = BTreeSet::new();
+        let mut faults: BTreeSet<String> =
+            self.seen.iter().map(|(feed, fault)| format!("the feed `{feed}` was not got: {fault}")).collect();
         for (path, known) in &self.known {
             let path = path.display();
             faults.extend(known.fault.iter().map(|fault| format!("the list `{path}` {fault}")));
@@ -187,7 +196,7 @@ mod tests {
         let file = dir.path().join("rampart.yaml");
         fs::write(&file, format!("limits: {{deny_files: ['{}']}}\n", path.display())).unwrap();
         let limits = Sources { file: Some(file), ..Sources::default() }.load().unwrap().limits;
-        let mut lists = Lists::new(dir.path().join("feeds"));
+        let mut lists = Lists::new(dir.path().join("feeds"), feeds::Faults::default());
         assert!(lists.look(&limits));
         assert!(lists.faults().iter().any(|fault| fault.contains("cannot be read")));
         fs::write(&path, "192.0.2.1\n198.51.100.0/24\nwho\n").unwrap();
@@ -215,7 +224,7 @@ mod tests {
         let file = dir.path().join("rampart.yaml");
         fs::write(&file, "limits: {deny_feeds: ['http://localhost/x'], feed_max_age_secs: 1000}\n").unwrap();
         let limits = Sources { file: Some(file), ..Sources::default() }.load().unwrap().limits;
-        let mut lists = Lists::new(dir.path().to_owned());
+        let mut lists = Lists::new(dir.path().to_owned(), feeds::Faults::default());
         let copy = feeds::copy_of(dir.path(), &limits.deny_feeds[0]);
         fs::write(&copy, "192.0.2.1\n").unwrap();
         assert!(lists.look(&limits));

@@ -14,7 +14,7 @@ use super::admin;
 use crate::{
     config::{AdminState, ServiceSettings, Services as Settings},
     services::{
-        check::Target,
+        check::{Ask, Target, Told},
         health::Standing,
         outlier::{self, Host},
         plan::{Condition, Name},
@@ -32,6 +32,8 @@ pub(super) struct Known {
     pub(super) tally: Tally,
     pub(super) events: VecDeque<Event>,
     pub(super) opens: u64,
+    /// What it says of itself.
+    pub(super) told: Told,
     /// What somebody wants of it while the agent runs.
     pub(super) ordered_admin: Option<AdminState>,
     /// Until when it is ejected, and how often it was.
@@ -45,6 +47,20 @@ impl Known {
     /// The breaker's word as orders make it.
     pub(super) fn word(&self) -> Word {
         Word(self.breaker.word).under(&self.order)
+    }
+
+    /// What is wanted of it: what somebody ordered, what it says itself, or what is written.
+    pub(super) fn admin(&self, own: &ServiceSettings, written: AdminState) -> AdminState {
+        let told = own.agent.as_ref().and(self.told.admin);
+        let nothing = own.agent.is_some() && self.told.percent == Some(0);
+        let told = told.or(nothing.then_some(AdminState::Drain));
+        admin(self.ordered_admin.or(told), written)
+    }
+
+    /// Whether it is up, as far as checks and its own words say.
+    pub(super) fn is_up(&self, own: &ServiceSettings) -> bool {
+        let says_so = own.agent.is_none() || !matches!(self.told.is_up, Some(Err(_)));
+        says_so && (own.health.is_none() || self.health.is_up)
     }
 
     /// The state that connections meet.
@@ -69,8 +85,9 @@ pub(super) fn conditions(
             let name = (service.clone(), backend.clone());
             let Some(known) = known.get(&name) else { continue };
             let condition = Condition {
-                admin: admin(known.ordered_admin, written.admin),
-                is_up: own.health.is_none() || known.health.is_up,
+                admin: known.admin(own, written.admin),
+                is_up: known.is_up(own),
+                percent: own.agent.as_ref().and(known.told.percent).unwrap_or(100),
                 is_ejected: known.ejected_until.is_some_and(|until| now_ns < until),
                 state: known.state(),
                 word: known.word(),
@@ -85,21 +102,23 @@ pub(super) fn conditions(
 pub(super) fn targets(settings: &Settings, known: &BTreeMap<Name, Known>) -> Vec<Target> {
     let mut targets = Vec::new();
     for (service, own) in &settings.list {
-        let Some(health) = &own.health else { continue };
         for (backend, written) in &own.backends {
             let name = (service.clone(), backend.clone());
             let known = known.get(&name);
-            let wanted = admin(known.and_then(|known| known.ordered_admin), written.admin);
-            if wanted == AdminState::Maintenance {
-                continue;
+            let ordered = admin(known.and_then(|known| known.ordered_admin), written.admin);
+            if let Some(agent) = own.agent.clone().filter(|_| ordered != AdminState::Maintenance) {
+                targets.push(Target { name: name.clone(), address: written.address, ask: Ask::Agent(agent) });
             }
-            let mut health = health.clone();
+            let wanted = known.map_or(ordered, |known| known.admin(own, written.admin));
+            let Some(mut health) = own.health.clone().filter(|_| wanted != AdminState::Maintenance) else {
+                continue;
+            };
             if let Some(known) = known {
                 // Checks say one thing, connections another.
                 let disagrees = known.health.is_up != (known.state() == State::Closed);
                 health.interval = known.health.interval(&health, disagrees);
             }
-            targets.push(Target { name, address: written.address, health });
+            targets.push(Target { name, address: written.address, ask: Ask::Health(health) });
         }
     }
     targets

@@ -100,15 +100,20 @@ impl Store {
         let states: BTreeMap<String, &str> = states
             .map(|((service, backend), state)| (format!("{service}/{backend}"), state.name()))
             .collect();
-        let new = self.path.with_extension("new");
-        if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(&states)?)?;
-        file.sync_all()?;
-        fs::rename(new, &self.path)
+        replace(&self.path, &serde_json::to_vec_pretty(&states)?)
     }
+}
+
+/// Replaces a file whole.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(new, path)
 }
 
 fn parsed(name: &str, state: &str) -> Option<(Name, AdminState)> {

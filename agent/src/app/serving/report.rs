@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rampart_common::service::breaker::{Mode, Policy, State, Token, Word};
 
-use super::{Thread, admin, known::Known};
+use super::{Thread, known::Known};
 use crate::{
     config::ServiceSettings,
     engine::clock::boot_now_ns,
@@ -34,7 +34,7 @@ pub(super) fn report(thread: &Thread) -> Serving {
         now_ns,
         services,
         is_tested: thread.is_tested,
-        fault: thread.faults.iter().next().cloned(),
+        fault: thread.faults.iter().chain(&thread.left_out).next().cloned(),
     }
 }
 
@@ -67,8 +67,9 @@ fn backends(
             address: written.address,
             weight: written.weight,
             tier: written.tier,
-            admin: admin(known.ordered_admin, written.admin),
+            admin: known.admin(settings, written.admin),
             health,
+            told: settings.agent.as_ref().map(|_| known.told.clone()),
             ejected_until: known.ejected_until.filter(|until| now_ns < *until),
             breaker: BreakerStanding {
                 word: seen,

@@ -278,10 +278,14 @@ impl<'a> Section<'a> {
     }
 
     fn bool(&mut self, name: &str) -> bool {
-        let Some(value) = self.take(name) else { return false };
+        self.flag(name, false)
+    }
+
+    pub(in crate::config) fn flag(&mut self, name: &str, default: bool) -> bool {
+        let Some(value) = self.take(name) else { return default };
         value.as_bool().unwrap_or_else(|| {
             self.wrong(name, &value, "`true` or `false`");
-            false
+            default
         })
     }
 

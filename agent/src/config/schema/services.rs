@@ -21,6 +21,7 @@ pub(super) fn service() -> Value {
             },
             "breaker": breaker(),
             "health": { "anyOf": [{ "const": "none" }, health()] },
+            "agent": agent(),
             "sticky_secs": whole(1, 86_400, "how long a client of the algorithm sticky stays; default: 10800"),
             "client": { "description": "what a client is; default: netns", "enum": ["netns", "cgroup"] },
             "exclude_secs": whole(0, 86_400, "how long a client is kept from the backend that failed it; default: 5"),
@@ -87,7 +88,7 @@ fn health() -> Value {
         "type": ["object", "null"],
         "additionalProperties": false,
         "properties": {
-            "type": { "description": "default: tcp", "enum": ["tcp", "http"] },
+            "type": { "description": "default: tcp", "enum": ["tcp", "http", "https", "grpc"] },
             "interval_secs": whole(1, 86_400, "default: services.defaults"),
             "fast_interval_secs": whole(1, 86_400, "after a change and while connections disagree; default: 1"),
             "timeout_secs": whole(1, 600, "default: services.defaults"),
@@ -102,6 +103,23 @@ fn health() -> Value {
                 "items": { "type": ["integer", "string"] },
             },
             "body": { "description": "what the page must hold", "type": "string" },
+            "verify": { "description": "of https: whether the certificate must be good; default: true", "type": "boolean" },
+            "service": { "description": "of grpc: name of the service; default: the server as a whole", "type": "string" },
+        },
+    })
+}
+
+fn agent() -> Value {
+    json!({
+        "description": "where backends say how they are, as HAProxy's agent check reads it",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["port"],
+        "properties": {
+            "port": whole(1, 65_535, "port of the backend's address"),
+            "interval_secs": whole(1, 86_400, "default: 5"),
+            "timeout_secs": whole(1, 600, "default: 2"),
+            "send": { "description": "a line that is sent before", "type": "string" },
         },
     })
 }

@@ -12,19 +12,20 @@ use rampart_common::{
 use serde_yaml::{Mapping, Value};
 
 use super::{
-    AdminState, Algorithm, BackendSettings, BreakerSettings, Check, Defaults, Failback, Health, Panic,
-    ServiceSettings,
+    AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Check, Defaults, Failback, Health,
+    Panic, ServiceSettings, TlsCheck,
 };
 use crate::config::{fault::Place, limits::read::Section, raw::Raw};
 
 /// Settings of a service, in the order of the documentation.
-pub(in crate::config) const SERVICE_KEYS: [&str; 15] = [
+pub(in crate::config) const SERVICE_KEYS: [&str; 16] = [
     "vip",
     "protocol",
     "algorithm",
     "backends",
     "breaker",
     "health",
+    "agent",
     "sticky_secs",
     "client",
     "exclude_secs",
@@ -55,7 +56,7 @@ pub(in crate::config) const BREAKER_KEYS: [&str; 14] = [
     "mode",
 ];
 /// Settings below `health`.
-pub(in crate::config) const HEALTH_KEYS: [&str; 11] = [
+pub(in crate::config) const HEALTH_KEYS: [&str; 13] = [
     "type",
     "interval_secs",
     "fast_interval_secs",
@@ -67,7 +68,11 @@ pub(in crate::config) const HEALTH_KEYS: [&str; 11] = [
     "host",
     "statuses",
     "body",
+    "verify",
+    "service",
 ];
+/// Settings below `agent`.
+pub(in crate::config) const AGENT_KEYS: [&str; 4] = ["port", "interval_secs", "timeout_secs", "send"];
 /// Seconds of a setting that is a time.
 const SECS_MAX: u64 = 86_400;
 /// Longest time that a breaker's lease and half-open state can be.
@@ -109,6 +114,13 @@ pub(in crate::config) fn service(
             Some(health(&mut own, defaults))
         }
     };
+    let agent = if section.entries.contains_key("agent") {
+        let (value, full, place) = inner(&mut section, "agent");
+        let mut own = Section::open(section.raw, &full, value, &place, &AGENT_KEYS)?;
+        agent(&mut own)
+    } else {
+        None
+    };
     let backends = backends(&mut section, vip);
     let panic = match section.choice("panic", &["auto", "spread", "fail_fast"], "auto") {
         "spread" => Panic::Spread,
@@ -127,6 +139,7 @@ pub(in crate::config) fn service(
         algorithm,
         breaker,
         health,
+        agent,
         sticky: secs(&mut section, "sticky_secs", 1, 10_800),
         is_client_cgroup,
         exclude: secs(&mut section, "exclude_secs", 0, 5),
@@ -208,18 +221,23 @@ fn breaker(section: &mut Section<'_>, defaults: &Defaults) -> BreakerSettings {
 }
 
 fn health(section: &mut Section<'_>, defaults: &Defaults) -> Health {
-    let is_http = section.choice("type", &["tcp", "http"], "tcp") == "http";
+    let kind = section.choice("type", &["tcp", "http", "https", "grpc"], "tcp");
+    let is_verified = section.flag("verify", true);
+    let service = text(section, "service");
     let path = text(section, "path");
     let host = text(section, "host");
     let body = text(section, "body");
     let statuses = statuses(section);
-    let check = if is_http {
+    let check = if kind == "grpc" {
+        Check::Grpc { service: service.unwrap_or_default() }
+    } else if kind.starts_with("http") {
         let path = path.unwrap_or_else(|| "/".to_owned());
         if !path.starts_with('/') {
             let place = section.place_of("path");
             section.raw.fault(place, format!("`{}.path` must begin with a slash", section.path), None);
         }
-        Check::Http { path, host, statuses, body }
+        let tls = (kind == "https").then_some(TlsCheck { is_verified });
+        Check::Http { path, host, statuses, body, tls }
     } else {
         Check::Tcp
     };
@@ -239,6 +257,20 @@ fn health(section: &mut Section<'_>, defaults: &Defaults) -> Health {
         fall: section.number("fall", 1, 100, 3) as u32,
         port: u16::try_from(port).ok().filter(|port| *port > 0),
     }
+}
+
+fn agent(section: &mut Section<'_>) -> Option<AgentCheck> {
+    let port = section.number("port", 1, u64::from(u16::MAX), 0);
+    if port == 0 {
+        let message = format!("`{}` has no port", section.path);
+        section.raw.fault(section.place.clone(), message, Some("set `port`".to_owned()));
+    }
+    Some(AgentCheck {
+        port: u16::try_from(port).ok().filter(|port| *port > 0)?,
+        interval: secs(section, "interval_secs", 1, 5),
+        timeout: Duration::from_secs(section.number("timeout_secs", 1, 600, 2)),
+        send: text(section, "send"),
+    })
 }
 
 fn text(section: &mut Section<'_>, name: &str) -> Option<String> {

@@ -45,6 +45,8 @@ impl Check {
             pin_dir: self.path("services.pin_dir").unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/rampart")),
             vip_cidrs: nets(&mut self.raw, "services.vip_cidrs"),
             list,
+            kubernetes: self.bool("services.kubernetes", false),
+            defaults,
         };
         let mut taken = BTreeMap::new();
         let mut backends = 0;

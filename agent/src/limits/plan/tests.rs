@@ -11,6 +11,7 @@ use super::*;
 use crate::{config::Sources, limits::twin::Twin};
 
 const NOW: u64 = 1_000_000_000_000;
+const SEEDS: Seeds = Seeds { now: 1, before: 1, since_ns: 0 };
 
 /// The section of a configuration text.
 fn limits(text: &str) -> Limits {
@@ -30,7 +31,7 @@ fn made(limits: &Limits, safety: &[&str]) -> Plan {
 
 fn made_with(limits: &Limits, safety: &[IpNet], passing: &Passing) -> Result<Plan, PlanError> {
     let interfaces = BTreeMap::from([("eth0".to_owned(), 2), ("eth1".to_owned(), 3)]);
-    plan(&Given { limits, safety, interfaces: &interfaces, numbers: &BTreeMap::new(), seed: 1, passing })
+    plan(&Given { limits, safety, interfaces: &interfaces, numbers: &BTreeMap::new(), seeds: SEEDS, passing })
 }
 
 fn twin(text: &str, safety: &[&str]) -> (Twin, Plan) {
@@ -246,6 +247,56 @@ fn a_grant_holds_until_its_time_and_needs_nobody_to_end() {
     assert_eq!(admitted("10.0.0.1"), 1);
 }
 
+const ALLOWED: Reason = Reason::Allowed;
+const DENIED: Reason = Reason::Denied;
+const SAFE: Reason = Reason::Safe;
+const WITHIN: Reason = Reason::Within;
+
+#[test]
+fn what_is_listed_for_a_time_ends_by_the_clock_and_leaves_what_holds_for_ever() {
+    let text = "  deny: [192.0.2.0/24, 203.0.113.1]\n  allow: [198.51.100.0/24, 192.0.2.128/25]\n  policies: {all: {rate: 1/h, burst: 9}}\n";
+    let secs = |secs: u64| Some(NOW + secs * SECOND_NS);
+    let listed = |text: &str, until_ns| Listed { net: net(text), until_ns };
+    let passing = Passing {
+        deny: vec![
+            listed("10.0.0.1/32", secs(10)),
+            listed("10.1.0.0/16", secs(10)),
+            listed("198.51.100.0/25", secs(10)),
+            // Twice, and the later end counts.
+            listed("2001:db8::/48", secs(10)),
+            listed("2001:db8::/48", secs(20)),
+            listed("203.0.113.1/32", secs(10)),
+            listed("10.9.9.9/32", secs(10)),
+        ],
+        allow: vec![listed("192.0.2.7/32", secs(10)), listed("192.0.2.192/26", secs(10))],
+        ..Passing::default()
+    };
+    let plan = made_with(&limits(text), &[net("10.9.0.0/16")], &passing).unwrap();
+    let twin = Twin::new(plan.tables, Control { heartbeat_ns: NOW, ..Control::default() }, NOW);
+    let reasons = || {
+        [
+            "10.0.0.1",
+            "10.1.2.3",
+            "198.51.100.7",
+            "2001:db8::1",
+            "203.0.113.1",
+            "192.0.2.7",
+            "192.0.2.200",
+            "10.9.9.9",
+        ]
+        .map(|source| twin.judge(&packet(source, TCP, 1), &on(2)).reason)
+    };
+    let before = [DENIED, DENIED, DENIED, DENIED, DENIED, ALLOWED, ALLOWED, SAFE];
+    assert_eq!(reasons(), before);
+    // A second that has begun is counted whole.
+    twin.set_now(NOW + 10 * SECOND_NS - 1);
+    assert_eq!(reasons(), before);
+    twin.set_now(NOW + 10 * SECOND_NS);
+    assert_eq!(reasons(), [WITHIN, WITHIN, ALLOWED, DENIED, DENIED, DENIED, ALLOWED, SAFE]);
+    twin.set_now(NOW + 20 * SECOND_NS);
+    assert_eq!(reasons(), [WITHIN, WITHIN, ALLOWED, WITHIN, DENIED, DENIED, ALLOWED, SAFE]);
+}
+
 #[test]
 fn policies_keep_their_numbers_and_sources_their_state() {
     let first = made(&limits("  policies: {b: {rate: 1/s}, c: {rate: 2/s, match: {protocol: tcp}}}\n"), &[]);
@@ -260,7 +311,7 @@ fn policies_keep_their_numbers_and_sources_their_state() {
         safety: &[],
         interfaces: &BTreeMap::new(),
         numbers: &numbers(&first),
-        seed: 1,
+        seeds: SEEDS,
         passing: &Passing::default(),
     };
     let second = plan(&given).unwrap();
@@ -292,7 +343,7 @@ fn too_much_is_refused() {
         safety: &[],
         interfaces: &BTreeMap::new(),
         numbers: &BTreeMap::new(),
-        seed: 1,
+        seeds: SEEDS,
         passing: &Passing::default(),
     };
     assert_eq!(plan(&given), Err(PlanError::Policies { count: 65, most: 63 }));
