@@ -25,6 +25,7 @@ use crate::{
     app::{in_full, tasks::Tasks},
     config::Limits,
     limits::files,
+    retry::{Backoff, Budget, Retry},
 };
 
 /// Directory of the copies in `node.state_dir`.
@@ -35,7 +36,7 @@ const FEEDS: &str = "feeds";
 const FEED_MAX: usize = 8 << 20;
 /// Time for a whole exchange.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// First wait after a fault; it doubles up to the time between two looks.
+/// Bound of the first wait after a fault; it doubles up to the time between two looks.
 const RETRY: Duration = Duration::from_secs(30);
 
 type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
@@ -90,7 +91,13 @@ pub(super) fn start(limits: &Arc<Limits>, state_dir: &Path, tasks: &mut Tasks) {
     };
     let (directory, refresh) = (state_dir.join(DIRECTORY), limits.feed_refresh);
     tasks.task(FEEDS, async move {
-        let all = feeds.iter().map(|feed| keep(&client, &directory, feed, refresh));
+        // So many feeds that fail at once wait for each other.
+        let budget = Arc::new(Budget::default());
+        let backoff = Backoff { first: RETRY, longest: refresh };
+        let all = feeds.iter().map(|feed| {
+            let retry = Retry::new(backoff, Arc::clone(&budget));
+            keep(&client, &directory, feed, (refresh, retry))
+        });
         futures_util::future::join_all(all).await;
         Ok(())
     });
@@ -102,9 +109,8 @@ fn client() -> io::Result<Https> {
 }
 
 /// Keeps the copy of a feed up to date. Never ends.
-async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration) {
+async fn keep(client: &Https, directory: &Path, feed: &str, (refresh, mut retry): (Duration, Retry)) {
     let mut version = None;
-    let mut faults = 0_u32;
     loop {
         let wait = match fetch(client, directory, feed, version.as_deref()).await {
             Ok(fetched) => {
@@ -112,14 +118,12 @@ async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration) {
                     tracing::info!(feed, "A feed was renewed");
                     version = new;
                 }
-                faults = 0;
+                retry.succeeded();
                 refresh
             }
             Err(fault) => {
                 tracing::warn!(feed, "A feed was not got: {}", in_full(&fault));
-                let wait = RETRY.saturating_mul(1 << faults.min(16)).min(refresh);
-                faults = faults.saturating_add(1);
-                wait
+                retry.failed()
             }
         };
         sleep(wait).await;
