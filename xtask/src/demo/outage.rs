@@ -27,7 +27,7 @@ const PORT: u16 = 47_901;
 const PLACES: [(&str, u8); 2] = [("a", 2), ("b", 3)];
 /// Failures in a row that open a breaker, and the time until it is tried again.
 const THRESHOLD: u64 = 5;
-const RECOVERY_SECS: u32 = 3;
+const RECOVERY_SECS: u32 = 5;
 /// Connections of one backend that show that it is used.
 const ENOUGH: u64 = 20;
 /// Clients at a time.
