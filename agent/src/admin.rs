@@ -4,10 +4,14 @@
 //! where their owner takes questions, after [`access`] let the caller in, and are noted by [`audit`]. Called by `app`.
 
 pub mod access;
+mod alerts;
 pub mod audit;
 pub mod client;
+mod dashboard;
 mod limits;
+mod live;
 mod pages;
+mod patience;
 mod services;
 pub mod top;
 
@@ -24,11 +28,18 @@ use std::{
 use axum::{
     Router,
     extract::FromRef,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::Response,
     routing::{delete, get, post},
 };
 use tokio::sync::watch;
 
-use self::access::{Guard, Peer};
+use self::{
+    access::{Guard, Peer},
+    live::Live,
+    patience::Listening,
+};
 use crate::{limits::desk::Desk, services::desk::Desk as ServicesDesk, telemetry::status::Status};
 
 /// Name of the socket in `node.runtime_dir`.
@@ -76,6 +87,13 @@ struct Site {
     guard: Arc<Guard>,
     limits: Option<Desk>,
     services: Option<ServicesDesk>,
+    live: Arc<Live>,
+}
+
+impl FromRef<Site> for Arc<Live> {
+    fn from_ref(site: &Site) -> Self {
+        Self::clone(&site.live)
+    }
 }
 
 impl FromRef<Site> for Arc<Status> {
@@ -163,19 +181,26 @@ impl Admin {
     /// Answers until `stop` turns true. Must run inside the runtime.
     pub async fn serve(self, status: Arc<Status>, stop: watch::Receiver<bool>) -> Result<(), AdminError> {
         let Self { listener, socket, guard, limits, services, .. } = self;
-        let site = Site { status, guard: Arc::new(guard), limits, services };
+        let live = Arc::new(Live::new(Arc::clone(&status), limits.clone(), stop.clone()));
+        let site = Site { status, guard: Arc::new(guard), limits, services, live: Arc::clone(&live) };
         let service = router(site).into_make_service_with_connect_info::<Peer>();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(AdminError::Serve)?;
-        let remote = axum::serve(listener, service.clone()).with_graceful_shutdown(stopped(stop.clone()));
+        let remote =
+            axum::serve(Listening(listener), service.clone()).with_graceful_shutdown(stopped(stop.clone()));
         let local = async {
             let Some((listener, path)) = socket else { return Ok(()) };
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            let served = axum::serve(listener, service).with_graceful_shutdown(stopped(stop)).await;
+            let served =
+                axum::serve(Listening(listener), service).with_graceful_shutdown(stopped(stop)).await;
             // Another agent makes its own.
             let _ = fs::remove_file(path);
             served
         };
-        tokio::try_join!(remote.into_future(), local).map_err(AdminError::Serve)?;
+        let feed = async {
+            live.run().await;
+            Ok(())
+        };
+        tokio::try_join!(remote.into_future(), local, feed).map_err(AdminError::Serve)?;
         Ok(())
     }
 }
@@ -185,57 +210,71 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn router(site: Site) -> Router {
-    Router::new()
-        .route("/healthz", get(pages::healthz))
-        .route("/health", get(pages::health))
-        .route("/health/detailed", get(pages::detailed))
-        .route("/top", get(pages::top))
-        .route("/ready", get(pages::ready))
-        .route("/versions", get(pages::versions))
-        .route("/metrics", get(pages::metrics))
-        .route("/limits", get(pages::limits))
-        .route("/limits/top", get(limits::top))
-        .route("/limits/explain", get(limits::explain))
-        .route("/limits/grants", get(limits::grants).post(limits::grant))
-        .route("/limits/allow", get(limits::allowed).post(limits::allow))
-        .route("/limits/deny", get(limits::denied).post(limits::deny))
-        .route("/limits/grants/{*net}", delete(limits::ungrant))
-        .route("/limits/allow/{*net}", delete(limits::unallow))
-        .route("/limits/deny/{*net}", delete(limits::undeny))
-        .route("/limits/{policy}", get(limits::policy))
-        .route("/services", get(services::services))
-        .route("/services/{service}", get(services::service).post(services::make).delete(services::forget))
-        .route("/services/{service}/failback", post(services::fail_back))
-        .route("/services/{service}/backends/{backend}/{action}", post(services::backend))
-        .route("/circuit-breakers", get(services::breakers))
-        .route("/circuit-breakers/{service}/{backend}", get(services::breaker))
-        .route("/circuit-breakers/{service}/{backend}/{action}", post(services::change))
-        .fallback(pages::unknown)
-        .with_state(site)
+/// What every answer says unless it says more: nothing of it is a page that runs or shows anything.
+const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+async fn secured(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
-/// The pages there are.
-pub(crate) const PAGES: [&str; 18] = [
-    "/healthz",
-    "/health",
-    "/health/detailed",
-    "/top",
-    "/ready",
-    "/versions",
-    "/metrics",
-    "/limits",
-    "/limits/{policy}",
-    "/limits/top",
-    "/limits/explain",
-    "/limits/grants",
-    "/limits/allow",
-    "/limits/deny",
-    "/services",
-    "/services/{service}",
-    "/circuit-breakers",
-    "/circuit-breakers/{service}/{backend}",
-];
+/// Makes the router and the list of its pages from one table.
+macro_rules! routes {
+    ($($path:literal => $methods:expr,)*) => {
+        /// The pages there are.
+        pub(crate) const PAGES: &[&str] = &[$($path),*];
+
+        fn router(site: Site) -> Router {
+            Router::new()
+                $(.route($path, $methods))*
+                .fallback(pages::unknown)
+                .layer(map_response(secured))
+                .with_state(site)
+        }
+    };
+}
+
+routes! {
+    "/healthz" => get(pages::healthz),
+    "/health" => get(pages::health),
+    "/health/detailed" => get(pages::detailed),
+    "/openapi.json" => get(pages::openapi),
+    "/top" => get(pages::top),
+    "/alerts" => get(alerts::list),
+    "/dashboard" => get(dashboard::page),
+    "/dashboard/events" => get(live::events),
+    "/ready" => get(pages::ready),
+    "/versions" => get(pages::versions),
+    "/metrics" => get(pages::metrics),
+    "/limits" => get(pages::limits),
+    "/limits/top" => get(limits::top),
+    "/limits/explain" => get(limits::explain),
+    "/limits/grants" => get(limits::grants).post(limits::grant),
+    "/limits/allow" => get(limits::allowed).post(limits::allow),
+    "/limits/deny" => get(limits::denied).post(limits::deny),
+    "/limits/grants/{*net}" => delete(limits::ungrant),
+    "/limits/allow/{*net}" => delete(limits::unallow),
+    "/limits/deny/{*net}" => delete(limits::undeny),
+    "/limits/{policy}" => get(limits::policy),
+    "/services" => get(services::services),
+    "/services/{service}" => get(services::service).post(services::make).delete(services::forget),
+    "/services/{service}/failback" => post(services::fail_back),
+    "/services/{service}/backends/{backend}/{action}" => post(services::backend),
+    "/circuit-breakers" => get(services::breakers),
+    "/circuit-breakers/{service}/{backend}" => get(services::breaker),
+    "/circuit-breakers/{service}/{backend}/{action}" => post(services::change),
+}
 
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,12 @@ mod print;
 mod record;
 mod replay;
 mod run;
+mod screen;
 mod services;
 mod status;
 mod test;
 mod top;
+mod watch;
 
 use std::{io, path::PathBuf, process::ExitCode};
 

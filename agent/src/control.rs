@@ -9,7 +9,6 @@
 //! Owns the spool and the connection; the only module that knows the wire format. The two halves share nothing but the
 //! spool, so a slow or dead collector slows nobody: alerts are kept up to the spool's bound. Called by `app`.
 
-mod backoff;
 mod convert;
 mod heartbeat;
 mod session;
@@ -24,7 +23,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-pub use self::{backoff::Backoff, sink::Sink, uplink::Uplink};
+pub use self::{sink::Sink, uplink::Uplink};
 use crate::{
     config::CollectorOutput,
     spool::{Folder, Options, Spool, SpoolError},

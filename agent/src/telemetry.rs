@@ -6,6 +6,7 @@ pub mod limits;
 pub mod metrics;
 pub mod names;
 pub mod ready;
+pub mod recent;
 pub mod services;
 pub mod status;
 

@@ -101,6 +101,11 @@ impl Agent {
         self.child.id()
     }
 
+    /// Where its HTTP server is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -1,11 +1,12 @@
-//! `cargo xtask demo`: a scripted intrusion against a running agent, what the agent said about each step, and a flood
-//! that it cuts.
+//! `cargo xtask demo`: a scripted intrusion against a running agent, what the agent said about each step, a flood that it
+//! cuts, and a backend that dies and comes back.
 //!
 //! Everything happens in scratch folders, and what touches the network or `/var/log` in namespaces of its own; all
 //! of it is gone afterwards, also after a failure.
 
 mod alert;
 mod flood;
+mod outage;
 mod report;
 mod scene;
 mod step;
@@ -20,6 +21,7 @@ use nix::unistd::geteuid;
 
 use self::alert::Alert;
 use self::flood::Flood;
+use self::outage::Outage;
 use self::report::Seen;
 use self::scene::Scene;
 use self::step::{Pack, Step};
@@ -55,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !geteuid().is_root() {
         bail!("the demo loads kernel programs: run it as root");
     }
-    console::say("[1/5] set-up and release build");
+    console::say("[1/6] set-up and release build");
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => build::agent()?,
@@ -63,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if options.compare_pushdown {
         return Ok(differential(&binary)?.report("steps"));
     }
-    console::say("[2/5] scratch folders, a decoy, and programs named as an intruder would name them");
+    console::say("[2/6] scratch folders, a decoy, and programs named as an intruder would name them");
     let upstream = workspace::upstream_rules();
     let scene = Scene::prepare(upstream.is_some())?;
     let mut rules = vec![workspace::root().join("rules/packs/base.yaml")];
@@ -72,26 +74,32 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         None => console::say("    Falco's own rule file is not at `../shared`; only the base pack is shown"),
     }
     rules.push(scene.rules.clone());
-    console::say("[3/5] starting the agent");
+    console::say("[3/6] starting the agent");
     let flood = Flood::prepare(scene.folder())?;
+    let mut outage = Outage::prepare(flood.pins())?;
     let mut agent = Agent::start_as(&Setup {
         binary: &binary,
         folder: scene.folder(),
         rules: &rules,
         matching: "all",
-        configuration: &flood.configuration(),
+        configuration: &(flood.configuration() + &outage.configuration()),
         passwd: None,
     })?;
     console::say(format!("    ready, pid {}, rules from:", agent.pid()));
     for file in &rules {
         console::say(format!("      {}", file.display()));
     }
-    console::say("[4/5] the intrusion");
+    console::say(format!("    look at http://{}/dashboard meanwhile", agent.address()));
+    console::say("[4/6] the intrusion");
     let seen = intrude(&mut agent, &scene)?;
-    console::say("\n[5/5] a flood from a namespace, and somebody else who sends what he may");
+    console::say("\n[5/6] a flood from a namespace, and somebody else who sends what he may");
     let cut = flood.run(&agent)?;
     console::say(if cut { "    the flood is cut, the other source is not" } else { "    FAILED: see above" });
-    let passed = report::summary(&seen, NEEDED) && cut;
+    console::say("\n[6/6] a service with two backends, of which one dies and comes back");
+    let survived = outage.run(&agent)?;
+    let verdict = if survived { "    who used the service noticed little" } else { "    FAILED: see above" };
+    console::say(verdict);
+    let passed = report::summary(&seen, NEEDED) && cut && survived;
     if !options.once {
         follow(&mut agent);
     }
@@ -205,7 +213,10 @@ fn collect(agent: &Agent, step: &Step) -> Vec<Alert> {
 
 /// Prints alerts as they come until the user has seen enough.
 fn follow(agent: &mut Agent) {
-    console::say("\nthe agent keeps running; try it from another terminal, and end it with Ctrl-C");
+    console::say(format!(
+        "\nthe agent keeps running; try it from another terminal or at http://{}/dashboard, and end it with Ctrl-C",
+        agent.address()
+    ));
     while !interrupt::pending() && agent.runs() {
         if let Some(line) = agent.line(Duration::from_millis(200)) {
             console::say(line.text);

@@ -54,6 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 /// Runs the groups in order, one line each.
 pub(crate) fn groups(options: &Options) -> Result<Tally> {
     toolchain::ensure()?;
+    toolchain::test_programs();
     let wanted =
         |group: &Group| options.filter.as_ref().is_none_or(|filter| group.name().contains(filter.as_str()));
     let groups: Vec<Group> = group::all()?.into_iter().filter(wanted).collect();

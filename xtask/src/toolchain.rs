@@ -59,6 +59,7 @@ pub(crate) fn setup() -> Result<()> {
     if !missing.is_empty() {
         tools::install(&missing, &packages)?;
     }
+    test_programs();
     console::say("");
     if print_table() { Ok(()) } else { bail!("the set-up is not complete, see the table above") }
 }
@@ -72,6 +73,17 @@ pub(crate) fn ensure() -> Result<Record> {
     }
     setup()?;
     Record::read().context("the set-up left no record of the eBPF toolchain")
+}
+
+/// Installs what some tests run, where it is missing. Without it they are skipped, each with its reason.
+pub(crate) fn test_programs() {
+    let missing = tools::missing(&tools::TESTS);
+    if missing.is_empty() {
+        return;
+    }
+    if let Err(reason) = tools::install(&missing, &Packages::new()) {
+        console::say(format!("    some tests will be skipped: {reason:#}"));
+    }
 }
 
 /// Installs what the benches run, where it is missing.
@@ -213,6 +225,13 @@ fn rows(record: Option<&Record>) -> Vec<Row> {
         let names: Vec<String> =
             missing.iter().map(|tool| format!("{} ({})", tool.program, tool.purpose)).collect();
         row("programs", Err(anyhow::anyhow!("{}", names.join(", "))))
+    });
+    let missing = tools::missing(&tools::TESTS);
+    rows.push(if missing.is_empty() {
+        row("test programs", Ok(tools::TESTS.map(|tool| tool.program).join(" ")))
+    } else {
+        let names: Vec<&str> = missing.iter().map(|tool| tool.program).collect();
+        absent("test programs", &format!("no {}: the tests that run it are skipped", names.join(", ")))
     });
     let missing = tools::missing(&tools::BENCH);
     rows.push(if missing.is_empty() {

@@ -19,7 +19,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::audit::Audit;
+use super::{audit::Audit, patience::Listening};
 
 /// A shorter token is guessed too easily.
 const TOKEN_MIN: usize = 16;
@@ -72,15 +72,15 @@ pub enum Refused {
     Wrong,
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+impl Connected<IncomingStream<'_, Listening<TcpListener>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listening<TcpListener>>) -> Self {
         Self::Remote(*stream.remote_addr())
     }
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let found = stream.io().peer_cred().ok();
+impl Connected<IncomingStream<'_, Listening<UnixListener>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listening<UnixListener>>) -> Self {
+        let found = stream.io().stream().peer_cred().ok();
         Self::Local(found.map(|found| Process { uid: found.uid(), pid: found.pid() }))
     }
 }

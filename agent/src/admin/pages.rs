@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{
@@ -10,6 +10,10 @@ use axum::{
     extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
+};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::{TimeVal, TimeValLike as _},
 };
 use serde_json::{Value, json};
 
@@ -71,6 +75,11 @@ pub(super) async fn top(State(status): Shared) -> Json<top_page::Top> {
     Json(top_page::page(&status))
 }
 
+/// What can be asked here, for programs.
+pub(super) async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
 pub(super) async fn unknown() -> Response {
     let body = json!({ "error": "no such page", "pages": PAGES });
     (StatusCode::NOT_FOUND, Json(body)).into_response()
@@ -78,7 +87,10 @@ pub(super) async fn unknown() -> Response {
 
 /// Everything, for people and for `rampart status`. Always 200: the answer itself says how things are.
 pub(super) async fn detailed(State(status): Shared) -> Json<Value> {
-    let now = Instant::now();
+    Json(details(&status, Instant::now()))
+}
+
+pub(super) fn details(status: &Status, now: Instant) -> Value {
     let complaints = status.complaints(now);
     let facts = status.facts();
     let policy = status.policy();
@@ -112,13 +124,14 @@ pub(super) async fn detailed(State(status): Shared) -> Json<Value> {
         })
         .collect();
     let waiting = status.latches.waiting_for();
-    let shed: Vec<Value> = top_page::page(&status)
+    let shed: Vec<Value> = top_page::page(status)
         .rules
         .iter()
         .filter(|rule| !rule.shed.is_empty())
         .map(|rule| json!({ "rule": rule.rule, "families": rule.shed }))
         .collect();
-    Json(json!({
+    let delivery = status.delivery();
+    json!({
         "status": verdict(&complaints).1,
         "complaints": complaints,
         "ready": waiting.is_empty(),
@@ -129,6 +142,7 @@ pub(super) async fn detailed(State(status): Shared) -> Json<Value> {
         "kernel_release": facts.as_ref().map(|facts| &facts.kernel_release),
         "uptime_seconds": facts.as_ref().map(|facts| now.saturating_duration_since(facts.started_at).as_secs()),
         "memory_rss_bytes": metrics::resident_bytes(),
+        "cpu_seconds": cpu_seconds(),
         "policy": {
             "digest": policy.digest,
             "rules": policy.rules,
@@ -150,13 +164,27 @@ pub(super) async fn detailed(State(status): Shared) -> Json<Value> {
             "decode_errors": detection.decode_errors,
             "evaluated": detection.evaluated,
             "alerts": detection.alerts,
+            "gaps": detection.gaps,
             "processes": detection.processes,
             "process_evictions": detection.evictions,
             "families": families,
             "shed": shed,
         },
         "outputs": outputs,
-    }))
+        "collector": delivery.is_used.then(|| json!({
+            "connected": delivery.is_connected,
+            "fault": delivery.fault,
+            "pending": delivery.pending,
+            "spool_bytes": delivery.bytes,
+        })),
+    })
+}
+
+/// Time that the agent's threads had, in both modes.
+fn cpu_seconds() -> Option<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let seconds = |time: TimeVal| Duration::from_micros(time.num_microseconds().max(0) as u64).as_secs_f64();
+    Some(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 fn epoch_seconds(time: SystemTime) -> u64 {

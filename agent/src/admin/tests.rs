@@ -1,3 +1,6 @@
+mod dashboard;
+mod openapi;
+
 use std::{future::Future, sync::Arc, time::Instant};
 
 use hyper::Method;

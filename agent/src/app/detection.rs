@@ -85,6 +85,7 @@ pub(super) struct Detection<R> {
 /// What the alerts added up to.
 struct Sink {
     fanout: Fanout,
+    status: Arc<Status>,
     alerts: u64,
     matches: HashMap<String, RuleMatches>,
 }
@@ -94,7 +95,7 @@ impl<R: Records> Detection<R> {
     pub(super) fn run(self) -> Result<(), KernelError> {
         let Self { mut records, hooks, mut detector, mut pushing, .. } = self;
         let Self { mut budgeting, mut enrich, commands, notices, fanout, status, .. } = self;
-        let mut sink = Sink { fanout, alerts: 0, matches: HashMap::new() };
+        let mut sink = Sink { fanout, status: Arc::clone(&status), alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
         let mut next_beat = Instant::now();
         loop {
@@ -231,7 +232,9 @@ impl Sink {
                 self.matches.insert(alert.rule.clone(), first);
             }
         }
-        let line: Arc<dyn Message> = Arc::new(alert);
+        let alert = Arc::new(alert);
+        self.status.recent.keep(Arc::clone(&alert));
+        let line: Arc<dyn Message> = alert;
         self.fanout.send(&line);
     }
 }

@@ -10,7 +10,7 @@ use hyper::Method;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{FormatArg, Outcome, ask::Agent, ask::AgentArgs, complain, print, record::duration};
+use super::{FormatArg, Outcome, ask::Agent, ask::AgentArgs, complain, record::duration, watch::WatchArgs};
 use crate::limits::{files, hitters::shown};
 
 pub(super) const EXAMPLES: &str = "\
@@ -18,6 +18,7 @@ Examples:
   rampart limits list                                     policies, lists and grants in force
   rampart limits explain 203.0.113.7                      which policy it has, why, and what is left of it
   rampart limits top                                      prefixes that are over most, with a proposed rule
+  rampart limits top --watch                              the same, live; `-o json` gives one object a line
   rampart limits deny 203.0.113.0/24 --for 1h
   rampart limits grant 198.51.100.7 --rate 500/s --for 2h --comment 'migration'
   rampart limits undeny 203.0.113.0/24
@@ -37,7 +38,7 @@ pub(super) struct Arguments {
 #[derive(Clone, Debug, Subcommand)]
 enum Action {
     /// Policies, lists and grants in force
-    List(Shared),
+    List(Look),
     /// One policy: settings, counters, who was over it
     Get(Get),
     /// Raise the limits of a source for a while
@@ -53,7 +54,7 @@ enum Action {
     /// Take a source from the list of those that are dropped
     Undeny(Remove),
     /// Prefixes that the rejected packets of the last minute came from, with a proposed rule for each
-    Top(Shared),
+    Top(Look),
     /// Which policy a source has, why, what is left of its allowance, and recent verdicts
     Explain(Explain),
 }
@@ -67,12 +68,21 @@ struct Shared {
     output: FormatArg,
 }
 
+/// What is only looked at.
+#[derive(Args, Clone, Debug)]
+struct Look {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
 #[derive(Args, Clone, Debug)]
 struct Get {
     /// Name of the policy
     policy: String,
     #[command(flatten)]
-    shared: Shared,
+    look: Look,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -137,7 +147,7 @@ struct Explain {
     #[arg(long, value_enum, default_value_t = Way::Ingress)]
     direction: Way,
     #[command(flatten)]
-    shared: Shared,
+    look: Look,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -154,44 +164,35 @@ fn net(text: &str) -> Result<IpNet, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let shared = match &arguments.action {
-        Action::List(shared) | Action::Top(shared) => shared,
-        Action::Get(get) => &get.shared,
-        Action::Grant(grant) => &grant.shared,
-        Action::Allow(list) | Action::Deny(list) => &list.shared,
-        Action::Ungrant(remove) | Action::Unallow(remove) | Action::Undeny(remove) => &remove.shared,
-        Action::Explain(explain) => &explain.shared,
+    let look = |look: &'_ Look| (look.shared.clone(), look.watch);
+    let (shared, watch) = match &arguments.action {
+        Action::List(own) | Action::Top(own) => look(own),
+        Action::Get(get) => look(&get.look),
+        Action::Explain(explain) => look(&explain.look),
+        Action::Grant(grant) => (grant.shared.clone(), WatchArgs::default()),
+        Action::Allow(list) | Action::Deny(list) => (list.shared.clone(), WatchArgs::default()),
+        Action::Ungrant(remove) | Action::Unallow(remove) | Action::Undeny(remove) => {
+            (remove.shared.clone(), WatchArgs::default())
+        }
     };
     let agent = match shared.agent.agent()? {
         Ok(agent) => agent,
         Err(outcome) => return Ok(outcome),
     };
     // Without it, any other refusal is one of the question.
-    let document: Value = match agent.page("/limits") {
-        Ok(document) => document,
-        Err(why) => return Ok(complain(&why)),
-    };
-    match perform(&agent, &arguments.action, document) {
-        Ok((answer, text)) => {
-            match shared.output {
-                FormatArg::Json => print::data(&format!("{answer:#}\n"))?,
-                FormatArg::Text => print::data(&text)?,
-            }
-            Ok(Outcome::Clean)
-        }
-        Err(why) => {
-            complain(&why);
-            Ok(Outcome::Findings)
-        }
+    if let Err(why) = agent.page::<Value>("/limits") {
+        return Ok(complain(&why));
     }
+    watch.show(shared.output, || perform(&agent, &arguments.action))
 }
 
 /// Does it; gives the answer, and how people read it.
-fn perform(agent: &Agent, action: &Action, document: Value) -> Result<(Value, String), String> {
+fn perform(agent: &Agent, action: &Action) -> Result<(Value, String), String> {
     let (answer, text) = match action {
         Action::List(_) => {
-            let text = text::list(&document);
-            (document, text)
+            let answer = agent.answer("/limits")?;
+            let text = text::list(&answer);
+            (answer, text)
         }
         Action::Get(get) => {
             let answer = agent.answer(&format!("/limits/{}", encoded(&get.policy)))?;

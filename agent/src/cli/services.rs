@@ -8,11 +8,12 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::Value;
 
-use super::{FormatArg, Outcome, ask::Agent, ask::AgentArgs, complain, print};
+use super::{FormatArg, Outcome, ask::Agent, ask::AgentArgs, complain, watch::WatchArgs};
 
 pub(super) const SERVICES_EXAMPLES: &str = "\
 Examples:
   rampart services list                        services with their backends
+  rampart services list --watch                the same, live; `-o json` gives one object a line
   rampart services drain orders/b              no new connections to this backend
   rampart services enable orders/b
   rampart services failback orders             return to the best tier now
@@ -25,6 +26,7 @@ Exit codes: 0 done, 1 the agent refuses, 2 no agent answers.";
 pub(super) const BREAKERS_EXAMPLES: &str = "\
 Examples:
   rampart breakers list                        circuit breakers: state, failures, when they are tried again
+  rampart breakers list --watch                the same, live; `-o json` gives one object a line
   rampart breakers get orders/b                one of them, with what led to its state
   rampart breakers reset orders/b              close it and forget
   rampart breakers force-open orders/b         nothing gets through until `auto`
@@ -50,9 +52,9 @@ pub(super) struct BreakersArguments {
 #[derive(Clone, Debug, Subcommand)]
 enum ServicesAction {
     /// All services and their backends
-    List(Shared),
+    List(Look),
     /// One service
-    Get(Named),
+    Get(One),
     /// Send no new connections to a backend
     Drain(Named),
     /// The same, and do not check it
@@ -66,9 +68,9 @@ enum ServicesAction {
 #[derive(Clone, Debug, Subcommand)]
 enum BreakersAction {
     /// All circuit breakers
-    List(Shared),
+    List(Look),
     /// One circuit breaker, with what led to its state
-    Get(Named),
+    Get(One),
     /// Close one and forget what led to its state
     Reset(Named),
     /// Let nothing through
@@ -95,6 +97,23 @@ struct Named {
     name: String,
     #[command(flatten)]
     shared: Shared,
+}
+
+/// What is only looked at.
+#[derive(Args, Clone, Debug)]
+struct Look {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct One {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 /// Names have only letters that pages' paths may have as they are.
@@ -125,19 +144,23 @@ pub(super) fn services(arguments: &ServicesArguments) -> io::Result<Outcome> {
         Some((service, backend)) => Ok(post(format!("/services/{service}/backends/{backend}/{action}"))),
         None => Err("name the backend too, as `SERVICE/BACKEND`"),
     };
-    let (shared, asked) = match &arguments.action {
-        ServicesAction::List(shared) => (shared, Ok(get("/services".to_owned(), text::services))),
-        ServicesAction::Get(named) => {
-            (&named.shared, Ok(get(format!("/services/{}", named.name), text::service)))
+    let once = WatchArgs::default();
+    let (shared, watch, asked) = match &arguments.action {
+        ServicesAction::List(look) => {
+            (&look.shared, look.watch, Ok(get("/services".to_owned(), text::services)))
         }
-        ServicesAction::Drain(named) => (&named.shared, backend(named, "drain")),
-        ServicesAction::Maintenance(named) => (&named.shared, backend(named, "maintenance")),
-        ServicesAction::Enable(named) => (&named.shared, backend(named, "enable")),
+        ServicesAction::Get(one) => {
+            let page = format!("/services/{}", one.named.name);
+            (&one.named.shared, one.watch, Ok(get(page, text::service)))
+        }
+        ServicesAction::Drain(named) => (&named.shared, once, backend(named, "drain")),
+        ServicesAction::Maintenance(named) => (&named.shared, once, backend(named, "maintenance")),
+        ServicesAction::Enable(named) => (&named.shared, once, backend(named, "enable")),
         ServicesAction::Failback(named) => {
-            (&named.shared, Ok(post(format!("/services/{}/failback", named.name))))
+            (&named.shared, once, Ok(post(format!("/services/{}/failback", named.name))))
         }
     };
-    run(shared, asked)
+    run(shared, watch, asked)
 }
 
 pub(super) fn breakers(arguments: &BreakersArguments) -> io::Result<Outcome> {
@@ -147,21 +170,22 @@ pub(super) fn breakers(arguments: &BreakersArguments) -> io::Result<Outcome> {
         }
         Ok(Asked { method, page: format!("/circuit-breakers/{}{action}", named.name), text: text::breaker })
     };
-    let (shared, asked) = match &arguments.action {
-        BreakersAction::List(shared) => {
+    let once = WatchArgs::default();
+    let (shared, watch, asked) = match &arguments.action {
+        BreakersAction::List(look) => {
             let page = "/circuit-breakers".to_owned();
-            (shared, Ok(Asked { method: Method::GET, page, text: text::breakers }))
+            (&look.shared, look.watch, Ok(Asked { method: Method::GET, page, text: text::breakers }))
         }
-        BreakersAction::Get(named) => (&named.shared, of(named, Method::GET, "")),
-        BreakersAction::Reset(named) => (&named.shared, of(named, Method::POST, "/reset")),
-        BreakersAction::ForceOpen(named) => (&named.shared, of(named, Method::POST, "/force-open")),
-        BreakersAction::ForceClose(named) => (&named.shared, of(named, Method::POST, "/force-close")),
-        BreakersAction::Auto(named) => (&named.shared, of(named, Method::POST, "/auto")),
+        BreakersAction::Get(one) => (&one.named.shared, one.watch, of(&one.named, Method::GET, "")),
+        BreakersAction::Reset(named) => (&named.shared, once, of(named, Method::POST, "/reset")),
+        BreakersAction::ForceOpen(named) => (&named.shared, once, of(named, Method::POST, "/force-open")),
+        BreakersAction::ForceClose(named) => (&named.shared, once, of(named, Method::POST, "/force-close")),
+        BreakersAction::Auto(named) => (&named.shared, once, of(named, Method::POST, "/auto")),
     };
-    run(shared, asked)
+    run(shared, watch, asked)
 }
 
-fn run(shared: &Shared, asked: Result<Asked, &'static str>) -> io::Result<Outcome> {
+fn run(shared: &Shared, watch: WatchArgs, asked: Result<Asked, &'static str>) -> io::Result<Outcome> {
     let Asked { method, page, text } = match asked {
         Ok(asked) => asked,
         Err(why) => return Ok(complain(why)),
@@ -174,23 +198,15 @@ fn run(shared: &Shared, asked: Result<Asked, &'static str>) -> io::Result<Outcom
     if let Err(why) = agent.page::<Value>("/services") {
         return Ok(complain(&why));
     }
-    match exchange(&agent, method, &page) {
-        Ok(answer) => {
-            match shared.output {
-                FormatArg::Json => print::data(&format!("{answer:#}\n"))?,
-                FormatArg::Text => print::data(&text(&answer))?,
-            }
-            Ok(Outcome::Clean)
-        }
-        Err(why) => {
-            complain(&why);
-            Ok(Outcome::Findings)
-        }
-    }
+    watch.show(shared.output, || {
+        let answer = exchange(&agent, &method, &page)?;
+        let text = text(&answer);
+        Ok((answer, text))
+    })
 }
 
-fn exchange(agent: &Agent, method: Method, page: &str) -> Result<Value, String> {
-    if method == Method::GET { agent.answer(page) } else { agent.change(method, page, &Value::Null) }
+fn exchange(agent: &Agent, method: &Method, page: &str) -> Result<Value, String> {
+    if method == Method::GET { agent.answer(page) } else { agent.change(method.clone(), page, &Value::Null) }
 }
 
 #[cfg(test)]

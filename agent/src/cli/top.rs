@@ -1,7 +1,6 @@
 //! `rampart top`: what rules and event families cost, live.
 
 mod report;
-mod screen;
 mod text;
 
 use std::{
@@ -12,11 +11,15 @@ use std::{
 
 use clap::Args;
 
-use self::{
-    report::{Order, Report},
+use self::report::{Order, Report};
+use super::{
+    Outcome,
+    ask::Agent,
+    ask::AgentArgs,
+    complain, print,
     screen::{Screen, Wake},
+    watch::interval,
 };
-use super::{Outcome, ask::Agent, ask::AgentArgs, complain, print, record::duration};
 use crate::admin::top::Top;
 
 pub(super) const EXAMPLES: &str = "\
@@ -34,8 +37,6 @@ Exit codes: 0 as asked, 2 no agent answers.";
 
 /// Page of the agent.
 const PAGE: &str = "/top";
-/// Shortest interval: the agent renews its numbers once a second.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
@@ -56,11 +57,6 @@ pub(super) struct Arguments {
     /// What comes first
     #[arg(long, value_enum, default_value_t = Order::Time)]
     sort: Order,
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration(text)?;
-    if interval < INTERVAL_MIN { Err("the shortest interval is `100ms`".to_owned()) } else { Ok(interval) }
 }
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
@@ -148,17 +144,5 @@ fn live(
                 Wake::Key(key) => order = Order::of_key(key).unwrap_or(order),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_are_times_and_not_too_short() {
-        assert_eq!(interval("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(interval("1"), Ok(Duration::from_secs(1)));
-        assert!(interval("99ms").is_err() && interval("0").is_err() && interval("often").is_err());
     }
 }

@@ -7,6 +7,7 @@ mod pod;
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
 use futures_util::{Stream, StreamExt};
@@ -16,13 +17,19 @@ use kube::{
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
     runtime::{
         WatchStreamExt,
+        utils::Backoff,
         watcher::{self, Event},
     },
 };
 
 use super::lookup::{Outlet, Tallies};
-use crate::state::container::{News, Pod};
+use crate::{
+    retry::Retry,
+    state::container::{News, Pod},
+};
 
+/// A watch that fails again only after so long was well in between.
+const WELL: Duration = Duration::from_mins(2);
 /// Most pods taken from one listing; a node runs far fewer.
 const PODS_MAX: usize = 4096;
 
@@ -72,11 +79,36 @@ pub async fn client(watch: &Watch) -> Result<Client, WatchError> {
     Ok(Client::try_from(config)?)
 }
 
+/// The agent's own waits between two tries of a watch, in the form that the watcher asks for.
+#[derive(Debug, Default)]
+struct Waits {
+    retry: Retry,
+    failed: Option<Instant>,
+}
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        if self.failed.is_some_and(|at| now.saturating_duration_since(at) > WELL) {
+            self.retry.succeeded();
+        }
+        self.failed = Some(now);
+        Some(self.retry.failed())
+    }
+}
+
+impl Backoff for Waits {
+    /// Nothing: each try begins with an event, also one that fails then.
+    fn reset(&mut self) {}
+}
+
 /// Passes pods on until nobody takes them any more.
 pub async fn run(client: Client, node_name: &str, outlet: Outlet, tallies: Arc<Tallies>) {
     let pods: Api<v1::Pod> = Api::all(client);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={node_name}"));
-    follow(watcher::watcher(pods, config).default_backoff(), &outlet, &tallies).await;
+    follow(watcher::watcher(pods, config).backoff(Waits::default()), &outlet, &tallies).await;
 }
 
 async fn follow(

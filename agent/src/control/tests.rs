@@ -32,6 +32,7 @@ use super::*;
 use crate::{
     alert::Alert,
     output::{Message as _, Output},
+    retry::{Backoff, Budget, Retry},
     spool::Sync,
     telemetry::status::{self, Status},
 };
@@ -146,7 +147,8 @@ fn start(dir: tempfile::TempDir, address: SocketAddr) -> Bench {
     let (sink, uplink) = open(&config, "node").unwrap();
     let (status, (stop, stopped)) = (status::shared(), watch::channel(false));
     let backoff = Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(50) };
-    let task = tokio::spawn(uplink.with_backoff(backoff).run(Arc::clone(&status), stopped));
+    let retry = Retry::new(backoff, Arc::new(Budget::new(1000, Duration::from_millis(1))));
+    let task = tokio::spawn(uplink.with_retry(retry).run(Arc::clone(&status), stopped));
     Bench { dir, sink, status, stop, task }
 }
 

@@ -15,11 +15,12 @@ use tokio::{
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::{
-    Backoff, ControlError, Shared,
+    ControlError, Shared,
     session::{self, Facts, SessionError},
 };
 use crate::{
     config::CollectorOutput,
+    retry::Retry,
     spool::Sync,
     telemetry::status::{Delivery, Status},
 };
@@ -37,7 +38,7 @@ pub struct Uplink {
     shared: Arc<Shared>,
     endpoint: Endpoint,
     facts: Facts,
-    backoff: Backoff,
+    retry: Retry,
     /// Between two times of forcing the spool to the disk; `None` when it is not done here.
     sync: Option<Duration>,
 }
@@ -67,13 +68,13 @@ impl Uplink {
         let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
         let facts = Facts { node: node.to_owned(), boot, kernel: release.unwrap_or_default() };
         let sync = (config.sync == Sync::Interval).then_some(config.sync_interval);
-        Ok(Self { shared, endpoint, facts, backoff: Backoff::default(), sync })
+        Ok(Self { shared, endpoint, facts, retry: Retry::default(), sync })
     }
 
     /// The same with other waits.
     #[must_use]
-    pub fn with_backoff(self, backoff: Backoff) -> Self {
-        Self { backoff, ..self }
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
     }
 
     /// Runs until `stop` is true, then hands over what it can within a second. What is left stays in the spool.
@@ -89,15 +90,12 @@ impl Uplink {
     }
 
     async fn connect(&self, status: &Status, mut stop: watch::Receiver<bool>) {
-        let mut failures = 0;
+        let mut retry = self.retry.clone();
         while !*stop.borrow() {
             let channel = self.endpoint.connect_lazy();
             let started = Instant::now();
-            let Err(error) = self.session(channel, status, &mut stop, &mut failures).await else { return };
-            failures += 1;
-            let mut random = [0; 8];
-            let chance = getrandom::fill(&mut random).map_or(u64::MAX, |()| u64::from_le_bytes(random));
-            let wait = self.backoff.wait(failures, chance);
+            let Err(error) = self.session(channel, status, &mut stop, &mut retry).await else { return };
+            let wait = retry.failed();
             let fault = error.to_string();
             let is_new = status.delivery().fault.as_ref() != Some(&fault);
             if is_new {
@@ -119,12 +117,12 @@ impl Uplink {
         channel: Channel,
         status: &Status,
         stop: &mut watch::Receiver<bool>,
-        failures: &mut u32,
+        retry: &mut Retry,
     ) -> Result<(), SessionError> {
         let mut has_progress = false;
         let outcome = session::run(&self.shared, channel, &self.facts, status, stop, &mut has_progress).await;
         if has_progress {
-            *failures = 0;
+            retry.succeeded();
         }
         outcome
     }

@@ -343,7 +343,7 @@ mod tests {
     fn names_are_unique_and_well_formed() {
         let names: BTreeSet<&str> = Name::ALL.iter().map(|name| name.info().0).collect();
         assert_eq!(names.len(), Name::ALL.len());
-        for name in Name::ALL {
+        for name in Name::ALL.iter().copied() {
             let (text, kind, help) = name.info();
             // Names that were promised without a prefix.
             let is_promised = name == Name::RateLimitExceeded

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::{metrics::Page, names::Name};
 use crate::{
     config::{AdminState, Algorithm},
+    engine::clock::boot_now_ns,
     services::{check::Told, rates::Calls},
 };
 
@@ -127,7 +128,8 @@ impl BreakerStanding {
 
 /// The wall clock's time of one of the boot clock.
 fn wall(now_ns: u64, at_ns: u64) -> String {
-    let now = SystemTime::now();
+    // What was said a moment ago is shown now.
+    let now = SystemTime::now() - Duration::from_nanos(boot_now_ns().saturating_sub(now_ns));
     let at = if at_ns >= now_ns {
         now + Duration::from_nanos(at_ns - now_ns)
     } else {

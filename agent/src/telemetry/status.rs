@@ -11,7 +11,7 @@ use std::{
 
 use rampart_common::{counter::FamilyCounters, event::Family};
 
-use super::{limits::Limiting, ready::Latches, services::Serving};
+use super::{limits::Limiting, ready::Latches, recent::Recent, services::Serving};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,
@@ -28,6 +28,8 @@ pub struct Status {
     pub latches: Latches,
     /// Counters of what container runtimes and the API server were asked; written by those who ask.
     pub lookups: Arc<Tallies>,
+    /// The newest alerts; written by the detection thread.
+    pub recent: Recent,
     facts: Mutex<Option<Facts>>,
     detection: Mutex<Detection>,
     policy: Mutex<Policy>,

@@ -7,13 +7,14 @@
 
 #![expect(clippy::expect_used, reason = "a panic ends the test that started it")]
 
-use std::{env, fs::OpenOptions, io::Write, path::PathBuf, process, thread, time::Duration};
+use std::{env, fs::OpenOptions, io::Write, path::PathBuf, process, sync::Arc, thread, time::Duration};
 
 use rampart_agent::{
     alert::Alert,
     config::{CollectorOutput, TlsFiles},
     control,
     output::Output,
+    retry::{Backoff, Budget, Retry},
     spool::Sync,
     telemetry::status,
 };
@@ -43,9 +44,11 @@ fn main() {
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (mut sink, uplink) = control::open(&config, "courier").expect("the spool opens");
-    let backoff = control::Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(200) };
+    let backoff = Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(200) };
+    // It is killed and missed all the time, on purpose.
+    let retry = Retry::new(backoff, Arc::new(Budget::new(1000, Duration::from_millis(1))));
     let (status, (stop, stopped)) = (status::shared(), watch::channel(false));
-    let task = runtime.spawn(uplink.with_backoff(backoff).run(status.clone(), stopped));
+    let task = runtime.spawn(uplink.with_retry(retry).run(status.clone(), stopped));
     let mut journal = OpenOptions::new().append(true).create(true).open(journal).expect("the journal opens");
     let mut sequence = 0;
     while sequence < count {

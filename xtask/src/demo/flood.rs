@@ -91,6 +91,11 @@ impl Flood {
         })
     }
 
+    /// The BPF file system.
+    pub(super) fn pins(&self) -> &Path {
+        &self.pins
+    }
+
     /// Lines of the agent's configuration.
     pub(super) fn configuration(&self) -> String {
         format!(
@@ -254,11 +259,11 @@ fn names(page: &Value, source: &str) -> bool {
     recent.iter().any(|one| one.get("source").and_then(Value::as_str) == Some(source))
 }
 
-fn ip(arguments: &[&str]) -> Result<String> {
+pub(super) fn ip(arguments: &[&str]) -> Result<String> {
     process::capture(Command::new("ip").args(arguments))
 }
 
-fn until(complaint: &'static str, mut done: impl FnMut() -> bool) -> Result<()> {
+pub(super) fn until(complaint: &'static str, mut done: impl FnMut() -> bool) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     while !done() {
         if interrupt::pending() {

@@ -28,6 +28,10 @@ pub(super) const TOOLS: [Tool; 8] = [
     Tool { program: "unshare", package: "util-linux", purpose: "namespaces of the demo's steps" },
 ];
 
+/// What some tests run that are skipped without it: it is large, and not everywhere to be had.
+pub(super) const TESTS: [Tool; 1] =
+    [Tool { program: "chromium", package: "chromium", purpose: "the browser that looks at the dashboard" }];
+
 /// What only `cargo xtask bench` runs: installed when a bench asks for it.
 pub(super) const BENCH: [Tool; 6] = [
     Tool { program: "ethtool", package: "ethtool", purpose: "the interface of `bench ratelimit`" },

@@ -26,6 +26,7 @@ use crate::{
     app::{in_full, tasks::Tasks},
     config::Limits,
     limits::files,
+    retry::{Backoff, Budget, Retry},
 };
 
 /// Directory of the copies in `node.state_dir`.
@@ -36,7 +37,7 @@ const FEEDS: &str = "feeds";
 const FEED_MAX: usize = 8 << 20;
 /// Time for a whole exchange.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// First wait after a fault; it doubles up to the time between two looks.
+/// Bound of the first wait after a fault; it doubles up to the time between two looks.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Why feeds were not got, by their addresses.
@@ -122,7 +123,13 @@ pub(super) fn start(limits: &Arc<Limits>, state_dir: &Path, tasks: &mut Tasks) -
     let (directory, refresh) = (state_dir.join(DIRECTORY), limits.feed_refresh);
     let known = faults.clone();
     tasks.task(FEEDS, async move {
-        let all = feeds.iter().map(|feed| keep(&client, &directory, feed, refresh, &faults));
+        // So many feeds that fail at once wait for each other.
+        let budget = Arc::new(Budget::default());
+        let backoff = Backoff { first: RETRY, longest: refresh };
+        let all = feeds.iter().map(|feed| {
+            let retry = Retry::new(backoff, Arc::clone(&budget));
+            keep(&client, &directory, feed, (refresh, retry), &faults)
+        });
         futures_util::future::join_all(all).await;
         Ok(())
     });
@@ -135,9 +142,14 @@ fn client() -> io::Result<Https> {
 }
 
 /// Keeps the copy of a feed up to date. Never ends.
-async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration, known: &Faults) {
+async fn keep(
+    client: &Https,
+    directory: &Path,
+    feed: &str,
+    (refresh, mut retry): (Duration, Retry),
+    known: &Faults,
+) {
     let mut version = None;
-    let mut faults = 0_u32;
     loop {
         let wait = match fetch(client, directory, feed, version.as_deref()).await {
             Ok(fetched) => {
@@ -146,16 +158,14 @@ async fn keep(client: &Https, directory: &Path, feed: &str, refresh: Duration, k
                     version = new;
                 }
                 known.forget(feed);
-                faults = 0;
+                retry.succeeded();
                 refresh
             }
             Err(fault) => {
                 let why = in_full(&fault);
                 tracing::warn!(feed, "A feed was not got: {why}");
                 known.set(feed, why);
-                let wait = RETRY.saturating_mul(1 << faults.min(16)).min(refresh);
-                faults = faults.saturating_add(1);
-                wait
+                retry.failed()
             }
         };
         sleep(wait).await;

@@ -14,12 +14,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use kube::{Client, Config};
+use kube::{Client, Config, runtime::utils::Backoff as _};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 
-use super::{Outlet, Tallies, run};
-use crate::state::container::{News, Pod};
+use super::{Outlet, Tallies, Waits, run};
+use crate::{
+    retry::{Backoff, Budget, Retry},
+    state::container::{News, Pod},
+};
 
 const ID: &str = "605439acbd4fb18c145069289094b17f17e0cfa938f78012d4960bc797305f22";
 
@@ -193,4 +196,19 @@ fn pods_without_an_identity_or_containers_are_no_trouble() {
     let mut bare = v1::Pod::default();
     (bare.metadata.uid, bare.metadata.name) = (Some("u".into()), Some("n".into()));
     assert!(super::pod::convert(bare).is_some_and(|pod| pod.containers.is_empty()));
+}
+
+#[test]
+fn waits_grow_although_each_try_begins_well() {
+    let budget = Budget::new(1000, Duration::from_secs(1));
+    let mut waits = Waits { retry: Retry::new(Backoff::default(), Arc::new(budget)), ..Waits::default() };
+    let mut next = || {
+        waits.reset();
+        waits.next().unwrap()
+    };
+    assert!(next() <= Backoff::default().first);
+    for _ in 0..10 {
+        next();
+    }
+    assert!((0..20).any(|_| next() > Duration::from_secs(2)));
 }

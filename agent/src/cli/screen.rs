@@ -16,7 +16,7 @@ use nix::{
 };
 use terminal_size::{Height, Width, terminal_size};
 
-use crate::cli::print;
+use super::print;
 
 /// The other screen, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
