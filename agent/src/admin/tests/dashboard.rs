@@ -1,3 +1,5 @@
+//! Recent alerts, the document and its feed, over HTTP.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rampart_rules::rule::Priority;
