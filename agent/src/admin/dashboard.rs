@@ -27,7 +27,7 @@ pub(super) async fn page() -> Response {
         tracing::error!(%error, "The dashboard needs a random number");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    let nonce: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let nonce = format!("{:032x}", u128::from_ne_bytes(random));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \

@@ -144,7 +144,7 @@ pub(super) fn services(arguments: &ServicesArguments) -> io::Result<Outcome> {
         Some((service, backend)) => Ok(post(format!("/services/{service}/backends/{backend}/{action}"))),
         None => Err("name the backend too, as `SERVICE/BACKEND`"),
     };
-    let once = WatchArgs::default();
+    let unwatched = WatchArgs::default();
     let (shared, watch, asked) = match &arguments.action {
         ServicesAction::List(look) => {
             (&look.shared, look.watch, Ok(get("/services".to_owned(), text::services)))
@@ -153,11 +153,11 @@ pub(super) fn services(arguments: &ServicesArguments) -> io::Result<Outcome> {
             let page = format!("/services/{}", one.named.name);
             (&one.named.shared, one.watch, Ok(get(page, text::service)))
         }
-        ServicesAction::Drain(named) => (&named.shared, once, backend(named, "drain")),
-        ServicesAction::Maintenance(named) => (&named.shared, once, backend(named, "maintenance")),
-        ServicesAction::Enable(named) => (&named.shared, once, backend(named, "enable")),
+        ServicesAction::Drain(named) => (&named.shared, unwatched, backend(named, "drain")),
+        ServicesAction::Maintenance(named) => (&named.shared, unwatched, backend(named, "maintenance")),
+        ServicesAction::Enable(named) => (&named.shared, unwatched, backend(named, "enable")),
         ServicesAction::Failback(named) => {
-            (&named.shared, once, Ok(post(format!("/services/{}/failback", named.name))))
+            (&named.shared, unwatched, Ok(post(format!("/services/{}/failback", named.name))))
         }
     };
     run(shared, watch, asked)
@@ -170,17 +170,21 @@ pub(super) fn breakers(arguments: &BreakersArguments) -> io::Result<Outcome> {
         }
         Ok(Asked { method, page: format!("/circuit-breakers/{}{action}", named.name), text: text::breaker })
     };
-    let once = WatchArgs::default();
+    let unwatched = WatchArgs::default();
     let (shared, watch, asked) = match &arguments.action {
         BreakersAction::List(look) => {
             let page = "/circuit-breakers".to_owned();
             (&look.shared, look.watch, Ok(Asked { method: Method::GET, page, text: text::breakers }))
         }
         BreakersAction::Get(one) => (&one.named.shared, one.watch, of(&one.named, Method::GET, "")),
-        BreakersAction::Reset(named) => (&named.shared, once, of(named, Method::POST, "/reset")),
-        BreakersAction::ForceOpen(named) => (&named.shared, once, of(named, Method::POST, "/force-open")),
-        BreakersAction::ForceClose(named) => (&named.shared, once, of(named, Method::POST, "/force-close")),
-        BreakersAction::Auto(named) => (&named.shared, once, of(named, Method::POST, "/auto")),
+        BreakersAction::Reset(named) => (&named.shared, unwatched, of(named, Method::POST, "/reset")),
+        BreakersAction::ForceOpen(named) => {
+            (&named.shared, unwatched, of(named, Method::POST, "/force-open"))
+        }
+        BreakersAction::ForceClose(named) => {
+            (&named.shared, unwatched, of(named, Method::POST, "/force-close"))
+        }
+        BreakersAction::Auto(named) => (&named.shared, unwatched, of(named, Method::POST, "/auto")),
     };
     run(shared, watch, asked)
 }

@@ -51,7 +51,7 @@ pub(super) struct Browser {
     session: Option<String>,
     /// What it said unasked.
     events: Vec<Value>,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 /// The browser of this machine.
@@ -89,8 +89,7 @@ impl Browser {
             }
         });
         let to = child.stdin.take();
-        let mut browser =
-            Self { child, to, from, number: 0, session: None, events: Vec::new(), _profile: profile };
+        let mut browser = Self { child, to, from, number: 0, session: None, events: Vec::new(), profile };
         let target = browser.ask("Target.createTarget", &json!({ "url": "about:blank" }));
         let target = json!({ "targetId": target["targetId"], "flatten": true });
         let session = browser.ask("Target.attachToTarget", &target);
@@ -162,7 +161,7 @@ impl Browser {
             "Tab" => (9, ""),
             "Enter" => (13, "\r"),
             "Escape" => (27, ""),
-            other => (other.chars().next().map_or(0, |letter| letter.to_ascii_uppercase() as u32), other),
+            other => (other.chars().next().map_or(0, |letter| u32::from(letter.to_ascii_uppercase())), other),
         };
         let kind = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
         let mut params = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers });
@@ -203,7 +202,7 @@ impl Browser {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self._profile.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.profile.path().join("log")).unwrap_or_default()
     }
 }
 

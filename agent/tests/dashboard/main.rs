@@ -1,7 +1,13 @@
-//! The dashboard in a real browser: what it shows, what it does not execute, how it is used, what it changes.
+//! The agent's HTTP server as people meet it, the dashboard in a real browser above all: what it shows, what it does not
+//! execute, how it is used, what it changes.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::indexing_slicing, reason = "what an answer lacks is null")]
+#![expect(clippy::print_stdout, reason = "the test runner counts the line")]
 
 mod browser;
 mod stage;
+mod watch;
 
 use std::{
     path::Path,

@@ -106,6 +106,10 @@ impl Stage {
         }
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(super) fn url(&self) -> String {
         format!("http://{}/dashboard", self.address)
     }

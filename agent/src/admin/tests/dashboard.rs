@@ -1,4 +1,4 @@
-//! Tests of the dashboard and of what it is fed with.
+//! Recent alerts, the document and its feed, over HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,10 @@
-//! Tests of the description of the pages: it and the pages say the same.
+//! The description of the pages against the pages.
 
 use std::collections::BTreeSet;
 
 use hyper::Request;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use rampart_common::{counter::FamilyCounters, event::Family};
 use rampart_rules::rule::Priority;
 
 use super::{dashboard::alert, *};
@@ -98,7 +99,7 @@ fn the_router_takes_the_methods_that_are_described_and_no_others() {
         let client: Client<_, http_body_util::Full<hyper::body::Bytes>> =
             Client::builder(TokioExecutor::new()).build_http();
         for (path, methods) in document()["paths"].as_object().unwrap() {
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             let request = Request::builder().method("PATCH").uri(format!("http://{address}{path}"));
             let answer =
                 client.request(request.body(http_body_util::Full::default()).unwrap()).await.unwrap();
@@ -117,7 +118,7 @@ fn answers_are_as_described() {
     status.recent.keep(alert("one", Priority::Notice));
     status.set_detection(Detection {
         beat: Some(Instant::now()),
-        families: vec![(rampart_common::event::Family::Open, Default::default(), 0)],
+        families: vec![(Family::Open, FamilyCounters::default(), 0)],
         ..Detection::default()
     });
     with_server(&status, async |address| {
@@ -129,7 +130,7 @@ fn answers_are_as_described() {
                 continue;
             }
             // What nobody has configured is not there, which is an answer too.
-            let answer = client::get(address, &path.replace('{', "").replace('}', "")).await.unwrap();
+            let answer = client::get(address, &path.replace(['{', '}'], "")).await.unwrap();
             let described = &answers.get(&answer.status.to_string());
             let described = described.unwrap_or_else(|| panic!("{path}: {} is not described", answer.status));
             let Some(schema) = described.pointer("/content/application~1json/schema") else { continue };
