@@ -7,12 +7,12 @@ mod attach;
 mod pins;
 mod tables;
 
-use std::{borrow::Borrow, collections::BTreeMap, io, path::PathBuf};
+use std::{borrow::Borrow, collections::BTreeMap, io, path::PathBuf, thread};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{Program, ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
+    programs::{Program, ProgramError, TestRun as _, TestRunOptions, Xdp},
 };
 use rampart_common::limit::{
     abi::{
@@ -156,26 +156,27 @@ impl Limiter {
     }
 
     fn load_programs(&mut self) -> Result<(), LimiterError> {
-        for name in [abi::PROG_INGRESS, abi::PROG_EGRESS] {
-            self.classifier(name)?.load().map_err(refused(name))?;
-        }
-        // Packets in several buffers are newer than the rest; where the kernel knows none, there are none.
-        let mut last = None;
-        for name in [abi::PROG_XDP_FRAGS, abi::PROG_XDP] {
-            match self.xdp_program(name)?.load() {
-                Ok(()) => {
-                    self.xdp = Some(name);
-                    return Ok(());
-                }
-                Err(error) => last = Some(refused(name)(error)),
+        let (mut classifiers, mut xdps) = (BTreeMap::new(), BTreeMap::new());
+        for (name, program) in self.ebpf.programs_mut() {
+            match program {
+                Program::SchedClassifier(program) => drop(classifiers.insert(name, program)),
+                Program::Xdp(program) => drop(xdps.insert(name, program)),
+                _ => {}
             }
         }
-        last.map_or(Ok(()), Err)
-    }
-
-    fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, LimiterError> {
-        let program = self.ebpf.program_mut(name).ok_or(LimiterError::Missing(name))?;
-        program.try_into().map_err(|source| LimiterError::Program { program: name, source: Box::new(source) })
+        let mut take = |name: &'static str| classifiers.remove(name).ok_or(LimiterError::Missing(name));
+        let (ingress, egress) = (take(abi::PROG_INGRESS)?, take(abi::PROG_EGRESS)?);
+        // Side by side: the verifier takes its time for each.
+        self.xdp = thread::scope(|scope| {
+            let ingress = scope.spawn(|| ingress.load().map_err(refused(abi::PROG_INGRESS)));
+            let egress = scope.spawn(|| egress.load().map_err(refused(abi::PROG_EGRESS)));
+            let xdp = load_xdp(&mut xdps);
+            for thread in [ingress, egress] {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            }
+            xdp.map(Some)
+        })?;
+        Ok(())
     }
 
     fn xdp_program(&mut self, name: &'static str) -> Result<&mut Xdp, LimiterError> {
@@ -363,6 +364,16 @@ impl Limiter {
         let of = self.ebpf.map_mut(name).ok_or(LimiterError::Missing(name))?;
         Array::try_from(of).map_err(map(name))
     }
+}
+
+/// Loads an XDP program. Packets in several buffers are newer than the rest; where the kernel knows none, there are
+/// none.
+fn load_xdp(xdps: &mut BTreeMap<&str, &mut Xdp>) -> Result<&'static str, LimiterError> {
+    let load = |name: &'static str, xdps: &mut BTreeMap<&str, &mut Xdp>| {
+        let program = xdps.remove(name).ok_or(LimiterError::Missing(name))?;
+        program.load().map_err(refused(name)).map(|()| name)
+    };
+    load(abi::PROG_XDP_FRAGS, xdps).or_else(|_| load(abi::PROG_XDP, xdps))
 }
 
 /// Keys that a map has room for.

@@ -8,12 +8,12 @@ mod attach;
 mod pins;
 mod tables;
 
-use std::{io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, thread};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, CgroupSock, CgroupSockAddr, ProgramError, SockOps, links::FdLink},
+    programs::{BtfTracePoint, CgroupSock, CgroupSockAddr, Program, ProgramError, SockOps, links::FdLink},
 };
 use rampart_common::service::{
     abi::{
@@ -160,10 +160,7 @@ impl Services {
     }
 
     fn load_programs(&mut self) -> Result<(), ServicesError> {
-        for name in abi::SOCK_ADDR_PROGRAMS {
-            let program: &mut CgroupSockAddr = self.program(name)?;
-            program.load().map_err(refused(name))?;
-        }
+        self.load_sock_addr_programs()?;
         let release: &mut CgroupSock = self.program(abi::PROG_RELEASE)?;
         release.load().map_err(refused(abi::PROG_RELEASE))?;
         let operations: &mut SockOps = self.program(abi::PROG_SOCK_OPS)?;
@@ -177,9 +174,28 @@ impl Services {
         Ok(())
     }
 
+    /// Loads the large ones side by side: the verifier takes a second and more for some of them.
+    fn load_sock_addr_programs(&mut self) -> Result<(), ServicesError> {
+        let mut wanted = BTreeMap::from(abi::SOCK_ADDR_PROGRAMS.map(|name| (name, None)));
+        for (name, program) in self.ebpf.programs_mut() {
+            if let (Some(place), Program::CgroupSockAddr(program)) = (wanted.get_mut(name), program) {
+                *place = Some(program);
+            }
+        }
+        let load = |(name, program): (&'static str, Option<&mut CgroupSockAddr>)| {
+            program.ok_or(ServicesError::Missing(name))?.load().map_err(refused(name))
+        };
+        thread::scope(|scope| {
+            let loading: Vec<_> = wanted.into_iter().map(|one| scope.spawn(move || load(one))).collect();
+            loading
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+
     fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ServicesError>
     where
-        &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+        &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
     {
         let program = self.ebpf.program_mut(name).ok_or(ServicesError::Missing(name))?;
         program.try_into().map_err(|source| ServicesError::Program {

@@ -23,7 +23,7 @@ const PORT: u16 = 47_783;
 const RATE: u64 = 200;
 const BURST: u64 = 50;
 /// What the flood sends a second, as far as the machine is fast enough.
-const FLOOD: u64 = 20_000;
+const FLOOD: u64 = 5000;
 
 /// What was sent and what came, while it goes on.
 #[derive(Default)]

@@ -95,8 +95,8 @@ fn pins_are_taken_over_and_need_their_file_system() {
     let bpffs = Bpffs::mount().expect("a BPF file system is mounted");
     let space = Namespace::new("rppin", &["198.18.80.1/24"], &["198.18.80.2/24"]);
     let interface = Interface::find(space.interface()).expect("the interface is there");
+    let mut first = limiter(Some(&bpffs));
     for rung in [Rung::Tcx, Rung::Generic, Rung::Native, Rung::Clsact] {
-        let mut first = limiter(Some(&bpffs));
         let attached = first.attach(&interface, Direction::Ingress, Wish::Force(rung)).expect("it attaches");
         assert!(!attached.is_taken_over, "{rung:?}");
         drop(first);
@@ -106,7 +106,9 @@ fn pins_are_taken_over_and_need_their_file_system() {
         let wanted = BTreeSet::from([(interface.index, Direction::Ingress)]);
         assert_eq!(second.detach_except(&wanted).expect("nothing else is attached"), 0);
         assert_eq!(second.detach_except(&BTreeSet::new()).expect("it detaches"), 1, "{rung:?}");
+        first = second;
     }
+    drop(first);
     // A map of another size cannot be taken over.
     let mut other =
         Limiter::load(&LimiterConfig { entries: 1 << 15, pins: Some(bpffs.pins()) }).expect("it loads");

@@ -39,7 +39,7 @@ impl Told {
             Some(Err(format!("it says `{word}`{reason}")))
         };
         let mut told = Self::default();
-        for word in words.split([' ', ',', '\t']).map(str::to_ascii_lowercase) {
+        for word in words.split(|at: char| at == ',' || at.is_whitespace()).map(str::to_ascii_lowercase) {
             match word.as_str() {
                 "ready" => told.admin = Some(AdminState::Ready),
                 "drain" => told.admin = Some(AdminState::Drain),
