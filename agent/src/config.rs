@@ -27,8 +27,8 @@ use serde_yaml::Value;
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
 pub use self::services::{
-    AdminState, Algorithm, BackendSettings, BreakerSettings, Check, Failback, Health, Panic, ServiceSettings,
-    Services,
+    AdminState, Algorithm, BackendSettings, BreakerSettings, Calendar, Check, Drain, DrainCause, Failback,
+    Health, Panic, ServiceSettings, Services,
 };
 use crate::{container::sockets::Sockets, cores::Isolation, spool::Sync};
 

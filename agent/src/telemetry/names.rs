@@ -129,6 +129,8 @@ pub enum Name {
     BackendUp,
     /// Ends of connections of a backend.
     BackendEnds,
+    /// Connections to a backend that were ended because it is left out.
+    BackendDrained,
     /// State of a breaker.
     BreakerState,
     /// Times that a breaker opened.
@@ -191,7 +193,7 @@ pub enum Name {
 
 impl Name {
     /// Every metric.
-    pub const ALL: [Self; 90] = [
+    pub const ALL: [Self; 91] = [
         Self::FalcoVersion,
         Self::FalcoRulesFiles,
         Self::FalcoStart,
@@ -253,6 +255,7 @@ impl Name {
         Self::BackendConnections,
         Self::BackendUp,
         Self::BackendEnds,
+        Self::BackendDrained,
         Self::BreakerState,
         Self::BreakerOpens,
         Self::LimitsGeneration,
@@ -479,6 +482,11 @@ impl Name {
                 COUNTER,
                 "Connections of a backend, by how they ended",
             ),
+            Self::BackendDrained => (
+                "load_balancer_backend_drained_connections_total",
+                COUNTER,
+                "Connections to a backend that were ended because it is left out",
+            ),
             Self::BreakerState => (
                 "circuit_breaker_state",
                 GAUGE,
@@ -592,6 +600,42 @@ impl Name {
                 ("rampart_collector_connected", GAUGE, "1 while the collector is reached")
             }
             Self::Ready => ("rampart_ready", GAUGE, "1 once the agent detects"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use serde_yaml::Value;
+
+    use super::*;
+
+    /// Alert rules that are shipped ask about metrics that there are.
+    #[test]
+    fn alert_rules_know_the_metrics() {
+        let names: BTreeSet<&str> = Name::ALL.iter().map(|name| name.info().0).collect();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus");
+        let mut asked = BTreeSet::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let file: Value = serde_yaml::from_str(&text).unwrap();
+            for group in file["groups"].as_sequence().unwrap() {
+                for rule in group["rules"].as_sequence().unwrap() {
+                    let expression = rule["expr"].as_str().unwrap();
+                    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+                    let words = expression.split(|letter| !is_of_name(letter));
+                    let ours = ["circuit_breaker_", "load_balancer_", "rampart_"];
+                    let metrics = words.filter(|word| ours.iter().any(|front| word.starts_with(front)));
+                    asked.extend(metrics.map(|word| word.trim_end_matches("_bucket").to_owned()));
+                    assert!(rule["annotations"]["summary"].is_string(), "{rule:?}");
+                }
+            }
+        }
+        assert!(asked.len() >= 5, "{asked:?}");
+        for metric in &asked {
+            assert!(names.contains(metric.as_str()), "there is no metric `{metric}`");
         }
     }
 }

@@ -33,12 +33,13 @@ struct Desk {
     numbers: Numbers,
     tiers: BTreeMap<String, Tiers>,
     now_ns: u64,
+    now: Timestamp,
 }
 
 impl Desk {
     fn new(services: BTreeMap<String, ServiceSettings>) -> Self {
         let (conditions, numbers, tiers) = (BTreeMap::new(), Numbers::default(), BTreeMap::new());
-        Self { services, conditions, numbers, tiers, now_ns: 1 << 50 }
+        Self { services, conditions, numbers, tiers, now_ns: 1 << 50, now: Timestamp::UNIX_EPOCH }
     }
 
     fn plan(&mut self) -> Plan {
@@ -48,6 +49,7 @@ impl Desk {
             hz: 250,
             seed: 7,
             now_ns: self.now_ns,
+            now: self.now,
         };
         plan(&given, &mut self.numbers, &mut self.tiers)
     }

@@ -114,7 +114,13 @@ fn read(text: &str, at: u64) -> Option<Felt> {
 /// What falls silent: packets to it are dropped, and nobody is told.
 fn silence(address: SocketAddr) -> String {
     format!(
-        "table ip {TABLE} {{ chain in {{ type filter hook input priority 0; ip daddr {} tcp dport {} drop; }} }}\n",
+        "table ip {TABLE} {{
+  chain in {{
+    type filter hook input priority 0;
+    ip daddr {} tcp dport {} drop
+  }}
+}}
+",
         address.ip(),
         address.port()
     )

@@ -22,7 +22,7 @@ pub(super) const SYN_MS: u32 = 50;
 pub(super) const SYN_RETRIES: u32 = 1;
 
 /// The agent is ready before its services are.
-const ATTACH_LIMIT: Duration = Duration::from_secs(20);
+const ATTACH_LIMIT: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 const fn small(last: u8) -> SocketAddr {
