@@ -297,7 +297,6 @@ mod tests {
         let four = Identity { family: FAMILIES[0], protocol: 6, bytes };
         let address = rampart_common::service::wire::address("10.1.2.3".parse().unwrap());
         assert_eq!(four.peer(), (address, 80_u16.to_be()));
-        let mut bytes = bytes;
         bytes[40] = 7;
         bytes[44] = 1;
         assert_eq!(Identity { bytes, ..four }.cookie(), 7 | 1 << 32);

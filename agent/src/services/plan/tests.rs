@@ -120,6 +120,28 @@ fn what_is_out_gets_nothing_and_what_is_open_is_tried() {
 }
 
 #[test]
+fn the_way_back_has_its_times() {
+    let mut desk = Desk::new(settings(
+        "    web:
+      vip: 10.96.0.1:80
+      failback: window
+      failback_windows: ['thu 06:00-07:00', 'mon,tue 22:00-06:00']
+      failback_time_zone: America/New_York
+      failback_delay_secs: 0
+      backends: {a: 10.0.0.1:80, b: {address: 10.0.0.2:80, tier: 1}}
+",
+    ));
+    desk.plan();
+    desk.set("a", Condition { is_up: false, ..Condition::default() });
+    assert_eq!(desk.plan().moved, [("web".to_owned(), 0)]);
+    desk.conditions.clear();
+    // 1970 began on a Thursday; it is five hours earlier there.
+    assert!(desk.plan().moved.is_empty());
+    desk.now = "1970-01-01T11:30:00Z".parse().unwrap();
+    assert_eq!(desk.plan().moved, [("web".to_owned(), 1)]);
+}
+
+#[test]
 fn drained_backends_are_no_members() {
     let mut desk = Desk::new(two_tiers());
     desk.set("a", Condition { admin: AdminState::Drain, ..Condition::default() });
