@@ -27,8 +27,8 @@ use serde_yaml::Value;
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
 pub use self::services::{
-    AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Check, Failback, Health, Panic,
-    ServiceSettings, Services, TlsCheck, service_of,
+    AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Calendar, Check, Drain, DrainCause,
+    Failback, Health, Panic, ServiceSettings, Services, TlsCheck, service_of,
 };
 use crate::{container::sockets::Sockets, cores::Isolation, spool::Sync};
 

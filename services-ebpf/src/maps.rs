@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use rampart_common::service::{
     abi::{
-        BACKENDS, Backend, Breaker, CLIENTS, ClientKey, Control, Counts, Datagrams, SERVICES, SLOTS, Service,
-        Socket, Sticky, Tally, VIPS, VipKey,
+        BACKENDS, Backend, Breaker, CLIENTS, ClientKey, Connected, Control, Counts, Datagrams, SERVICES,
+        SLOTS, Service, Socket, Sticky, Tally, VIPS, VipKey,
     },
     breaker::Order,
 };
@@ -75,6 +75,10 @@ pub(crate) static S_SOCKETS: SkStorage<Socket> = SkStorage::new();
 /// State of UDP sockets; ends with them.
 #[btf_map]
 pub(crate) static S_DATAGRAMS: SkStorage<Datagrams> = SkStorage::new();
+
+/// Backends of connected UDP sockets, by cookie.
+#[map]
+pub(crate) static S_CONNECTED: LruHashMap<u64, Connected> = LruHashMap::with_max_entries(CLIENTS, 0);
 
 /// What happened: some 3600 events fit.
 #[map]

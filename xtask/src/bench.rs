@@ -24,6 +24,7 @@ mod replay;
 mod results;
 mod rules;
 mod ruleset;
+mod services;
 mod stage;
 mod usage;
 mod watch;
@@ -82,6 +83,10 @@ enum Bench {
     ///
     /// In network namespaces of its own. Takes a minute for each round, five at most.
     Ratelimit,
+    /// What services cost beside proxies: nobody, Rampart and three proxies in turn; refusals and failing backends
+    ///
+    /// In a network namespace of its own. Takes a minute and a half for each round, five at most.
+    Services,
     /// How fast the collector stores alerts and answers, and how fast the agent's spool is; needs no privileges
     Collector,
     /// How fast a recording, made in the same run, is judged again
@@ -141,6 +146,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             let agent = agent(options)?;
             let release = options.binary.is_none();
             measure(options, Some(&agent), || ratelimit::run(&stage(&agent, options)?, release))
+                .map(|report| report.holds)
+        }
+        Bench::Services => {
+            let agent = agent(options)?;
+            measure(options, Some(&agent), || services::run(&stage(&agent, options)?))
                 .map(|report| report.holds)
         }
         Bench::Churn => measure(options, None, || churn::run(options.json)).map(|report| report.holds),

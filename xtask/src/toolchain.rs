@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
 pub(crate) use self::record::Record;
+pub(crate) use self::tools::NGINX_STREAM;
 use self::{
     linker::Linker,
     packages::Packages,
@@ -89,6 +90,12 @@ pub(crate) fn test_programs() {
 /// Installs what the benches run, where it is missing.
 pub(crate) fn bench_programs() -> Result<()> {
     let missing = tools::missing(&tools::BENCH);
+    if missing.is_empty() { Ok(()) } else { tools::install_quietly(&missing, &Packages::new()) }
+}
+
+/// Installs the proxies that `bench services` compares with, where they are missing.
+pub(crate) fn proxies() -> Result<()> {
+    let missing = tools::missing(&tools::PROXIES);
     if missing.is_empty() { Ok(()) } else { tools::install_quietly(&missing, &Packages::new()) }
 }
 

@@ -1,10 +1,12 @@
 //! `xtask workload`, hidden: the programs that the demo and the benches run. Copied under other names, this binary
 //! plays an intruder's tool.
 
+mod connect;
 mod datagrams;
 mod repeat;
 mod talk;
 mod unheard;
+mod visit;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -24,6 +26,7 @@ use nix::unistd::Pid;
 
 pub(crate) use self::repeat::Loop;
 pub(crate) use self::unheard::unheard;
+pub(crate) use self::visit::monotonic_ns;
 use crate::process;
 
 /// One small program each.
@@ -60,6 +63,11 @@ pub(crate) enum Workload {
     Talk(talk::Client),
     /// Count datagrams that nobody listened for, over a span in the middle of a flood; says how many in how many seconds.
     Unheard(unheard::Options),
+    /// Connect over and over; says the CPU nanoseconds of one, and for each address how often, how many were refused,
+    /// and the median of the nanoseconds that the call took.
+    Connect(connect::Options),
+    /// Connect, ask and go, several at a time; says how often, and of each that failed when it began and ended.
+    Visit(visit::Options),
     /// Do one thing over and over; says how many nanoseconds it took each time, and how often it was done.
     Loop(repeat::Options),
 }
@@ -85,6 +93,8 @@ pub(crate) fn run(workload: &Workload) -> Result<()> {
             process::run(&mut Command::new(link))
         }
         Workload::Loop(options) => options.run(),
+        Workload::Connect(options) => options.run(),
+        Workload::Visit(options) => options.run(),
         Workload::Datagrams(options) => options.run(),
         Workload::Unheard(options) => options.run(),
         Workload::Echo(place) => place.echo(),

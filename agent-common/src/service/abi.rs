@@ -44,11 +44,14 @@ pub const MAP_FAILED: &str = "S_FAILED";
 pub const MAP_SOCKETS: &str = "S_SOCKETS";
 /// State of a UDP socket: `SkStorage<Datagrams>`.
 pub const MAP_DATAGRAMS: &str = "S_DATAGRAMS";
+/// Connected UDP sockets by their cookie: `LruHashMap<u64, Connected>`. The kernel's list of sockets shows what programs
+/// keep with TCP sockets only.
+pub const MAP_CONNECTED: &str = "S_CONNECTED";
 /// What happened: ring of [`Event`].
 pub const MAP_EVENTS: &str = "S_EVENTS";
 
 /// Every map, for pinning.
-pub const MAPS: [&str; 16] = [
+pub const MAPS: [&str; 17] = [
     MAP_GENERATION,
     MAP_CONTROL,
     MAP_VIPS,
@@ -64,6 +67,7 @@ pub const MAPS: [&str; 16] = [
     MAP_FAILED,
     MAP_SOCKETS,
     MAP_DATAGRAMS,
+    MAP_CONNECTED,
     MAP_EVENTS,
 ];
 
@@ -386,6 +390,20 @@ pub struct Datagrams {
     pub peers: [Peer; PEERS],
 }
 
+/// The backend of a connected UDP socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connected {
+    /// The backend's address.
+    pub address: [u32; 4],
+    /// Its port, in network order.
+    pub port: u16,
+    /// Backend.
+    pub backend: u16,
+    /// Always zero.
+    pub pad: u32,
+}
+
 /// [`Event::kind`]: a breaker changed its state.
 pub const EVENT_STATE: u8 = 1;
 /// [`Event::kind`]: a connection ended, not as a success.
@@ -451,5 +469,6 @@ const _: () = assert!(size_of::<Sticky>() == 16);
 const _: () = assert!(size_of::<Socket>() == 64);
 const _: () = assert!(size_of::<Peer>() == 72);
 const _: () = assert!(size_of::<Datagrams>() == 288);
+const _: () = assert!(size_of::<Connected>() == 24);
 const _: () = assert!(size_of::<Event>() == 56);
 const _: () = assert!(SLOTS.is_power_of_two());

@@ -3,7 +3,10 @@
 use core::net::IpAddr;
 
 use super::{
-    abi::{Backend, Breaker, ClientKey, Control, Counts, Event, Service, Sticky, Tally, VipKey},
+    abi::{
+        Backend, Breaker, ClientKey, Connected, Control, Counts, Event, Service, Socket, Sticky, Tally,
+        VipKey,
+    },
     breaker::{Order, Policy},
 };
 use crate::limit::wire::{Wire, structures};
@@ -27,6 +30,10 @@ structures! {
     Counts { chosen probes panics refused empty passed }
     ClientKey { client service pad }
     Sticky { until_ns backend pad }
+    Socket {
+        epoch token begun_ns client vip vip_port service backend seen probe is_open is_named pad
+    }
+    Connected { address port backend pad }
     Event {
         time_ns word epoch client age_ns service backend error retransmits kind outcome from to pad
     }
@@ -67,7 +74,7 @@ mod tests {
         macro_rules! check {
             ($($name:ident)*) => {$( assert_eq!(filled::<$name>(), size_of::<$name>(), stringify!($name)); )*};
         }
-        check! { Policy Order Control VipKey Service Backend Breaker Tally Counts ClientKey Sticky Event }
+        check! { Policy Order Control VipKey Service Backend Breaker Tally Counts ClientKey Sticky Event Socket Connected }
     }
 
     #[test]

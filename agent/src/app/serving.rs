@@ -5,6 +5,7 @@
 //! ends without detaching: services outlive the agent. The thread is the one owner of tables and orders; others ask at
 //! the `services::desk`, and health checks, which run in the runtime, tell their results there.
 
+mod draining;
 mod known;
 mod node;
 mod notices;
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use rampart_common::service::{
     abi::{Breaker, EVENT_END, EVENT_STATE, Event},
     breaker::{Mode, Order, State, Word, stamp},
@@ -30,6 +32,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use self::{
+    draining::Draining,
     known::Known,
     node::{Store, is_served, jiffies_per_second},
     notices::Notices,
@@ -77,6 +80,8 @@ enum Fault {
     NoCgroup,
     #[error("cannot get a random number")]
     Random(#[source] io::Error),
+    #[error("cannot start a thread that ends connections")]
+    Thread(#[source] io::Error),
 }
 
 /// Starts the thread and the checks when services are on, and says whether it did; takes away what an agent before left
@@ -175,6 +180,7 @@ struct Thread {
     targets: watch::Sender<Arc<Vec<Target>>>,
     store: Store,
     notices: Notices,
+    draining: Draining,
     is_tested: bool,
     panics: BTreeSet<String>,
     faults: BTreeSet<String>,
@@ -216,6 +222,7 @@ impl Thread {
             targets,
             store,
             notices,
+            draining: Draining::default(),
             is_tested: false,
             panics: BTreeSet::new(),
             faults: BTreeSet::new(),
@@ -275,6 +282,10 @@ impl Thread {
                 }
                 if is_due || is_news || is_changed {
                     self.put_in_force()?;
+                }
+                // What is asked for to be drained is so before anybody hears of it.
+                self.drain(now_ns)?;
+                if is_due || is_news || is_changed {
                     status.set_services(self.report());
                 }
                 Ok(())
@@ -322,6 +333,9 @@ impl Thread {
         let is_news = known.health.take(result, health);
         if is_news {
             self.notices.health(name, &known.health);
+            if !known.health.is_up {
+                known.flaps.trip(boot_now_ns());
+            }
         }
         is_news
     }
@@ -437,7 +451,10 @@ impl Thread {
                 EVENT_END => keep(&mut known.events, event),
                 EVENT_STATE => {
                     is_news = true;
-                    known.opens += u64::from(event.to == State::Open as u8);
+                    if event.to == State::Open as u8 {
+                        known.opens += 1;
+                        known.flaps.trip(now_ns);
+                    }
                     self.notices.breaker(&name, &event, &known.events, now_ns);
                 }
                 _ => {}
@@ -461,6 +478,7 @@ impl Thread {
                 let sum = known.window.sum();
                 known.window.clear();
                 known.opens += 1;
+                known.flaps.trip(now_ns);
                 known.order = Order { trip: stamp(now_ns).max(word.stamp() + 1), ..order };
                 self.services.set_order(number, &known.order)?;
                 self.notices.tripped(&name, why, sum);
@@ -480,6 +498,13 @@ impl Thread {
         }
     }
 
+    /// Ends connections to backends that are left out, where that is wanted.
+    fn drain(&mut self, now_ns: u64) -> Result<(), Fault> {
+        let conditions = known::conditions(&self.settings, &self.known, now_ns);
+        let left_out = known::left_out(&self.settings, &self.plan, &conditions);
+        self.draining.look(left_out, &self.services, &self.notices, now_ns)
+    }
+
     /// Brings the tables to what settings and backends say now. What is so already is left alone.
     fn put_in_force(&mut self) -> Result<(), Fault> {
         let now_ns = boot_now_ns();
@@ -490,6 +515,12 @@ impl Thread {
                     .insert("the kernel does not tell its tick, `syn_timeout_ms` is not used".to_owned());
             }
         }
+        for (service, settings) in &self.settings.list {
+            for name in known::damp(service, settings, &mut self.known, now_ns) {
+                let is_suppressed = self.known.get(&name).is_some_and(|known| known.flaps.is_suppressed());
+                self.notices.flaps(&name, is_suppressed);
+            }
+        }
         let conditions = known::conditions(&self.settings, &self.known, now_ns);
         let given = Given {
             services: &self.settings.list,
@@ -497,6 +528,7 @@ impl Thread {
             hz: self.hz.unwrap_or(0),
             seed: self.seed,
             now_ns,
+            now: Timestamp::now(),
         };
         let plan = plan(&given, &mut self.numbers, &mut self.tiers);
         for number in &plan.new {
@@ -528,6 +560,7 @@ impl Thread {
         self.known.retain(|name, known| {
             known.ordered_admin.is_some() || plan.backends.values().any(|own| own == name)
         });
+        self.draining.list(known::drains(&self.settings, &plan));
         self.plan = plan;
         let wanted = Arc::new(known::targets(&self.settings, &self.known));
         self.targets.send_if_modified(|targets| {

@@ -1,5 +1,6 @@
 //! Section `services`: virtual addresses, their backends, and how a backend is chosen, watched and left out.
 
+mod calendar;
 pub(super) mod read;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
@@ -11,6 +12,9 @@ use super::{
     fault::{Fault, Place},
     raw::Raw,
 };
+
+pub use self::calendar::Calendar;
+use self::calendar::Span;
 
 /// Section `services`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +77,14 @@ pub struct ServiceSettings {
     pub failback: Failback,
     /// How long a better tier must have been whole before.
     pub failback_delay: Duration,
+    /// When that may be, with [`Failback::Window`].
+    pub failback_windows: Calendar,
+    /// Whether a backend that comes and goes is left out for a time.
+    pub is_damped: bool,
     /// Over which time a backend that is back gets its share.
     pub slow_start: Duration,
+    /// What becomes of the connections to a backend that is left out.
+    pub drain: Drain,
     /// Backends by name.
     pub backends: BTreeMap<String, BackendSettings>,
 }
@@ -143,6 +153,55 @@ pub enum Failback {
     Auto,
     /// When somebody says so, or when the worse tier fails.
     Manual,
+    /// Within the times of the service's calendar; as `Manual` outside of them.
+    Window,
+}
+
+/// What becomes of the connections to a backend that is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// After which time they are ended; `None` = they stay.
+    pub after: Option<Duration>,
+    /// Why it must have been left out, as bits.
+    pub causes: u8,
+}
+
+/// Why a backend is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainCause {
+    /// Somebody wants it so.
+    Admin = 1,
+    /// It is not in the settings any more.
+    Removed = 2,
+    /// Health checks say that it is down.
+    Down = 4,
+    /// Its breaker is open, or tries it.
+    Open = 8,
+    /// It is ejected as an outlier.
+    Ejected = 16,
+}
+
+impl DrainCause {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Admin, Self::Removed, Self::Down, Self::Open, Self::Ejected];
+
+    /// The word in settings and pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Removed => "removed",
+            Self::Down => "down",
+            Self::Open => "open",
+            Self::Ejected => "ejected",
+        }
+    }
+}
+
+impl Drain {
+    /// Whether it is for this cause.
+    pub const fn is_for(&self, cause: DrainCause) -> bool {
+        self.after.is_some() && self.causes & cause as u8 != 0
+    }
 }
 
 /// How backends are checked.

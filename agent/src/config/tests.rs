@@ -348,3 +348,26 @@ fn quotas_are_kept_over_tables_that_can_be_looked_through() {
         ]
     );
 }
+
+#[test]
+fn draining_and_windows_are_read() {
+    let text = |settings: &str| format!("services:\n  list:\n    web: {{vip: '10.0.0.1:80', {settings}}}\n");
+    let of = |settings: &str| load(&text(settings)).unwrap().services.list["web"].clone();
+    let usual = of("");
+    assert_eq!((usual.drain.after, usual.is_damped, usual.failback), (None, true, Failback::Auto));
+    let graceful = of("drain: graceful, drain_when: [open, ejected], flap_damping: off").drain;
+    assert_eq!(graceful.after, Some(Duration::from_secs(30)));
+    let causes: Vec<&str> =
+        DrainCause::ALL.into_iter().filter(|cause| graceful.is_for(*cause)).map(DrainCause::name).collect();
+    assert_eq!(causes, ["open", "ejected"]);
+    let at_once = of("drain: immediate").drain;
+    assert_eq!(at_once.after, Some(Duration::ZERO));
+    assert!(at_once.is_for(DrainCause::Down) && !at_once.is_for(DrainCause::Open));
+    let window = of("failback: window, failback_windows: 22:00-06:00, failback_time_zone: Asia/Tokyo");
+    assert_eq!(window.failback_windows.zone.iana_name(), Some("Asia/Tokyo"));
+    for wrong in ["failback: window", "failback_windows: '22:00-06:00'", "drain_when: [tired]"] {
+        assert_eq!(faults(&text(wrong)).len(), 1, "{wrong}");
+    }
+    let wrong = "failback: window, failback_windows: [noon], failback_time_zone: Mars/Olympus";
+    assert_eq!(faults(&text(wrong)).len(), 3, "{:?}", faults(&text(wrong)));
+}

@@ -8,16 +8,23 @@ mod attach;
 mod pins;
 mod tables;
 
-use std::{collections::BTreeMap, io, path::PathBuf, thread};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    thread,
+};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
-    maps::{Array, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, CgroupSock, CgroupSockAddr, Program, ProgramError, SockOps, links::FdLink},
 };
 use rampart_common::service::{
     abi::{
-        self, BACKENDS, Backend, Breaker, Control, Counts, Event, FACT_NAMES, FACTS, SERVICES, Service, Tally,
+        self, BACKENDS, Backend, Breaker, Connected, Control, Counts, Event, FACT_NAMES, FACTS, SERVICES,
+        Service, Tally,
     },
     breaker::Order,
     wire,
@@ -119,6 +126,24 @@ pub enum ServicesError {
     /// A random number could not be had.
     #[error("cannot get a random number")]
     Random(#[source] io::Error),
+}
+
+/// What is known of sockets that were given a backend.
+pub struct Sockets {
+    streams: OwnedFd,
+    connected: HashMap<MapData, u64, [u8; size_of::<Connected>()]>,
+}
+
+impl Sockets {
+    /// The map of [`abi::Socket`]s, for the kernel's list of TCP sockets.
+    pub fn streams(&self) -> BorrowedFd<'_> {
+        self.streams.as_fd()
+    }
+
+    /// The backend of a connected UDP socket, by its cookie.
+    pub fn connected(&self, cookie: u64) -> Option<Connected> {
+        self.connected.get(&cookie, 0).ok().map(|image| wire::value(&image))
+    }
 }
 
 /// The loaded services.
@@ -314,6 +339,24 @@ impl Services {
             events.push(wire::value(&item));
         }
         Ok(events)
+    }
+
+    /// What is known of sockets, for a thread that looks for some.
+    pub fn sockets(&self) -> Result<Sockets, ServicesError> {
+        let of = |name: &'static str| match self.ebpf.map(name) {
+            Some(Map::SkStorage(of) | Map::LruHashMap(of)) => {
+                of.fd().as_fd().try_clone_to_owned().map_err(|source| ServicesError::File {
+                    operation: "duplicate the descriptor of",
+                    path: name.into(),
+                    source,
+                })
+            }
+            _ => Err(ServicesError::Missing(name)),
+        };
+        let name = abi::MAP_CONNECTED;
+        let connected = MapData::from_fd(of(name)?).map_err(map(name))?;
+        let connected = HashMap::try_from(Map::LruHashMap(connected)).map_err(map(name))?;
+        Ok(Sockets { streams: of(abi::MAP_SOCKETS)?, connected })
     }
 
     fn get<const N: usize, T: rampart_common::limit::wire::Wire>(

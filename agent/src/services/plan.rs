@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rampart_common::{
     limit::{gate::mix, packet::UDP},
     service::{
@@ -20,7 +21,7 @@ use rampart_common::{
 
 use super::tiers::{Tier, Tiers, is_panic};
 use crate::{
-    config::{AdminState, Algorithm, Panic, ServiceSettings},
+    config::{AdminState, Algorithm, Failback, Panic, ServiceSettings},
     kernel::services::{SlotTable, Tables},
 };
 
@@ -81,6 +82,8 @@ pub struct Given<'a> {
     pub seed: u64,
     /// The boot clock.
     pub now_ns: u64,
+    /// The wall clock.
+    pub now: Timestamp,
 }
 
 /// Tables with the names of their numbers.
@@ -225,8 +228,12 @@ pub fn plan(given: &Given<'_>, numbers: &mut Numbers, tiers: &mut BTreeMap<Strin
         }
         let standing = standing(&hosts);
         let state = tiers.entry(name.clone()).or_default();
-        if let Some(before) = state.look(&standing, settings.failback, settings.failback_delay, given.now_ns)
-        {
+        let is_auto = match settings.failback {
+            Failback::Auto => true,
+            Failback::Manual => false,
+            Failback::Window => settings.failback_windows.contains(given.now),
+        };
+        if let Some(before) = state.look(&standing, is_auto, settings.failback_delay, given.now_ns) {
             plan.moved.push((name.clone(), before));
         }
         let active = state.active.unwrap_or(0);

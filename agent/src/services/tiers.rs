@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::Failback;
-
 /// How many backends of a tier can be chosen, of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tier {
@@ -26,8 +24,9 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    /// Looks at the tiers, best first. Gives the tier before when it is another one now.
-    pub fn look(&mut self, tiers: &[Tier], failback: Failback, delay: Duration, now_ns: u64) -> Option<u8> {
+    /// Looks at the tiers, best first; `is_auto` says that a better one may be returned to now without anybody asking.
+    /// Gives the tier before when it is another one now.
+    pub fn look(&mut self, tiers: &[Tier], is_auto: bool, delay: Duration, now_ns: u64) -> Option<u8> {
         let best = tiers.iter().find(|tier| tier.available > 0).map(|tier| tier.number);
         let first = tiers.first().map(|tier| tier.number);
         let Some(active) = self.active else {
@@ -44,7 +43,7 @@ impl Tiers {
             self.whole_since = if is_whole { self.whole_since.or(Some(now_ns)) } else { None };
             let waited =
                 self.whole_since.is_some_and(|since| now_ns.saturating_sub(since) >= delay.as_nanos() as u64);
-            if self.is_asked_back || (failback == Failback::Auto && waited) { better.number } else { active }
+            if self.is_asked_back || (is_auto && waited) { better.number } else { active }
         } else {
             self.whole_since = None;
             active
@@ -80,29 +79,29 @@ mod tests {
     fn over_at_once_and_back_when_whole_for_a_time() {
         let mut state = Tiers::default();
         let second = 1_000_000_000;
-        assert_eq!(state.look(&tiers(2, 2), Failback::Auto, DELAY, 0), None);
-        assert_eq!(state.look(&tiers(1, 2), Failback::Auto, DELAY, 0), None);
-        assert_eq!(state.look(&tiers(0, 2), Failback::Auto, DELAY, second), Some(0));
+        assert_eq!(state.look(&tiers(2, 2), true, DELAY, 0), None);
+        assert_eq!(state.look(&tiers(1, 2), true, DELAY, 0), None);
+        assert_eq!(state.look(&tiers(0, 2), true, DELAY, second), Some(0));
         assert_eq!(state.active, Some(1));
-        assert_eq!(state.look(&tiers(1, 2), Failback::Auto, DELAY, 2 * second), None, "not whole");
-        assert_eq!(state.look(&tiers(2, 2), Failback::Auto, DELAY, 3 * second), None);
-        assert_eq!(state.look(&tiers(1, 2), Failback::Auto, DELAY, 20 * second), None, "not whole again");
-        assert_eq!(state.look(&tiers(2, 2), Failback::Auto, DELAY, 21 * second), None);
-        assert_eq!(state.look(&tiers(2, 2), Failback::Auto, DELAY, 50 * second), None);
-        assert_eq!(state.look(&tiers(2, 2), Failback::Auto, DELAY, 51 * second), Some(1));
+        assert_eq!(state.look(&tiers(1, 2), true, DELAY, 2 * second), None, "not whole");
+        assert_eq!(state.look(&tiers(2, 2), true, DELAY, 3 * second), None);
+        assert_eq!(state.look(&tiers(1, 2), true, DELAY, 20 * second), None, "not whole again");
+        assert_eq!(state.look(&tiers(2, 2), true, DELAY, 21 * second), None);
+        assert_eq!(state.look(&tiers(2, 2), true, DELAY, 50 * second), None);
+        assert_eq!(state.look(&tiers(2, 2), true, DELAY, 51 * second), Some(1));
         assert_eq!(state.active, Some(0));
     }
 
     #[test]
     fn manual_waits_for_somebody_or_for_need() {
         let mut state = Tiers { active: Some(1), ..Tiers::default() };
-        assert_eq!(state.look(&tiers(2, 2), Failback::Manual, Duration::ZERO, 0), None);
-        assert_eq!(state.look(&tiers(2, 2), Failback::Manual, Duration::ZERO, 1 << 60), None);
+        assert_eq!(state.look(&tiers(2, 2), false, Duration::ZERO, 0), None);
+        assert_eq!(state.look(&tiers(2, 2), false, Duration::ZERO, 1 << 60), None);
         state.is_asked_back = true;
-        assert_eq!(state.look(&tiers(1, 2), Failback::Manual, Duration::ZERO, 2), Some(1));
+        assert_eq!(state.look(&tiers(1, 2), false, Duration::ZERO, 2), Some(1));
         let mut state = Tiers { active: Some(1), ..Tiers::default() };
-        assert_eq!(state.look(&tiers(1, 0), Failback::Manual, Duration::ZERO, 0), Some(1));
-        assert_eq!(state.look(&tiers(0, 0), Failback::Manual, Duration::ZERO, 0), None, "nowhere to go");
+        assert_eq!(state.look(&tiers(1, 0), false, Duration::ZERO, 0), Some(1));
+        assert_eq!(state.look(&tiers(0, 0), false, Duration::ZERO, 0), None, "nowhere to go");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{metrics::Page, names::Name};
 use crate::{
     config::{AdminState, Algorithm},
     engine::clock::boot_now_ns,
-    services::{check::Told, rates::Calls},
+    services::{check::Told, drain::Ended, rates::Calls},
 };
 
 /// Events of a backend that are kept.
@@ -81,6 +81,23 @@ pub struct BackendStanding {
     pub connections: (u64, u64),
     /// Its counters.
     pub tally: Tally,
+    /// The penalty for coming and going, and whether it is left out for that.
+    pub flaps: (u32, bool),
+    /// What becomes of its connections.
+    pub drain: DrainStanding,
+}
+
+/// What becomes of the connections to a backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DrainStanding {
+    /// Why it is left out, while that ends its connections.
+    pub cause: Option<&'static str>,
+    /// When they are ended, by the boot clock.
+    pub due_ns: Option<u64>,
+    /// What became of them the last time.
+    pub last: Ended,
+    /// All that were ended since the agent started.
+    pub total: u64,
 }
 
 /// What health checks say.
@@ -186,6 +203,17 @@ fn service_page(serving: &Serving, name: &str, service: &ServiceStanding) -> Val
                 "connections": standing.connections.0.saturating_sub(standing.connections.1),
                 "connections_total": standing.connections.0,
                 "outcomes": outcomes(&standing.tally),
+                "flap_penalty": standing.flaps.0,
+                "suppressed": standing.flaps.1,
+                "drain": {
+                    "cause": standing.drain.cause,
+                    "ends_at": standing.drain.due_ns.map(|due| wall(serving.now_ns, due)),
+                    "found": standing.drain.last.found,
+                    "destroyed": standing.drain.last.destroyed,
+                    "gone": standing.drain.last.gone,
+                    "failed": standing.drain.last.failed,
+                    "destroyed_total": standing.drain.total,
+                },
                 "slow": standing.tally.slow,
             })
         })
@@ -303,8 +331,13 @@ pub(super) fn add(page: &mut Page, serving: &Serving) {
             page.add(Name::BreakerOpens, &of, standing.breaker.opens);
             let open = standing.connections.0.saturating_sub(standing.connections.1);
             page.add(Name::BackendConnections, &of, open);
+            page.add(Name::BackendDrained, &of, standing.drain.total);
             let is_up = standing.health.as_ref().is_none_or(|health| health.is_up);
-            page.add(Name::BackendUp, &of, u64::from(is_up && standing.ejected_until.is_none()));
+            page.add(
+                Name::BackendUp,
+                &of,
+                u64::from(is_up && standing.ejected_until.is_none() && !standing.flaps.1),
+            );
             for (outcome, count) in Outcome::ALL.iter().zip(standing.tally.outcomes) {
                 let labels =
                     [("service", name.as_str()), ("backend", backend.as_str()), ("outcome", outcome.name())];

@@ -21,7 +21,9 @@ use rampart_agent::{
     services::desk::{Command, Desk, desk},
     telemetry::{
         ready::Latch,
-        services::{BackendStanding, BreakerStanding, HealthStanding, ServiceStanding, Serving},
+        services::{
+            BackendStanding, BreakerStanding, DrainStanding, HealthStanding, ServiceStanding, Serving,
+        },
         status::{Detection, Facts, Status, shared},
     },
 };
@@ -171,6 +173,8 @@ fn backend(number: u8, order: &Order, fault: &str) -> BackendStanding {
         tier: 0,
         admin: AdminState::Ready,
         told: None,
+        flaps: (0, false),
+        drain: DrainStanding::default(),
         health: Some(HealthStanding {
             is_up: fault.is_empty(),
             checks: 3,

@@ -202,7 +202,13 @@ fn connect(call: Call) -> i32 {
             None => GO_ON,
         },
         UDP => match call.asked(UDP as u8) {
-            Some(asked) => say(call, &datagram::send(call, &asked)),
+            Some(asked) => {
+                let answer = datagram::send(call, &asked);
+                if let Answer::To(target) = &answer {
+                    datagram::connected(call, target);
+                }
+                say(call, &answer)
+            }
             None => GO_ON,
         },
         _ => GO_ON,

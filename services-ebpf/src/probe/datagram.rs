@@ -5,7 +5,7 @@
 use rampart_common::{
     limit::gate::mix,
     service::{
-        abi::{Datagrams, PEERS, Peer},
+        abi::{Connected, Datagrams, PEERS, Peer},
         breaker::Entry,
         select::{Nobody, unpack},
         signal::Outcome,
@@ -19,6 +19,7 @@ use crate::{
     breaker::{Terms, ask, backend},
     choice::backend_for,
     fact::{in_charge, now, slot},
+    maps::S_CONNECTED,
     socket::{UNPROBED, datagrams, datagrams_or_new},
 };
 
@@ -140,6 +141,18 @@ fn find(state: *mut Datagrams, from: &Target) -> Option<&'static mut Peer> {
         }
     }
     if found < PEERS { Some(at(state, found)) } else { None }
+}
+
+/// The socket stays with a backend, whatever becomes of that: somebody may have to end it.
+#[inline(always)]
+pub(super) fn connected(call: Call, to: &Target) {
+    let Some(state) = datagrams(call.socket().cast()) else { return };
+    let Some(peer) = find(state, to) else { return };
+    // SAFETY: the program's own context.
+    let cookie = unsafe { bpf_get_socket_cookie(call.context().cast()) };
+    let connected = Connected { address: to.address, port: to.port, backend: peer.backend, pad: 0 };
+    // One that cannot be remembered is not ended.
+    let _ = S_CONNECTED.insert(cookie, connected, 0);
 }
 
 /// An answer of a backend comes from what was asked.

@@ -23,12 +23,12 @@ use tempfile::TempDir;
 use crate::stage::{Manner, Server, ask, wait};
 
 /// What one test's agents have in common.
-struct House {
+pub(super) struct House {
     scratch: TempDir,
     bpffs: Bpffs,
     cgroup: Cgroup,
     rules: PathBuf,
-    vip: SocketAddr,
+    pub(super) vip: SocketAddr,
 }
 
 impl Drop for House {
@@ -40,7 +40,7 @@ impl Drop for House {
 }
 
 impl House {
-    fn new(vip: &str) -> Self {
+    pub(super) fn new(vip: &str) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let rules = scratch.path().join("rules.yaml");
         let rule = "- rule: nothing\n  desc: d\n  condition: evt.type = openat and fd.name = /nowhere\n  output: o\n  priority: INFO\n";
@@ -64,7 +64,7 @@ impl House {
         ]
     }
 
-    fn settings(&self, enabled: bool, service: &str) -> String {
+    pub(super) fn settings(&self, enabled: bool, service: &str) -> String {
         format!(
             "services:\n  enabled: {enabled}\n  vip_cidrs: [{}/32]\n  cgroup: {}\n  pin_dir: {}\n  list:\n    web:\n      vip: {}\n{service}",
             self.vip.ip(),
@@ -74,7 +74,7 @@ impl House {
         )
     }
 
-    fn start(&self, service: &str) -> Agent {
+    pub(super) fn start(&self, service: &str) -> Agent {
         let env = self.env();
         let env: Vec<(&str, &str)> =
             env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -83,7 +83,7 @@ impl House {
         agent
     }
 
-    fn ask(&self) -> std::io::Result<String> {
+    pub(super) fn ask(&self) -> std::io::Result<String> {
         ask(TcpStream::connect(self.vip)?)
     }
 
@@ -95,7 +95,7 @@ impl House {
     }
 
     /// The same, which must succeed; what it says.
-    fn done(&self, agent: &Agent, arguments: &[&str]) -> String {
+    pub(super) fn done(&self, agent: &Agent, arguments: &[&str]) -> String {
         let output = self.rampart(agent, arguments);
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`rampart {}`: {complaint}", arguments.join(" "));
@@ -110,12 +110,12 @@ fn route(to: SocketAddr) -> bool {
     String::from_utf8_lossy(&output.stdout).contains(&to.ip().to_string())
 }
 
-fn page(agent: &Agent, name: &str) -> Value {
+pub(super) fn page(agent: &Agent, name: &str) -> Value {
     let (_, body) = agent.get(name).expect("the agent answers");
     serde_json::from_str(&body).expect("a JSON page")
 }
 
-fn again(place: SocketAddr) -> Server {
+pub(super) fn again(place: SocketAddr) -> Server {
     Server::of(TcpListener::bind(place).expect("the address is free"), Manner::Answer)
 }
 

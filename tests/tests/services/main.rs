@@ -5,6 +5,9 @@
 
 mod agent;
 mod datagram;
+mod drain;
 mod failure;
+mod keeping;
 mod stage;
 mod stream;
+mod ways;

@@ -34,10 +34,10 @@ type Leg = Vec<(Run, Watched)>;
 
 /// What the client says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Run {
-    per_second: f64,
-    p50_us: f64,
-    p99_us: f64,
+pub(super) struct Run {
+    pub(super) per_second: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
 }
 
 /// A server that ends with this value.
@@ -98,18 +98,23 @@ fn real(seconds: u64) -> f64 {
 
 fn request(port: u16) -> Result<Run> {
     let program = workspace::program("wrk").context("there is no `wrk`")?;
-    let mut command = Command::new(program);
-    command.args(["-t1", "--latency", &format!("-c{CONNECTIONS}"), &format!("-d{SECONDS}s")]);
-    command.arg(format!("http://127.0.0.1:{port}/"));
-    let finished = process::bounded(&mut command, Duration::from_secs(SECONDS + 20))?;
+    let said = said(Command::new(program), &format!("127.0.0.1:{port}"), SECONDS)?;
+    read(&said).with_context(|| format!("no numbers in `{}`", said.trim()))
+}
+
+/// Runs the client, which `command` starts, against an address; what it says.
+pub(super) fn said(mut command: Command, address: &str, seconds: u64) -> Result<String> {
+    command.args(["-t1", "--latency", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s")]);
+    command.arg(format!("http://{address}/"));
+    let finished = process::bounded(&mut command, Duration::from_secs(seconds + 20))?;
     if !finished.success() {
         bail!("`{}` failed: {}", process::describe(&command), finished.tail());
     }
-    read(&finished.stdout).with_context(|| format!("no numbers in `{}`", finished.stdout.trim()))
+    Ok(finished.stdout)
 }
 
 /// Reads the client's report.
-fn read(text: &str) -> Option<Run> {
+pub(super) fn read(text: &str) -> Option<Run> {
     let value = |name: &str| text.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
     Some(Run {
         per_second: value("Requests/sec:")?.parse().ok()?,

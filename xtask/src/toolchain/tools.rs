@@ -46,6 +46,19 @@ pub(super) const BENCH: [Tool; 6] = [
     Tool { program: "wrk", package: "wrk", purpose: "the client of `bench nginx`" },
 ];
 
+/// What `cargo xtask bench services` compares with. A file stands for a package without a program.
+pub(super) const PROXIES: [Tool; 2] = [
+    Tool { program: "haproxy", package: "haproxy", purpose: "a proxy that `bench services` compares with" },
+    Tool {
+        program: NGINX_STREAM,
+        package: "libnginx-mod-stream",
+        purpose: "a proxy that `bench services` compares with",
+    },
+];
+
+/// The web server's module for connections, where Debian puts it.
+pub(crate) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 /// Which of them are missing.
 pub(super) fn missing(tools: &'static [Tool]) -> Vec<&'static Tool> {
     tools.iter().filter(|tool| workspace::program(tool.program).is_none()).collect()

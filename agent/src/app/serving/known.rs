@@ -10,14 +10,15 @@ use rampart_common::service::{
     breaker::{Mode, Order, State, Word},
 };
 
-use super::admin;
+use super::{admin, draining::LeftOut};
 use crate::{
-    config::{AdminState, ServiceSettings, Services as Settings},
+    config::{AdminState, Drain, DrainCause, ServiceSettings, Services as Settings},
     services::{
         check::{Ask, Target, Told},
+        flap::Damping,
         health::Standing,
         outlier::{self, Host},
-        plan::{Condition, Name},
+        plan::{Condition, Name, Plan},
         rates::{self, Calls, Window},
     },
 };
@@ -39,6 +40,8 @@ pub(super) struct Known {
     /// Until when it is ejected, and how often it was.
     pub(super) ejected_until: Option<u64>,
     pub(super) ejections: u32,
+    /// How often it came and went lately.
+    pub(super) flaps: Damping,
     /// Its connections at the last sweep.
     swept: Option<Calls>,
 }
@@ -61,6 +64,11 @@ impl Known {
     pub(super) fn is_up(&self, own: &ServiceSettings) -> bool {
         let says_so = own.agent.is_none() || !matches!(self.told.is_up, Some(Err(_)));
         says_so && (own.health.is_none() || self.health.is_up)
+    }
+
+    /// Whether it is left out for what it did.
+    fn is_ejected(&self, now_ns: u64) -> bool {
+        self.flaps.is_suppressed() || self.ejected_until.is_some_and(|until| now_ns < until)
     }
 
     /// The state that connections meet.
@@ -88,7 +96,7 @@ pub(super) fn conditions(
                 admin: known.admin(own, written.admin),
                 is_up: known.is_up(own),
                 percent: own.agent.as_ref().and(known.told.percent).unwrap_or(100),
-                is_ejected: known.ejected_until.is_some_and(|until| now_ns < until),
+                is_ejected: known.is_ejected(now_ns),
                 state: known.state(),
                 word: known.word(),
             };
@@ -114,14 +122,75 @@ pub(super) fn targets(settings: &Settings, known: &BTreeMap<Name, Known>) -> Vec
                 continue;
             };
             if let Some(known) = known {
-                // Checks say one thing, connections another.
-                let disagrees = known.health.is_up != (known.state() == State::Closed);
+                // Checks say one thing, connections another; the first that fails is enough.
+                let works = known.state() == State::Closed && known.word().failures() == 0;
+                let disagrees = known.health.is_up != works;
                 health.interval = known.health.interval(&health, disagrees);
             }
             targets.push(Target { name, address: written.address, ask: Ask::Health(health) });
         }
     }
     targets
+}
+
+/// What becomes of the connections of each backend of a plan, should it be left out.
+pub(super) fn drains(settings: &Settings, plan: &Plan) -> BTreeMap<u32, (Name, Drain)> {
+    let of = |name: &Name| Some(settings.list.get(&name.0)?.drain);
+    plan.backends.iter().filter_map(|(number, name)| Some((*number, (name.clone(), of(name)?)))).collect()
+}
+
+/// Backends that are left out, with the reason. While a service is in panic, what is guessed of its backends counts for
+/// nothing.
+pub(super) fn left_out(settings: &Settings, plan: &Plan, conditions: &BTreeMap<Name, Condition>) -> LeftOut {
+    let mut left_out = LeftOut::new();
+    for (number, (name, drain)) in drains(settings, plan) {
+        let Some(condition) = conditions.get(&name) else { continue };
+        let guessed = [
+            (!condition.is_up, DrainCause::Down),
+            (condition.state != State::Closed, DrainCause::Open),
+            (condition.is_ejected, DrainCause::Ejected),
+        ];
+        let guessed = if plan.panics.contains(&name.0) { &[][..] } else { &guessed };
+        let ordered = (condition.admin != AdminState::Ready, DrainCause::Admin);
+        let causes = std::iter::once(&ordered).chain(guessed);
+        let cause =
+            causes.filter(|(holds, cause)| *holds && drain.is_for(*cause)).map(|(_, cause)| *cause).next();
+        if let Some(cause) = cause {
+            left_out.insert(number, (name, cause, drain));
+        }
+    }
+    left_out
+}
+
+/// Looks who comes and goes too often, while there is somebody else. Gives those of which that changed.
+pub(super) fn damp(
+    service: &str,
+    settings: &ServiceSettings,
+    known: &mut BTreeMap<Name, Known>,
+    now_ns: u64,
+) -> Vec<Name> {
+    let bears = |known: &BTreeMap<Name, Known>, name: &Name, written: AdminState| {
+        known.get(name).is_none_or(|own| {
+            admin(own.ordered_admin, written) == AdminState::Ready
+                && (settings.health.is_none() || own.health.is_up)
+                && own.state() == State::Closed
+                && !own.is_ejected(now_ns)
+        })
+    };
+    let names: Vec<(Name, AdminState)> = settings
+        .backends
+        .iter()
+        .map(|(backend, written)| ((service.to_owned(), backend.clone()), written.admin))
+        .collect();
+    let mut changed = Vec::new();
+    for (name, _) in &names {
+        let others = names.iter().filter(|(other, _)| other != name);
+        let may = settings.is_damped && others.clone().any(|(other, written)| bears(known, other, *written));
+        if known.get_mut(name).is_some_and(|own| own.flaps.look(may, now_ns)) {
+            changed.push(name.clone());
+        }
+    }
+    changed
 }
 
 /// Ejects outliers of each tier of a service, and takes back those whose time is over. Gives those that were ejected,

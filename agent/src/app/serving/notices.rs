@@ -15,7 +15,13 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     alert::build::Internal,
-    services::{health::Standing, plan::Name, rates::Calls},
+    config::DrainCause,
+    services::{
+        drain::{Ended, Report},
+        health::Standing,
+        plan::Name,
+        rates::Calls,
+    },
 };
 
 /// See the module.
@@ -104,6 +110,19 @@ impl Notices {
         self.send("backend ejected", Priority::Warning, message, fields);
     }
 
+    /// A backend comes and goes too often, or has not for a time.
+    pub(super) fn flaps(&self, name: &Name, is_suppressed: bool) {
+        let (service, backend) = name;
+        if is_suppressed {
+            let message =
+                format!("`{backend}` of `{service}` comes and goes and is left out until it is quiet");
+            self.send("backend suppressed", Priority::Warning, message, of(name));
+        } else {
+            let message = format!("`{backend}` of `{service}` is used again");
+            self.send("backend reused", Priority::Notice, message, of(name));
+        }
+    }
+
     /// Health checks say otherwise now.
     pub(super) fn health(&self, name: &Name, standing: &Standing) {
         let (service, backend) = name;
@@ -117,6 +136,40 @@ impl Notices {
             let message = format!("`{backend}` of `{service}` is down: {fault}");
             self.send("backend down", Priority::Warning, message, fields);
         }
+    }
+
+    /// Connections to a backend that is left out were ended, as far as they could be.
+    pub(super) fn drained(&self, name: &Name, cause: DrainCause, ended: &Ended, report: &Report) {
+        let (service, backend) = name;
+        let millis = report.took.as_millis() as u64;
+        let mut fields = of(name);
+        fields.insert("cause".to_owned(), cause.name().into());
+        for (key, count) in [
+            ("found", ended.found),
+            ("destroyed", ended.destroyed),
+            ("gone", ended.gone),
+            ("failed", ended.failed),
+            ("namespaces", ended.namespaces),
+            ("namespaces_searched", report.searched as u64),
+            ("namespaces_unseen", report.unseen as u64),
+            ("millis", millis),
+        ] {
+            fields.insert(key.to_owned(), count.into());
+        }
+        let is_partial = ended.failed > 0 || report.unseen > 0 || report.fault.is_some();
+        let mut message = format!(
+            "{} of {} connections to `{backend}` of `{service}` were ended in {} network namespaces, {} of them had some",
+            ended.destroyed, ended.found, report.searched, ended.namespaces
+        );
+        if report.unseen > 0 {
+            message = format!("{message}; {} could not be searched", report.unseen);
+        }
+        if let Some(fault) = &report.fault {
+            message = format!("{message}; {fault}");
+            fields.insert("fault".to_owned(), fault.as_str().into());
+        }
+        let priority = if is_partial { Priority::Warning } else { Priority::Notice };
+        self.send("connections drained", priority, message, fields);
     }
 
     /// Another tier is in use.

@@ -82,6 +82,8 @@ fn backends(
             },
             connections: (breaker.opened, breaker.closed),
             tally: known.tally,
+            flaps: (known.flaps.penalty(), known.flaps.is_suppressed()),
+            drain: thread.draining.standing(number, &name),
         };
         backends.insert(backend.clone(), standing);
     }

@@ -31,9 +31,29 @@ pub(super) fn service() -> Value {
                 "description": "what happens when most backends are out; default: auto, spread with three backends or more",
                 "enum": ["auto", "spread", "fail_fast"],
             },
-            "failback": { "description": "default: auto", "enum": ["auto", "manual"] },
+            "failback": {
+                "description": "whether a better tier is returned to by itself; default: auto",
+                "enum": ["auto", "manual", "window"],
+            },
             "failback_delay_secs": whole(0, 86_400, "default: 30"),
+            "failback_windows": {
+                "description": "when it may be, with failback window, such as mon-fri 17:30-22:00",
+                "type": ["array", "string"],
+                "items": { "type": "string" },
+            },
+            "failback_time_zone": { "description": "IANA time zone of these times; default: UTC", "type": "string" },
+            "flap_damping": { "description": "a backend that comes and goes is left out for a time; default: on", "enum": ["on", "off"] },
             "slow_start_secs": whole(0, 86_400, "default: 30"),
+            "drain": {
+                "description": "connections to a backend that is left out are ended: never, after drain_secs, or at once; default: none",
+                "enum": ["none", "graceful", "immediate"],
+            },
+            "drain_secs": whole(1, 86_400, "default: 30"),
+            "drain_when": {
+                "description": "why it must be left out; default: admin, removed and down",
+                "type": ["array", "string"],
+                "items": { "enum": ["admin", "removed", "down", "open", "ejected"] },
+            },
         },
     })
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
+use jiff::tz::TimeZone;
 use rampart_common::{
     limit::packet::{TCP, UDP},
     service::{
@@ -12,13 +13,13 @@ use rampart_common::{
 use serde_yaml::{Mapping, Value};
 
 use super::{
-    AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Check, Defaults, Failback, Health,
-    Panic, ServiceSettings, TlsCheck,
+    AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Calendar, Check, Defaults, Drain,
+    DrainCause, Failback, Health, Panic, ServiceSettings, Span, TlsCheck,
 };
 use crate::config::{fault::Place, limits::read::Section, raw::Raw};
 
 /// Settings of a service, in the order of the documentation.
-pub(in crate::config) const SERVICE_KEYS: [&str; 16] = [
+pub(in crate::config) const SERVICE_KEYS: [&str; 22] = [
     "vip",
     "protocol",
     "algorithm",
@@ -34,7 +35,13 @@ pub(in crate::config) const SERVICE_KEYS: [&str; 16] = [
     "panic",
     "failback",
     "failback_delay_secs",
+    "failback_windows",
+    "failback_time_zone",
+    "flap_damping",
     "slow_start_secs",
+    "drain",
+    "drain_secs",
+    "drain_when",
 ];
 /// Settings of a backend.
 pub(in crate::config) const BACKEND_KEYS: [&str; 4] = ["address", "weight", "tier", "admin"];
@@ -127,12 +134,15 @@ pub(in crate::config) fn service(
         "fail_fast" => Panic::FailFast,
         _ => Panic::Auto,
     };
-    let failback = match section.choice("failback", &["auto", "manual"], "auto") {
+    let failback = match section.choice("failback", &["auto", "manual", "window"], "auto") {
         "manual" => Failback::Manual,
+        "window" => Failback::Window,
         _ => Failback::Auto,
     };
     let is_client_cgroup = section.choice("client", &["netns", "cgroup"], "netns") == "cgroup";
+    let failback_windows = windows(&mut section, failback);
     let syn_timeout = section.number("syn_timeout_ms", 0, 60_000, 0);
+    let drain = drain(&mut section);
     Some(ServiceSettings {
         vip: vip?,
         protocol,
@@ -148,7 +158,10 @@ pub(in crate::config) fn service(
         panic,
         failback,
         failback_delay: secs(&mut section, "failback_delay_secs", 0, 30),
+        failback_windows,
+        is_damped: section.choice("flap_damping", &["on", "off"], "on") == "on",
         slow_start: secs(&mut section, "slow_start_secs", 0, 30),
+        drain,
         backends,
     })
 }
@@ -185,6 +198,63 @@ fn algorithm(word: &str) -> Algorithm {
         "sticky" => Algorithm::Sticky,
         _ => Algorithm::RoundRobin,
     }
+}
+
+/// When a better tier may be returned to.
+fn windows(section: &mut Section<'_>, failback: Failback) -> Calendar {
+    let mut spans = Vec::new();
+    for (word, place) in section.words("failback_windows") {
+        match Span::read(&word) {
+            Some(span) => spans.push(span),
+            None => section.raw.fault(
+                place,
+                format!("`{}.failback_windows` names `{word}`", section.path),
+                Some("write `mon-fri 17:30-22:00` or `22:00-06:00`".to_owned()),
+            ),
+        }
+    }
+    if (failback == Failback::Window) == spans.is_empty() {
+        let place = section.place_of("failback_windows");
+        let message =
+            format!("`{0}.failback: window` and `{0}.failback_windows` need each other", section.path);
+        section.raw.fault(place, message, None);
+    }
+    let name = text(section, "failback_time_zone");
+    let zone = name.as_deref().map_or(Some(TimeZone::UTC), |name| TimeZone::get(name).ok());
+    if zone.is_none() {
+        let place = section.place_of("failback_time_zone");
+        let message = format!("`{}.failback_time_zone` is no time zone", section.path);
+        let help = "use a name such as `Europe/London` or `America/New_York`".to_owned();
+        section.raw.fault(place, message, Some(help));
+    }
+    Calendar { zone: zone.unwrap_or(TimeZone::UTC), spans }
+}
+
+/// What somebody did on purpose or is sure of ends connections, unless it is said otherwise; a guess does not.
+const DRAIN_CAUSES: [DrainCause; 3] = [DrainCause::Admin, DrainCause::Removed, DrainCause::Down];
+
+fn drain(section: &mut Section<'_>) -> Drain {
+    let wait = secs(section, "drain_secs", 1, 30);
+    let after = match section.choice("drain", &["none", "graceful", "immediate"], "none") {
+        "graceful" => Some(wait),
+        "immediate" => Some(Duration::ZERO),
+        _ => None,
+    };
+    let mut causes = 0;
+    for (word, place) in section.words("drain_when") {
+        match DrainCause::ALL.into_iter().find(|cause| cause.name() == word) {
+            Some(cause) => causes |= cause as u8,
+            None => section.raw.fault(
+                place,
+                format!("`{}.drain_when` names `{word}`", section.path),
+                Some("use `admin`, `removed`, `down`, `open` and `ejected`".to_owned()),
+            ),
+        }
+    }
+    if causes == 0 {
+        causes = DRAIN_CAUSES.into_iter().fold(0, |causes, cause| causes | cause as u8);
+    }
+    Drain { after, causes }
 }
 
 fn breaker(section: &mut Section<'_>, defaults: &Defaults) -> BreakerSettings {

@@ -33,12 +33,13 @@ struct Desk {
     numbers: Numbers,
     tiers: BTreeMap<String, Tiers>,
     now_ns: u64,
+    now: Timestamp,
 }
 
 impl Desk {
     fn new(services: BTreeMap<String, ServiceSettings>) -> Self {
         let (conditions, numbers, tiers) = (BTreeMap::new(), Numbers::default(), BTreeMap::new());
-        Self { services, conditions, numbers, tiers, now_ns: 1 << 50 }
+        Self { services, conditions, numbers, tiers, now_ns: 1 << 50, now: Timestamp::UNIX_EPOCH }
     }
 
     fn plan(&mut self) -> Plan {
@@ -48,6 +49,7 @@ impl Desk {
             hz: 250,
             seed: 7,
             now_ns: self.now_ns,
+            now: self.now,
         };
         plan(&given, &mut self.numbers, &mut self.tiers)
     }
@@ -114,6 +116,28 @@ fn what_is_out_gets_nothing_and_what_is_open_is_tried() {
     assert!(plan.moved.is_empty() && plan.panics.is_empty());
     // Both are back, and so is the tier.
     desk.conditions.clear();
+    assert_eq!(desk.plan().moved, [("web".to_owned(), 1)]);
+}
+
+#[test]
+fn the_way_back_has_its_times() {
+    let mut desk = Desk::new(settings(
+        "    web:
+      vip: 10.96.0.1:80
+      failback: window
+      failback_windows: ['thu 06:00-07:00', 'mon,tue 22:00-06:00']
+      failback_time_zone: America/New_York
+      failback_delay_secs: 0
+      backends: {a: 10.0.0.1:80, b: {address: 10.0.0.2:80, tier: 1}}
+",
+    ));
+    desk.plan();
+    desk.set("a", Condition { is_up: false, ..Condition::default() });
+    assert_eq!(desk.plan().moved, [("web".to_owned(), 0)]);
+    desk.conditions.clear();
+    // 1970 began on a Thursday; it is five hours earlier there.
+    assert!(desk.plan().moved.is_empty());
+    desk.now = "1970-01-01T11:30:00Z".parse().unwrap();
     assert_eq!(desk.plan().moved, [("web".to_owned(), 1)]);
 }
 
