@@ -94,6 +94,18 @@ fn it_shows_what_is_and_what_changes_and_executes_nothing_from_outside() {
     }
     assert_eq!(browser.value("typeof window.pwned"), "undefined");
 
+    // Limits, once there are some, and who is over them.
+    stage.limit(7);
+    browser.until(
+        "document.querySelector('#limits-note').innerText === 'Mode: enforce, on eth0 ingress by tcx'",
+    );
+    browser
+        .until("document.querySelector('#policies').innerText.replace(/\\s+/g, ' ').startsWith('login 5/s')");
+    browser.until("document.querySelector('#top').innerText.includes('203.0.113.0/24')");
+    assert!(browser.value("document.querySelector('#top').innerText").as_str().unwrap().contains("75.0 %"));
+    stage.limit(4_000_000);
+    browser.until("document.querySelector('#policies td:nth-child(6)').innerText === '4,000,000'");
+
     // Filters.
     browser.value("document.querySelector('#word').focus()");
     browser.write("harmless");

@@ -16,10 +16,13 @@ use rampart_agent::{
         audit::{self, Audit},
     },
     alert::Alert,
-    config::{AdminState, Algorithm},
+    config::{AdminState, Algorithm, Sources},
     engine::clock::boot_now_ns,
+    kernel::limiter::{Attached, Counted, Rung},
+    limits::desk as limits_desk,
     services::desk::{Command, Desk, desk},
     telemetry::{
+        limits::Limiting,
         ready::Latch,
         services::{
             BackendStanding, BreakerStanding, DrainStanding, HealthStanding, ServiceStanding, Serving,
@@ -27,9 +30,15 @@ use rampart_agent::{
         status::{Detection, Facts, Status, shared},
     },
 };
-use rampart_common::service::{
-    abi::{Counts, Event, Tally},
-    breaker::{Mode, Order, State, Word, stamp},
+use rampart_common::{
+    limit::{
+        abi::Tally as Packets,
+        verdict::{Direction, Reason},
+    },
+    service::{
+        abi::{Counts, Event, Tally},
+        breaker::{Mode, Order, State, Word, stamp},
+    },
 };
 use rampart_rules::rule::Priority;
 use serde_json::json;
@@ -47,6 +56,7 @@ pub(super) struct Stage {
     dir: tempfile::TempDir,
     address: SocketAddr,
     desk: Desk,
+    limits: limits_desk::Desk,
     asked: Arc<Mutex<Vec<String>>>,
     server: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
@@ -77,8 +87,16 @@ impl Stage {
                 }
             }
         });
+        let (limits, received) = limits_desk::desk();
+        thread::spawn(move || {
+            for command in received {
+                if let limits_desk::Command::Ask(_, answer) = command {
+                    let _ = answer.send(Ok(top()));
+                }
+            }
+        });
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut stage = Self { status, dir, address, desk, asked, server: None };
+        let mut stage = Self { status, dir, address, desk, limits, asked, server: None };
         stage.set(State::Closed, "");
         stage.status.recent.keep(alert("harmless", Priority::Notice));
         stage.start();
@@ -90,7 +108,11 @@ impl Stage {
             token_file: Some(self.dir.path().join("token")),
             audit: Some(Audit::new(&self.state_dir())),
         };
-        let admin = Admin::bind(self.address).unwrap().with_guard(guard).with_services(self.desk.clone());
+        let admin = Admin::bind(self.address)
+            .unwrap()
+            .with_guard(guard)
+            .with_services(self.desk.clone())
+            .with_limits(self.limits.clone());
         self.address = admin.address();
         let (stop, stopped) = watch::channel(false);
         let status = Arc::clone(&self.status);
@@ -127,6 +149,36 @@ impl Stage {
     /// What services were asked for.
     pub(super) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// Rate limits are in force, and so many packets were over them.
+    pub(super) fn limit(&self, packets: u64) {
+        let file = self.dir.path().join("rampart.yaml");
+        let text = "limits: {enabled: true, mode: enforce, policies: {login: {rate: 5/s, burst: 9, match: {protocol: tcp, ports: [22]}}}}";
+        std::fs::write(&file, text).unwrap();
+        let config = Sources { file: Some(file), ..Sources::default() }.load().unwrap();
+        let counted = |reason, packets| Counted {
+            policy: 1,
+            reason,
+            direction: Direction::Ingress,
+            is_observed: false,
+            tally: Packets { packets, bytes: 0 },
+        };
+        let attached = Attached {
+            interface: "eth0".to_owned(),
+            direction: Direction::Ingress,
+            rung: Rung::Tcx,
+            refused: Vec::new(),
+            is_taken_over: false,
+        };
+        self.status.set_limits(Limiting {
+            generation: 1,
+            names: BTreeMap::from([(1, "login".to_owned())]),
+            attached: vec![attached],
+            counted: vec![counted(Reason::Within, 40), counted(Reason::Over, packets)],
+            settings: Some(Arc::new(config.limits)),
+            ..Limiting::default()
+        });
     }
 
     /// The first of two backends has this state, and its health check says this.
@@ -194,6 +246,14 @@ fn backend(number: u8, order: &Order, fault: &str) -> BackendStanding {
         connections: (10, 8),
         tally: Tally::default(),
     }
+}
+
+/// Who is over a limit most.
+fn top() -> serde_json::Value {
+    let proposal = json!({ "command": "rampart limits deny 203.0.113.0/24 --for 1h", "settings": "" });
+    let prefix = json!({ "prefix": "203.0.113.0/24", "samples": 60, "permille": 750, "sources": 12,
+        "policies": ["login"], "proposal": proposal });
+    json!({ "window_secs": 60, "samples": 80, "prefixes": [prefix] })
 }
 
 /// An alert that says this everywhere.
