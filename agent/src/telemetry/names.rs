@@ -453,14 +453,8 @@ impl Name {
                 GAUGE,
                 "Number of the services' tables in force; 0 when there are none",
             ),
-            Self::ServicePanic => (
-                "rampart_service_panic",
-                GAUGE,
-                "1 while what is known of a service's backends counts for nothing",
-            ),
-            Self::ServiceTier => {
-                ("rampart_service_tier", GAUGE, "Tier of a service that is in use; 0 is the best")
-            }
+            Self::ServicePanic => ("rampart_service_panic", GAUGE, "1 while a service uses all backends"),
+            Self::ServiceTier => ("rampart_service_tier", GAUGE, "Tier of a service in use; 0 is the best"),
             Self::ServiceRequests => (
                 "load_balancer_requests_total",
                 COUNTER,
@@ -482,11 +476,9 @@ impl Name {
                 COUNTER,
                 "Connections of a backend, by how they ended",
             ),
-            Self::BackendDrained => (
-                "load_balancer_backend_drained_connections_total",
-                COUNTER,
-                "Connections to a backend that were ended because it is left out",
-            ),
+            Self::BackendDrained => {
+                ("load_balancer_backend_drained_total", COUNTER, "Connections that draining has ended")
+            }
             Self::BreakerState => (
                 "circuit_breaker_state",
                 GAUGE,
