@@ -42,14 +42,10 @@ fn connected(stage: &Stage, count: usize) -> Vec<(TcpStream, String)> {
 
 fn is_over(stream: &TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
-    match (&mut &*stream).read(&mut [0; 1]) {
-        Err(error) if error.kind() == ErrorKind::ConnectionAborted => true,
-        Err(error) => {
-            assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-            false
-        }
-        Ok(count) => panic!("{count} bytes came"),
-    }
+    let error = (&mut &*stream).read(&mut [0; 1]).expect_err("no byte comes");
+    let is_over = error.kind() == ErrorKind::ConnectionAborted;
+    assert!(is_over || matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    is_over
 }
 
 #[test]

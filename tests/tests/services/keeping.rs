@@ -174,7 +174,5 @@ fn a_drain_ends_old_connections_and_says_how_many() {
         assert_eq!(error.kind() == ErrorKind::ConnectionAborted, *name == a, "{error}");
     }
     until(&mut agent, "told", |page| of(page, "a")["drain"]["destroyed"] == own);
-    assert!(
-        (agent.metric("load_balancer_backend_drained_connections_total") - f64::from(own as u32)).abs() < 0.5
-    );
+    assert!((agent.metric("load_balancer_backend_drained_total") - f64::from(own as u32)).abs() < 0.5);
 }

@@ -30,8 +30,11 @@ fn service() -> Service {
 }
 
 fn v4(address: SocketAddr) -> SockaddrIn {
-    let SocketAddr::V4(address) = address else { panic!("an IPv4 address") };
-    SockaddrIn::from(address)
+    let four = match address {
+        SocketAddr::V4(four) => Some(four),
+        SocketAddr::V6(_) => None,
+    };
+    SockaddrIn::from(four.expect("an IPv4 address"))
 }
 
 fn stream_socket(flags: SockFlag) -> OwnedFd {

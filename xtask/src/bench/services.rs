@@ -183,7 +183,7 @@ fn one_round(stage: &Stage, rig: &Rig, web_server: &Running, measures: &mut Meas
     measures.add(rig, Way::Rampart, web_server, || usage::run_time(agent.pid()))?;
     let both = connects(rig, &[&served, &other], CONNECTS)?;
     let refusals = refusals(rig, &agent)?;
-    measures.failing.push(failing::measure(rig)?);
+    measures.failing.push(failing::measure(rig, &agent)?);
     let status = agent.stop()?;
     if !status.success() {
         bail!("the agent ended with {status}");

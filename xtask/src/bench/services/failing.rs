@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::backend::Small;
-use super::house::{SMALL, Vip};
+use super::house::{SMALL, Vip, wait_up};
 use super::rig::Rig;
+use crate::agent::Agent;
 use crate::workload::monotonic_ns;
 use crate::workspace;
 
@@ -50,11 +51,12 @@ pub(super) struct Failing {
 }
 
 /// Measures all.
-pub(super) fn measure(rig: &Rig) -> Result<Failing> {
+pub(super) fn measure(rig: &Rig, agent: &Agent) -> Result<Failing> {
     let [first, second] = SMALL;
     let _stays = Small::start(first)?;
     let killed = |vip: Vip, span| {
         let mut dies = Some(Small::start(second)?);
+        wait_up(agent, vip)?;
         visited(rig, vip, span, || {
             dies.take();
             Ok(())
@@ -64,6 +66,7 @@ pub(super) fn measure(rig: &Rig) -> Result<Failing> {
     let usual = killed(Vip::Usual, LONG_SPAN)?;
     let _silent = Small::start(second)?;
     let silenced = |vip: Vip, span| {
+        wait_up(agent, vip)?;
         let felt = visited(rig, vip, span, || nft(&silence(second)));
         let heard = nft(&format!("delete table ip {TABLE}\n"));
         felt.and_then(|felt| heard.map(|()| felt))

@@ -47,6 +47,18 @@ pub(super) enum Vip {
 }
 
 impl Vip {
+    /// The name of its service.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Web(port) => format!("web{port}"),
+            Self::Open => "open".to_owned(),
+            Self::Breaker => "breaker".to_owned(),
+            Self::Usual => "usual".to_owned(),
+            Self::Timers => "timers".to_owned(),
+            Self::Silent => "silent".to_owned(),
+        }
+    }
+
     /// The address.
     pub(super) fn at(self) -> SocketAddr {
         let (last, port) = match self {
@@ -87,6 +99,27 @@ pub(super) fn start(rig: &Rig, pins: &Pins, folder: &Path, binary: &Path) -> Res
     Ok(agent)
 }
 
+/// Waits until checks say that all backends of a service are up, which have been down before.
+pub(super) fn wait_up(agent: &Agent, vip: Vip) -> Result<()> {
+    let end = Instant::now() + ATTACH_LIMIT;
+    loop {
+        let (_, body) = agent.page(&format!("/services/{}", vip.name()))?;
+        let page: Value = serde_json::from_str(&body).context("the agent's page of a service is no JSON")?;
+        let backends = page.get("backends").and_then(Value::as_array).context("the page has no backends")?;
+        let is_up = |backend: &Value| {
+            let up = backend.pointer("/health/up").and_then(Value::as_bool);
+            up != Some(false) && backend.get("breaker").and_then(Value::as_str) == Some("closed")
+        };
+        if backends.iter().all(is_up) {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            bail!("the backends of `{}` do not come up: {page}", vip.name());
+        }
+        thread::sleep(LOOK);
+    }
+}
+
 fn in_force(agent: &Agent) -> Result<bool> {
     let (_, body) = agent.page("/services")?;
     let page: Value = serde_json::from_str(&body).context("the agent's page of services is no JSON")?;
@@ -99,26 +132,27 @@ fn configuration(cgroup: &Path, pins: &Path) -> String {
         cgroup.display(),
         pins.display()
     );
-    let mut add = |name: &str, vip: Vip, settings: &str, backends: &[String]| {
+    let mut add = |vip: Vip, settings: &str, backends: &[String]| {
+        let service = vip.name();
         let backends: Vec<String> =
             ["a", "b"].iter().zip(backends).map(|(name, at)| format!("{name}: '{at}'")).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "    {name}: {{vip: '{}', {settings}backends: {{{}}}}}",
+            "    {service}: {{vip: '{}', {settings}backends: {{{}}}}}",
             vip.at(),
             backends.join(", ")
         );
     };
     for port in PORTS {
-        add(&format!("web{port}"), Vip::Web(port), "", &web(port));
+        add(Vip::Web(port), "", &web(port));
     }
     let open = "health: none, breaker: {failure_threshold: 1, recovery_timeout_secs: 600}, ";
-    add("open", Vip::Open, open, &[NOBODY.to_string()]);
+    add(Vip::Open, open, &[NOBODY.to_string()]);
     let small = SMALL.map(|at| at.to_string());
-    add("breaker", Vip::Breaker, "health: none, exclude_secs: 0, ", &small);
-    add("usual", Vip::Usual, "", &small);
-    add("silent", Vip::Silent, "", &small);
-    add("timers", Vip::Timers, &format!("syn_timeout_ms: {SYN_MS}, syn_retries: {SYN_RETRIES}, "), &small);
+    add(Vip::Breaker, "health: none, exclude_secs: 0, ", &small);
+    add(Vip::Usual, "", &small);
+    add(Vip::Silent, "", &small);
+    add(Vip::Timers, &format!("syn_timeout_ms: {SYN_MS}, syn_retries: {SYN_RETRIES}, "), &small);
     text
 }
