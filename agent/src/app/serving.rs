@@ -306,7 +306,7 @@ impl Thread {
                 true
             }
             Command::Ask(ask, answer) => {
-                let said = self.answer(*ask);
+                let said = self.answer(&ask);
                 let is_done = said.is_ok();
                 let _ = answer.send(said);
                 is_done
@@ -369,9 +369,9 @@ impl Thread {
     }
 
     /// Does what is asked, and says how the thing stands then.
-    fn answer(&mut self, ask: Ask) -> Answer {
+    fn answer(&mut self, ask: &Ask) -> Answer {
         let failed = |error: ServicesError| Denied::Failed(in_full(&error));
-        match &ask {
+        match ask {
             Ask::Make(service, value) => {
                 self.others.make(service, value.clone(), &self.written)?;
                 self.merge();
@@ -389,7 +389,7 @@ impl Thread {
                 let absent = || Denied::Absent(format!("circuit breaker `{}/{}`", name.0, name.1));
                 let number = self.number(name).ok_or_else(absent)?;
                 let mut order = self.services.order(number).map_err(failed)?;
-                if let Ask::Force(_, mode) = &ask {
+                if let Ask::Force(_, mode) = ask {
                     order.mode = if *mode == Mode::Auto { self.usual_mode(name) } else { *mode } as u32;
                 } else {
                     let word = Word(self.services.breaker(number).map_err(failed)?.word).under(&order);

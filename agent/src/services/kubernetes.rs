@@ -1,4 +1,4 @@
-//! Services that the cluster's Services ask for by an annotation, with the backends of their EndpointSlices.
+//! Services that the cluster's Services ask for by an annotation, with the backends of their `EndpointSlice`s.
 //!
 //! Bookmarks, listing anew after a gap and waiting after faults are the watchers'; here objects become settings as
 //! somebody might have written them ([`section`]), which are checked like those.
@@ -81,8 +81,8 @@ impl<T: Resource> Objects<T> {
 }
 
 enum News {
-    Service(Result<Event<Service>, watcher::Error>),
-    Slice(Result<Event<EndpointSlice>, watcher::Error>),
+    Service(Box<Result<Event<Service>, watcher::Error>>),
+    Slice(Box<Result<Event<EndpointSlice>, watcher::Error>>),
 }
 
 /// Watches until nobody takes what is found any more.
@@ -91,9 +91,10 @@ pub async fn run(client: Client, desk: Desk) {
     let slices: Api<EndpointSlice> = Api::all(client);
     // Slices without this label are of no Service.
     let owned = watcher::Config::default().labels(section::OF_SERVICE);
-    let services =
-        watcher::watcher(services, watcher::Config::default()).default_backoff().map(News::Service);
-    let slices = watcher::watcher(slices, owned).default_backoff().map(News::Slice);
+    let services = watcher::watcher(services, watcher::Config::default())
+        .default_backoff()
+        .map(|event| News::Service(Box::new(event)));
+    let slices = watcher::watcher(slices, owned).default_backoff().map(|event| News::Slice(Box::new(event)));
     follow(stream::select(services, slices), |found| desk.tell(Command::Found(found))).await;
 }
 
@@ -114,9 +115,8 @@ async fn follow(news: impl Stream<Item = News>, tell: impl Fn(BTreeMap<String, V
             one = news.next() => {
                 let Some(one) = one else { return };
                 let changed = match one {
-                    News::Service(Ok(event)) => Ok(services.take(event, section::is_asked_for)),
-                    News::Slice(Ok(event)) => Ok(slices.take(event, |_| true)),
-                    News::Service(Err(error)) | News::Slice(Err(error)) => Err(error),
+                    News::Service(event) => event.map(|event| services.take(event, section::is_asked_for)),
+                    News::Slice(event) => event.map(|event| slices.take(event, |_| true)),
                 };
                 match changed {
                     Ok(is_changed) => {

@@ -100,8 +100,8 @@ fn no_list_locks_out_what_the_node_needs() {
     assert_eq!(page(&agent, "/limits/deny")["entries"].as_array().map(Vec::len), Some(0));
 
     // A list that names them all, and a prefix around them, are in force without them.
-    let all: String = (1..=NOBODY).map(|last| format!("{}\n", address(last))).collect();
-    fs::write(&denied, all).expect("the list is written");
+    let all: Vec<String> = (1..=NOBODY).map(address).collect();
+    fs::write(&denied, all.join("\n")).expect("the list is written");
     let flows = |last| stage.arrive(last, PORT, 200, SPAN) > 0;
     agent.until("listed", |_| !flows(NOBODY));
     let is_kept = |what: &str| {

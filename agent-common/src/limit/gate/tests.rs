@@ -139,7 +139,7 @@ proptest! {
     ) {
         let limit = Limit::new(1, SECOND, burst).unwrap();
         let alone = Value::new(0);
-        let mut cells = Cells { words: Default::default(), seed: 1, before: 1, seeded_ns: SECOND };
+        let mut cells = Cells { words: std::collections::BTreeMap::new(), seed: 1, before: 1, seeded_ns: SECOND };
         let mut now = SECOND;
         for (gap, cost, change) in requests {
             now += gap;

@@ -88,7 +88,7 @@ fn rule(net: IpNet, own: Said, said: &BTreeMap<IpNet, Said>) -> Rule {
     let mut then = own.lasting();
     let mut wider = if net.prefix_len() == net.max_prefix_len() { None } else { net.supernet() };
     while let (None, Some(net)) = (then, wider) {
-        then = said.get(&net).and_then(|said| said.lasting());
+        then = said.get(&net).and_then(Said::lasting);
         wider = net.supernet();
     }
     Rule { kind, then: then.unwrap_or(RULE_POLICY), until_secs: until, ..Rule::default() }

@@ -118,7 +118,7 @@ fn pages_are_asked_for_with_tls() {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (asked, mut names) = tokio::sync::mpsc::unbounded_channel();
+        let (asked, mut names) = tokio::sync::mpsc::channel(8);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -126,7 +126,7 @@ fn pages_are_asked_for_with_tls() {
                 let name = stream.get_ref().1.server_name().map(str::to_owned);
                 let mut request = [0; 1024];
                 let length = stream.read(&mut request).await.unwrap();
-                let _ = asked.send((name, String::from_utf8_lossy(&request[..length]).into_owned()));
+                let _ = asked.send((name, String::from_utf8_lossy(&request[..length]).into_owned())).await;
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup").await;
                 let _ = stream.shutdown().await;
             }
@@ -214,7 +214,7 @@ fn checks_are_bounded() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let settings =
-            Health { interval: Duration::from_millis(10), timeout: Duration::from_secs(60), ..http(None) };
+            Health { interval: Duration::from_millis(10), timeout: Duration::from_mins(1), ..http(None) };
         let target = |number: usize| Target {
             name: ("web".to_owned(), number.to_string()),
             address,

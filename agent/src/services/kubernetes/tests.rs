@@ -124,7 +124,7 @@ fn ports_addresses_and_nonsense() {
 /// What the server answers to a watch of either kind: lines, as they come.
 type Lines = Arc<Mutex<BTreeMap<&'static str, mpsc::Receiver<String>>>>;
 
-async fn objects(kind: &'static str, query: String, list: serde_json::Value, lines: Lines) -> Response {
+fn objects(kind: &'static str, query: &str, list: serde_json::Value, lines: &Lines) -> Response {
     if !query.contains("watch=true") {
         return Json(list).into_response();
     }
@@ -156,7 +156,7 @@ async fn services_are_listed_followed_and_told_together() {
         .route(
             "/api/v1/services",
             get(async move |RawQuery(query): RawQuery, State(lines): State<Lines>| {
-                objects("services", query.unwrap_or_default(), services, lines).await
+                objects("services", &query.unwrap_or_default(), services, &lines)
             }),
         )
         .route(
@@ -164,7 +164,7 @@ async fn services_are_listed_followed_and_told_together() {
             get(async move |RawQuery(query): RawQuery, State(lines): State<Lines>| {
                 let query = query.unwrap_or_default();
                 asked.lock().unwrap().push(query.clone());
-                objects("slices", query, slices, lines).await
+                objects("slices", &query, slices, &lines)
             }),
         )
         .with_state(lines);
