@@ -1,7 +1,7 @@
 //! Services that the cluster's Services ask for by an annotation, with the backends of their `EndpointSlice`s.
 //!
 //! Bookmarks, listing anew after a gap and waiting after faults are the watchers'; here objects become settings as
-//! somebody might have written them ([`section`]), which are checked like those.
+//! somebody might have written them (`section`), which are checked like those.
 
 mod section;
 
