@@ -150,7 +150,7 @@ names! {
     /// Ends of connections of a backend.
     BackendEnds = COUNTER "load_balancer_backend_connections_ended_total": "Connections of a backend, by how they ended",
     /// Connections to a backend that were ended because it is left out.
-    BackendDrained = COUNTER "load_balancer_backend_drained_connections_total": "Connections to a backend that were ended because it is left out",
+    BackendDrained = COUNTER "load_balancer_backend_drained_total": "Connections that draining has ended",
     /// State of a breaker.
     BreakerState = GAUGE "circuit_breaker_state": "State of a backend's breaker: 0 closed, 1 open, 2 half-open",
     /// Times that a breaker opened.

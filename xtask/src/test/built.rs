@@ -46,7 +46,8 @@ impl Built {
         let metadata = workspace::metadata()?;
         let mut command = workspace::cargo();
         // Other crates' tests are of use even when one does not compile.
-        command.args(["build", "--workspace", "--tests", "--bins", "--keep-going"]).args(exclusions());
+        command.args(["build", "--workspace", "--tests", "--keep-going"]).args(exclusions());
+        command.args(binaries(&metadata));
         command.args(["--quiet", "--message-format=json-render-diagnostics"]).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot run cargo")?;
         let output = child.stdout.take().context("cargo has no standard output")?;
@@ -89,6 +90,16 @@ impl Built {
         let wanted = self.wanted.iter().filter(|(owner, _)| owner == package);
         wanted.map(|(_, target)| target.as_str()).filter(|target| !there(target)).collect()
     }
+}
+
+/// Names the binaries to cargo, but for this program: it would be replaced while it runs.
+fn binaries(metadata: &Metadata) -> Vec<String> {
+    let packages = metadata.workspace_packages();
+    let others = packages.iter().filter(|package| {
+        package.name.as_str() != env!("CARGO_PKG_NAME") && !EBPF_PACKAGES.contains(&package.name.as_str())
+    });
+    let targets = others.flat_map(|package| package.targets.iter().filter(|target| target.is_bin()));
+    targets.flat_map(|target| ["--bin".to_owned(), target.name.clone()]).collect()
 }
 
 fn wanted(metadata: &Metadata) -> Vec<(String, String)> {
