@@ -10,7 +10,13 @@ use hyper::Method;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{FormatArg, Outcome, ask::Agent, ask::AgentArgs, complain, record::duration, watch::WatchArgs};
+use super::{
+    Outcome,
+    ask::Agent,
+    complain,
+    record::duration,
+    watch::{Look, Shared, WatchArgs},
+};
 use crate::limits::{files, hitters::shown};
 
 pub(super) const EXAMPLES: &str = "\
@@ -57,24 +63,6 @@ enum Action {
     Top(Look),
     /// Which policy a source has, why, what is left of its allowance, and recent verdicts
     Explain(Explain),
-}
-
-#[derive(Args, Clone, Debug)]
-struct Shared {
-    #[command(flatten)]
-    agent: AgentArgs,
-    /// Form of the answer
-    #[arg(short, long, value_enum, default_value_t = FormatArg::Text)]
-    output: FormatArg,
-}
-
-/// What is only looked at.
-#[derive(Args, Clone, Debug)]
-struct Look {
-    #[command(flatten)]
-    shared: Shared,
-    #[command(flatten)]
-    watch: WatchArgs,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -8,7 +8,12 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::Value;
 
-use super::{FormatArg, Outcome, ask::Agent, ask::AgentArgs, complain, watch::WatchArgs};
+use super::{
+    Outcome,
+    ask::Agent,
+    complain,
+    watch::{Look, Shared, WatchArgs},
+};
 
 pub(super) const SERVICES_EXAMPLES: &str = "\
 Examples:
@@ -82,30 +87,12 @@ enum BreakersAction {
 }
 
 #[derive(Args, Clone, Debug)]
-struct Shared {
-    #[command(flatten)]
-    agent: AgentArgs,
-    /// Form of the answer
-    #[arg(short, long, value_enum, default_value_t = FormatArg::Text)]
-    output: FormatArg,
-}
-
-#[derive(Args, Clone, Debug)]
 struct Named {
     /// Service, or service and backend as `SERVICE/BACKEND`
     #[arg(value_parser = name)]
     name: String,
     #[command(flatten)]
     shared: Shared,
-}
-
-/// What is only looked at.
-#[derive(Args, Clone, Debug)]
-struct Look {
-    #[command(flatten)]
-    shared: Shared,
-    #[command(flatten)]
-    watch: WatchArgs,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -10,7 +10,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    FormatArg, Outcome, complain, print,
+    FormatArg, Outcome,
+    ask::AgentArgs,
+    complain, print,
     record::duration,
     screen::{Screen, Wake},
 };
@@ -32,6 +34,25 @@ pub(super) struct WatchArgs {
         default_missing_value = "2s"
     )]
     watch: Option<Duration>,
+}
+
+/// Whom to ask, and what the answer looks like.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Shared {
+    #[command(flatten)]
+    pub(super) agent: AgentArgs,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = FormatArg::Text)]
+    pub(super) output: FormatArg,
+}
+
+/// What is only looked at.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Look {
+    #[command(flatten)]
+    pub(super) shared: Shared,
+    #[command(flatten)]
+    pub(super) watch: WatchArgs,
 }
 
 /// A time between two questions.
