@@ -338,11 +338,11 @@ impl Raw {
     /// Reads at a byte offset.
     #[inline(always)]
     pub(crate) fn load_at<T: Plain>(self, offset: u64) -> T {
-        let mut value = MaybeUninit::<T>::zeroed();
+        let mut value = MaybeUninit::<T>::uninit();
         let source = self.0.wrapping_add(offset) as *const _;
         // SAFETY: the destination is a local of this size; the helper checks the source.
         unsafe { bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, source) };
-        // SAFETY: zeroed above and every bit pattern of a `Plain` type is a value.
+        // SAFETY: the helper writes all of it, zeros where it cannot read, and every bit pattern of a `Plain` type is a value.
         unsafe { value.assume_init() }
     }
 
@@ -379,9 +379,9 @@ pub(crate) fn current_task() -> Typed {
 /// Reads a value of the current process; zero when the page is not there.
 #[inline(always)]
 pub(crate) fn user<T: Plain>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::zeroed();
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the destination is a local of this size; the helper checks the source.
     unsafe { bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _) };
-    // SAFETY: zeroed above and every bit pattern of a `Plain` type is a value.
+    // SAFETY: the helper writes all of it, zeros where it cannot read, and every bit pattern of a `Plain` type is a value.
     unsafe { value.assume_init() }
 }

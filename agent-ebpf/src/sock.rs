@@ -29,34 +29,33 @@ pub(crate) fn put(record: Record, file: Raw) -> bool {
         return false;
     }
     let family: u16 = sk.load(M::SockFamily);
-    let mut facts = SocketFacts {
-        sock: sk.0,
-        family,
-        kind: socket.load(M::SocketType),
-        protocol: sk.load(M::SockProtocol),
-        state: sk.load(M::SockState),
-        role: role(sk),
-        ino: file.follow(M::FileInode).load::<u64>(M::InodeIno) as u32,
-        ..SocketFacts::default()
-    };
-    if family == AF_INET || family == AF_INET6 {
-        facts.local_port = sk.load(M::SockNum);
-        facts.remote_port = u16::from_be(sk.load(M::SockDport));
-    }
-    if family == AF_INET {
-        facts.local = v4(sk.load(M::SockRcvSaddr));
-        facts.remote = v4(sk.load(M::SockDaddr));
-    }
-    if family == AF_INET6 && has(M::SockV6Daddr) {
-        facts.local = v6(sk.load(M::SockV6RcvSaddr));
-        facts.remote = v6(sk.load(M::SockV6Daddr));
+    let peer = if family == AF_UNIX { sk.follow(M::UnixPeer) } else { Raw(0) };
+    if let Some((attr, facts)) = record.open_value::<SocketFacts>(AttrTag::Socket) {
+        *facts = SocketFacts::default();
+        facts.sock = sk.0;
+        facts.family = family;
+        facts.kind = socket.load(M::SocketType);
+        facts.protocol = sk.load(M::SockProtocol);
+        facts.state = sk.load(M::SockState);
+        facts.role = role(sk);
+        facts.ino = file.follow(M::FileInode).load::<u64>(M::InodeIno) as u32;
+        facts.peer = peer.0;
+        if family == AF_INET || family == AF_INET6 {
+            facts.local_port = sk.load(M::SockNum);
+            facts.remote_port = u16::from_be(sk.load(M::SockDport));
+        }
+        if family == AF_INET {
+            facts.local = v4(sk.load(M::SockRcvSaddr));
+            facts.remote = v4(sk.load(M::SockDaddr));
+        }
+        if family == AF_INET6 && has(M::SockV6Daddr) {
+            facts.local = v6(sk.load(M::SockV6RcvSaddr));
+            facts.remote = v6(sk.load(M::SockV6Daddr));
+        }
+        record.close_value::<SocketFacts>(attr);
     }
     if family == AF_UNIX {
-        facts.peer = sk.load(M::UnixPeer);
-    }
-    record.put(AttrTag::Socket, facts);
-    if family == AF_UNIX {
-        put_unix_path(record, sk, Raw(facts.peer));
+        put_unix_path(record, sk, peer);
     }
     true
 }

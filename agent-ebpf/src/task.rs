@@ -1,5 +1,7 @@
 //! Facts about a task.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::generated::bpf_get_current_cgroup_id;
 use rampart_common::{event::TaskFacts, member::Member as M};
 
@@ -85,7 +87,20 @@ fn outermost(pid: Typed) -> u32 {
 /// Entry of a pid for one namespace level.
 #[inline(always)]
 fn upid(pid: Raw, level: u32) -> Raw {
-    pid.plus(layout(M::PidNumbers) + u64::from(level) * layout(M::UpidSize))
+    let mut offset = u64::from(level);
+    // Old verifiers follow bounds only where the known factor is the second one, and do not see that the level has any;
+    // the compiler, which does, would drop an ordinary mask and choose its own order.
+    // SAFETY: computes in registers.
+    unsafe {
+        asm!(
+            "{0} &= 63",
+            "{0} *= {1}",
+            inout(reg) offset,
+            in(reg) layout(M::UpidSize),
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    pid.plus(layout(M::PidNumbers) + offset)
 }
 
 /// Number of a pid on an inner namespace level; 0 when the pid is not visible there.

@@ -174,6 +174,10 @@ fn walk<const RELATIVE: bool>(record: Record, known: &Traced) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn retrace(slot: u32) -> u32 {
+    // Nobody comes here then; but the verifier looks at each function by itself.
+    if !casts() {
+        return 0;
+    }
     let Some(record) = Record::claimed(slot) else { return 0 };
     let Some(known) = place(record) else { return 0 };
     let stamp = stamp_of(&known.stamp);

@@ -331,6 +331,7 @@ fn options(config: &Config, bundle: &Bundle) -> engine::Options {
         realpath_matching: config.rules.realpath_matching,
         strict_falco: config.rules.strict_falco,
         policy_digest: Some(Arc::clone(&bundle.digest)),
+        trading: bundle.trading.clone(),
         metadata_wait_ns: enrich::metadata_wait_ns(config),
         state: state::Config {
             process_limit: config.state.max_processes as usize,

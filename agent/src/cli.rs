@@ -32,7 +32,7 @@ use rampart_rules::{
 
 use crate::{
     app::in_full,
-    config::{self, Overrides, Sources, fault::Faults},
+    config::{self, Config, Overrides, Sources, fault::Faults},
     policy::{self, Bundle},
 };
 
@@ -130,7 +130,7 @@ pub(crate) struct ConfigArgs {
 pub(crate) struct PolicyArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Rule file, or directory of `.yaml` files; may be given several times [default: the built-in base pack]
+    /// Rule file, or directory of `.yaml` files; may be given several times [default: the built-in packs]
     #[arg(short, long = "rules", value_name = "FILE|DIR")]
     rules: Vec<PathBuf>,
 }
@@ -203,8 +203,8 @@ fn complain(message: &str) -> Outcome {
 }
 
 /// Loads the rules of a configuration, or says what stands against them.
-fn load_rules(rules: &config::Rules) -> Result<(Bundle, Vec<Diagnostic>, SourceMap), Outcome> {
-    policy::load(rules).into_bundle().map_err(|error| {
+fn load_rules(config: &Config) -> Result<(Bundle, Vec<Diagnostic>, SourceMap), Outcome> {
+    policy::load(&config.rules, &config.trading).into_bundle().map_err(|error| {
         for fault in &error.unreadable {
             complain(&fault.to_string());
         }

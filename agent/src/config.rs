@@ -10,10 +10,11 @@ mod places;
 mod raw;
 pub mod schema;
 mod services;
+pub mod trading;
 mod validate;
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -28,8 +29,9 @@ use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
 pub use self::services::{
     AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Calendar, Check, Drain, DrainCause,
-    Failback, Health, Panic, ServiceSettings, Services, TlsCheck, service_of,
+    Failback, Health, Panic, ServiceSettings, Services, Span, TlsCheck, service_of,
 };
+pub use self::trading::Trading;
 use crate::{container::sockets::Sockets, cores::Isolation, spool::Sync};
 
 /// The file that is read when no `-c` names one; it may be absent.
@@ -62,6 +64,8 @@ pub struct Config {
     pub limits: Limits,
     /// Services.
     pub services: Services,
+    /// Venues, calendars, roles and assets of trading.
+    pub trading: Trading,
     /// This node.
     pub node: Node,
 }
@@ -87,7 +91,7 @@ pub enum Format {
 /// Section `rules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Files and directories in load order; empty for the built-in base pack.
+    /// Files and directories in load order; empty for the built-in packs.
     pub files: Vec<PathBuf>,
     /// First match or all.
     pub matching: Matching,
@@ -137,8 +141,10 @@ pub struct FileOutput {
 pub struct CollectorOutput {
     /// Where it listens.
     pub url: String,
-    /// Files for TLS; `None` on loopback.
+    /// Files for TLS; `None` on loopback, and where the collector makes the certificate.
     pub tls: Option<TlsFiles>,
+    /// How to get a certificate from the collector.
+    pub join: Option<Join>,
     /// Directory of alerts that it has not stored yet.
     pub spool_dir: PathBuf,
     /// Bound of this directory.
@@ -158,6 +164,40 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
+}
+
+/// How to get a certificate from the collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Where key and certificate are kept.
+    pub file: PathBuf,
+    /// Who may have signed the collector's certificate, PEM.
+    pub ca: Option<PathBuf>,
+    /// SHA-256 of the certificate of the authority that has.
+    pub ca_sha256: Option<[u8; 32]>,
+    /// What shows the collector which node this is.
+    pub proof: JoinProof,
+}
+
+/// What shows the collector which node this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinProof {
+    /// A token that the collector has made.
+    Token(Secret),
+    /// The same in a file.
+    TokenFile(PathBuf),
+    /// File of a token that Kubernetes gave the agent's pod.
+    ServiceAccount(PathBuf),
+}
+
+/// Text that is shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// Section `admin`.

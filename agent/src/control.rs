@@ -6,13 +6,18 @@
 //!                             └────────────── acknowledged ◀─────────────┘
 //! ```
 //!
-//! Owns the spool and the connection; the only module that knows the wire format. The two halves share nothing but the
+//! Owns the spool, the connection, and the certificate where the collector makes it; the only module that knows the wire
+//! format. The two halves share nothing but the
 //! spool, so a slow or dead collector slows nobody: alerts are kept up to the spool's bound. Called by `app`.
 
 mod convert;
+mod dial;
 mod heartbeat;
+mod identity;
+mod join;
 mod session;
 mod sink;
+mod trust;
 mod uplink;
 
 use std::{

@@ -15,6 +15,7 @@ pub mod push;
 pub mod shed;
 pub mod stats;
 mod told;
+mod windows;
 
 use std::{fmt, sync::Arc};
 
@@ -23,8 +24,9 @@ use rampart_common::event::Family;
 use rampart_rules::{
     catalog::{FieldId, ids},
     event_set::EventSet,
-    rule::{Rule, RuleId, RuleSet},
+    rule::{Matching, Rule, RuleId, RuleSet},
     value::Truth,
+    window::{Windows, Withheld},
 };
 
 use self::{
@@ -47,6 +49,7 @@ use crate::{
         syscall::{Row, SyscallTable},
     },
     state::{self, State, cgroup::CtrTasks},
+    trading::Trading,
 };
 
 /// How often the clock offset is read again, nanoseconds of event time.
@@ -70,6 +73,8 @@ pub struct Options {
     pub strict_falco: bool,
     /// Digest of the policy, shown in alerts.
     pub policy_digest: Option<Arc<str>>,
+    /// What the fields of trading are.
+    pub trading: Option<Arc<Trading>>,
     /// Wall minus boot clock in nanoseconds, asked once a second; without it the clock is set from outside.
     pub clock_offset_ns: Option<fn() -> i64>,
     /// Clock and zone to start with.
@@ -99,6 +104,7 @@ impl Default for Options {
             iso_time: false,
             strict_falco: false,
             policy_digest: None,
+            trading: None,
             clock_offset_ns: Some(system_offset_ns),
             clock: Clock::system(),
             stopwatch: Stopwatch::system(),
@@ -135,6 +141,10 @@ pub struct Detector {
     held: Held,
     push: Push,
     profile: Profile,
+    windows: Windows,
+    trading: Option<Arc<Trading>>,
+    /// When a session may begin or end, nanoseconds of the boot clock.
+    session_ns: u64,
 }
 
 impl Detector {
@@ -179,6 +189,9 @@ impl Detector {
             matched: Vec::new(),
             held: Held::new(options.metadata_wait_ns.unwrap_or(0)),
             push: Push::default(),
+            windows: Windows::default(),
+            trading: options.trading,
+            session_ns: 0,
         }
     }
 
@@ -197,6 +210,7 @@ impl Detector {
         self.accounting.record(&event.header);
         let now_ns = event.header.time_ns;
         self.refresh_clock(now_ns);
+        self.refresh_session(now_ns);
         // Also in the middle of a long batch nothing waits longer than it may; and in a replay nothing else tells time.
         if self.deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns) {
             self.on_time(now_ns, sink);
@@ -239,6 +253,7 @@ impl Detector {
             arena: &self.arena,
             scratch: &self.scratch,
             path_limit: self.path_limit,
+            trading: self.trading.as_deref(),
         };
         let facts = Facts::new(event, row, context, self.position);
         if event.kind == EventKind::Exec {
@@ -256,20 +271,33 @@ impl Detector {
         };
         self.push.learn(event, &facts);
         let among = |rule| !self.profile.shed().contains(row.family, rule);
-        if let Some(waiting) = held::waiting(&facts, row, views, &self.policy, &self.style, among) {
+        if let Some(waiting) =
+            held::waiting(&facts, row, views, (&self.policy, self.trading.as_ref()), &self.style, among)
+        {
             self.hold(waiting, sink);
         } else {
             self.matched.clear();
+            let first = self.policy.matching() == Matching::First;
             let candidates = self.push.candidates(&event.header);
             let mut trial = self.profile.begin(row.family);
             for view in views {
                 let fields = EventFields::new(&facts, *view);
+                let mut is_told = false;
                 self.tally.evaluated += 1;
                 let mut on_match = |rule: &Rule| {
                     if self.matched.contains(&rule.id) {
                         return;
                     }
                     self.matched.push(rule.id);
+                    // Rules that may be no match do not end the search; what they find does.
+                    if is_told && first {
+                        return;
+                    }
+                    let moment = || windows::moment(&self.clock, now_ns);
+                    match windows::pass(&mut self.windows, rule, &fields, moment) {
+                        Ok(()) => is_told = true,
+                        Err(reason) => return is_told |= reason == Withheld::Throttle,
+                    }
                     self.tally.matched(rule);
                     sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
                 };
@@ -318,6 +346,7 @@ impl Detector {
         now_ns: u64,
         sink: &mut dyn FnMut(Alert),
     ) -> Check {
+        self.refresh_session(now_ns);
         let check = self.accounting.check(counters);
         let elapsed_ns = now_ns.saturating_sub(if self.counters_ns == 0 { now_ns } else { self.counters_ns });
         for family in Family::ALL {
@@ -358,12 +387,20 @@ impl Detector {
         self.push.set(plan);
     }
 
+    /// Replaces what the fields of trading are. Call it before [`Detector::swap`], with what the new rules were loaded
+    /// with.
+    pub fn set_trading(&mut self, trading: Option<Arc<Trading>>) {
+        self.trading = trading;
+        self.session_ns = 0;
+    }
+
     /// Replaces the rules; the state stays. The kernel judges by none of them until [`Detector::set_plan`], and none of
     /// them is left out.
     pub fn swap(&mut self, policy: Arc<RuleSet>, digest: Option<Arc<str>>) {
         self.push.set(None);
         self.tally.rules_changed(&self.policy);
         self.profile.rules_changed(&self.policy, &policy);
+        self.windows.clear();
         self.placed = self.always_placed.union(&placed_for(&policy, self.realpath_matching));
         self.policy = policy;
         self.style.policy_digest = digest;
@@ -413,6 +450,7 @@ impl Detector {
         Stats {
             waits: self.held.waits(),
             push: self.push.counts(),
+            windows: self.windows.counts(),
             ..self.tally.stats(&self.policy, &self.state, &self.accounting)
         }
     }
@@ -421,9 +459,23 @@ impl Detector {
         if let Some(offset_ns) = self.clock_offset_ns
             && now_ns >= self.next_clock_ns
         {
+            let before = self.clock.offset_ns();
             self.clock.set_offset(offset_ns());
+            // A clock that was set makes it another session at once.
+            if self.clock.offset_ns().abs_diff(before) > CLOCK_EVERY_NS {
+                self.session_ns = 0;
+            }
             self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
+    }
+
+    /// Takes back what the kernel was told of processes when a session is about to begin or end, and again when it has.
+    fn refresh_session(&mut self, now_ns: u64) {
+        let Some(trading) = self.trading.as_ref().filter(|_| now_ns >= self.session_ns) else { return };
+        let wall_ns = self.clock.wall_ns(now_ns);
+        let next = trading.next_change(wall_ns).map(|at| at.saturating_sub(wall_ns));
+        self.session_ns = next.map_or(u64::MAX, |wait_ns| now_ns.saturating_add(wait_ns));
+        self.push.changed();
     }
 }
 

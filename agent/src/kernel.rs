@@ -10,16 +10,19 @@ mod layout;
 pub mod limiter;
 mod names;
 mod object;
+mod programs;
 mod ring;
 pub mod services;
+#[cfg(test)]
+mod stack;
 mod sys;
 mod tables;
 
 use std::{fs, io, path::PathBuf};
 
 use aya::{
-    Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
-    maps::{Array, MapData, MapError, PerCpuArray, ProgramArray},
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
+    maps::{Array, MapData, MapError, PerCpuArray},
     programs::{BtfTracePoint, ProgramError, cgroup_skb::CgroupSkbLinkId},
 };
 use rampart_common::{
@@ -175,7 +178,7 @@ impl Kernel {
         let cpus = aya::util::nr_cpus().unwrap_or(usize::MAX) as u64;
         let path_slots = path_slots(cpus);
         let loaded = EbpfLoader::new()
-            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .verifier_log_level(VerifierLogLevel::DEBUG)
             .override_global(abi::GLOBAL_PATH_SLOTS, &path_slots, true)
             .override_global(abi::GLOBAL_ISOLATED, config.isolated.as_slice(), true)
             .map_max_entries(abi::MAP_EVENTS, config.ring_bytes)
@@ -186,7 +189,7 @@ impl Kernel {
         let wanted = vec![SyscallPlan::default(); abi::SYSCALL_SLOTS as usize];
         let mut kernel =
             Self { ebpf: loaded, config: *config, wanted, names: None, written: tables::Written::default() };
-        kernel.load_programs()?;
+        programs::load(&mut kernel.ebpf)?;
         kernel.fill_compat()?;
         kernel.fill_control()?;
         sys::return_free_memory();
@@ -279,42 +282,6 @@ impl Kernel {
     /// Detaches everything. Dropping the value does the same.
     pub fn detach(self) {
         drop(self);
-    }
-
-    fn load_programs(&mut self) -> Result<(), KernelError> {
-        let btf =
-            AyaBtf::from_sys_fs().map_err(|error| KernelError::Load(Box::new(EbpfError::BtfError(error))))?;
-        for (name, tracepoint) in ATTACHED {
-            self.load_program(name, tracepoint, &btf)?;
-        }
-        for (name, family) in abi::FAMILY_PROGRAMS {
-            self.load_program(name, "sys_exit", &btf)?;
-            let link = |error| KernelError::Program { operation: "link", program: name, source: error };
-            let fd = self
-                .program(name)?
-                .fd()
-                .and_then(|fd| Ok(fd.try_clone()?))
-                .map_err(|error| link(Box::new(error)))?;
-            let map = self.ebpf.map_mut(abi::MAP_FAMILIES).ok_or(KernelError::Missing(abi::MAP_FAMILIES))?;
-            let fault = |source| KernelError::Map { map: abi::MAP_FAMILIES, source };
-            let mut families = ProgramArray::try_from(map).map_err(fault)?;
-            families.set(u32::from(family as u8), &fd, 0).map_err(fault)?;
-        }
-        Ok(())
-    }
-
-    fn load_program(
-        &mut self,
-        name: &'static str,
-        tracepoint: &str,
-        btf: &AyaBtf,
-    ) -> Result<(), KernelError> {
-        self.program(name)?.load(tracepoint, btf).map_err(|error| match error {
-            ProgramError::LoadError { io_error, verifier_log } => {
-                KernelError::Refused { program: name, log: verifier_log.to_string(), source: io_error }
-            }
-            other => KernelError::Program { operation: "load", program: name, source: Box::new(other) },
-        })
     }
 
     fn program(&mut self, name: &'static str) -> Result<&mut BtfTracePoint, KernelError> {

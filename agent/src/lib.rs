@@ -28,6 +28,7 @@ pub mod services;
 pub mod spool;
 pub mod state;
 pub mod telemetry;
+pub mod trading;
 
 #[cfg(test)]
 mod shared_facts;

@@ -1,4 +1,4 @@
-//! The rules in force: read from files or from the pack built into the agent, compiled, and told apart by digest.
+//! The rules in force: read from files or from the packs built into the agent, compiled, and told apart by digest.
 //!
 //! Owns how rules come in; `rampart check`, the start and every reload take the same way through [`load`].
 //! Must never change anything: what to do with the result is the caller's.
@@ -13,16 +13,22 @@ use rampart_rules::{
     diagnostic::{Diagnostic, Severity, render},
     lint::Lints,
     load::{LoadOptions, Source},
+    pack::{BASE_PACK, TRADING_PACK},
     rule::RuleSet,
     source::SourceMap,
 };
 use sha2::{Digest as _, Sha256};
 
 use self::files::ReadFault;
-use crate::config;
+use crate::{
+    config,
+    trading::{Trading, TradingError},
+};
 
 /// Name of the built-in pack where a file name would stand.
 pub const BUILT_IN: &str = "<base pack>";
+/// The same of the trading pack, which comes before it where the configuration describes trading.
+pub const BUILT_IN_TRADING: &str = "<trading pack>";
 
 /// Rules that can be put in force.
 #[derive(Clone, Debug)]
@@ -33,6 +39,8 @@ pub struct Bundle {
     pub digest: Arc<str>,
     /// Each file with the digest of its text.
     pub files: Vec<(PathBuf, String)>,
+    /// What the fields of trading are.
+    pub trading: Option<Arc<Trading>>,
 }
 
 /// What a load found.
@@ -40,6 +48,8 @@ pub struct Bundle {
 pub struct Report {
     /// Files that could not be read.
     pub unreadable: Vec<ReadFault>,
+    /// What is wrong with the section `trading` beyond what its settings tell.
+    pub trading: Option<TradingError>,
     /// Findings in those that could, errors and warnings.
     pub findings: Vec<Diagnostic>,
     /// The texts the findings point into.
@@ -50,10 +60,12 @@ pub struct Report {
 
 /// Why rules cannot be put in force: all causes, each with its place and cure.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", lines(.unreadable, .findings, .texts))]
+#[error("{}", lines(.unreadable, .trading.as_ref(), .findings, .texts))]
 pub struct PolicyError {
     /// Files that could not be read.
     pub unreadable: Vec<ReadFault>,
+    /// What is wrong with the section `trading`.
+    pub trading: Option<TradingError>,
     /// Errors in those that could.
     pub findings: Vec<Diagnostic>,
     /// The texts the findings point into.
@@ -61,36 +73,45 @@ pub struct PolicyError {
 }
 
 /// Loads the rules a configuration names.
-pub fn load(config: &config::Rules) -> Report {
-    lint(config, Lints::None)
+pub fn load(config: &config::Rules, trading: &config::Trading) -> Report {
+    lint(config, trading, Lints::None)
 }
 
 /// Loads the rules a configuration names and looks for what is likely not meant so.
-pub fn lint(config: &config::Rules, lints: Lints) -> Report {
-    let (sources, unreadable) = read(&config.files);
+pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> Report {
+    let (sources, unreadable) = read(&config.files, !trading.is_empty());
+    let (compiled, fault) = match Trading::new(trading) {
+        Ok(compiled) => (compiled.map(Arc::new), None),
+        Err(fault) => (None, Some(fault)),
+    };
     let options = LoadOptions {
         min_priority: Some(config.min_priority),
         matching: config.matching,
         strict_falco: config.strict_falco,
         lints,
+        // Lints are about rules on any node, not on this one.
+        meanings: if lints == Lints::None { Trading::meanings(trading) } else { Vec::new() },
         ..LoadOptions::default()
     };
     let loaded = rampart_rules::load::load(&sources, &options);
     let bundle = match loaded.rules {
-        Some(rules) if unreadable.is_empty() => Some(Bundle {
+        Some(rules) if unreadable.is_empty() && fault.is_none() => Some(Bundle {
             rules: Arc::new(rules),
             digest: digest(&sources).into(),
             files: sources.iter().map(|source| (PathBuf::from(&source.name), hex(&source.text))).collect(),
+            trading: compiled,
         }),
         _ => None,
     };
-    Report { unreadable, findings: loaded.diagnostics, texts: loaded.sources, bundle }
+    Report { unreadable, trading: fault, findings: loaded.diagnostics, texts: loaded.sources, bundle }
 }
 
-fn read(names: &[PathBuf]) -> (Vec<Source>, Vec<ReadFault>) {
+fn read(names: &[PathBuf], trades: bool) -> (Vec<Source>, Vec<ReadFault>) {
     if names.is_empty() {
-        let text = rampart_rules::pack::BASE_PACK.as_bytes().to_vec();
-        return (vec![Source { name: BUILT_IN.to_owned(), text }], Vec::new());
+        let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.into() };
+        // The trading pack first: what it says of an event is more than what is said on any node.
+        let trading = trades.then(|| source(BUILT_IN_TRADING, TRADING_PACK));
+        return (trading.into_iter().chain([source(BUILT_IN, BASE_PACK)]).collect(), Vec::new());
     }
     let (mut sources, mut faults) = (Vec::new(), Vec::new());
     for name in names {
@@ -116,6 +137,7 @@ impl Report {
             Some(bundle) => Ok((bundle, self.findings, self.texts)),
             None => Err(PolicyError {
                 unreadable: self.unreadable,
+                trading: self.trading,
                 findings: self.findings.into_iter().filter(Diagnostic::is_error).collect(),
                 texts: self.texts,
             }),
@@ -124,13 +146,21 @@ impl Report {
 
     /// Whether there is nothing to say, notes aside.
     pub fn is_clean(&self) -> bool {
-        self.unreadable.is_empty() && self.findings.iter().all(|finding| finding.severity == Severity::Note)
+        self.unreadable.is_empty()
+            && self.trading.is_none()
+            && self.findings.iter().all(|finding| finding.severity == Severity::Note)
     }
 }
 
 /// Each cause on a line of its own, with its cure.
-fn lines(unreadable: &[ReadFault], findings: &[Diagnostic], texts: &SourceMap) -> String {
+fn lines(
+    unreadable: &[ReadFault],
+    trading: Option<&TradingError>,
+    findings: &[Diagnostic],
+    texts: &SourceMap,
+) -> String {
     let mut lines: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+    lines.extend(trading.iter().map(ToString::to_string));
     for finding in findings {
         let mut line = render::concise(std::slice::from_ref(finding), texts).trim_end().to_owned();
         if let Some(help) = &finding.help {

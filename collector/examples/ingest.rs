@@ -1,11 +1,16 @@
 //! How fast alerts are stored for good, and how long an agent waits for its acknowledgement.
 //!
 //! Prints lines that `cargo xtask bench collector` reads. A whole collector on loopback, with its store in a scratch
-//! directory below the one it is started in (a disk, not memory).
+//! directory below the one it is started in (a disk, not memory), or with `--postgres` in a server that it starts.
 
 #![expect(clippy::print_stdout, reason = "the report is the purpose of this program")]
 
+#[path = "../tests/shared/servers.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "it is for tests, and tells of a failure by a panic")]
+mod servers;
+
 use std::{
+    env,
     error::Error,
     time::{Duration, Instant},
 };
@@ -31,6 +36,9 @@ const UNDER_WAY: usize = 8;
 const PACED_PER_SEC: u64 = 5000;
 const PACED_BATCH: u64 = 25;
 const PACED_SECS: u64 = 10;
+
+/// Longest wait for a server.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Fault = Box<dyn Error + Send + Sync>;
 
@@ -92,10 +100,13 @@ async fn agent(
 
 async fn run() -> Result<(), Fault> {
     let dir = tempfile::tempdir_in(".")?;
-    let text = format!(
-        "store: {{path: '{}'}}\ngrpc: {{listen: '127.0.0.1:0'}}\nhttp: {{listen: '127.0.0.1:0'}}",
-        dir.path().join("db").display()
-    );
+    let server = if env::args().any(|word| word == "--postgres") { Some(servers::postgres()?) } else { None };
+    let (name, store) = match &server {
+        Some(server) => ("collector.pg_", format!("url: '{}'", server.database())),
+        None => ("collector.", format!("path: '{}'", dir.path().join("db").display())),
+    };
+    let text =
+        format!("store: {{{store}}}\ngrpc: {{listen: '127.0.0.1:0'}}\nhttp: {{listen: '127.0.0.1:0'}}");
     let collector = Collector::start(config::parse(&text, "bench", &[])?).await?;
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
@@ -110,7 +121,7 @@ async fn run() -> Result<(), Fault> {
     rates.sort_unstable_by(f64::total_cmp);
     let rate = |index: usize| rates.get(index).copied().unwrap_or_default();
     let (median, lowest, highest) = (rate(rates.len() / 2), rate(0), rate(rates.len() - 1));
-    println!("collector.ingest_per_s\t{median:.0}\talerts/s\t{lowest:.0}\t{highest:.0}");
+    println!("{name}ingest_per_s\t{median:.0}\talerts/s\t{lowest:.0}\t{highest:.0}");
     let pace = Duration::from_secs(1) * PACED_BATCH as u32 / PACED_PER_SEC as u32;
     let batches = PACED_SECS * PACED_PER_SEC / PACED_BATCH;
     let mut took = agent(&collector, u8::MAX, batches, PACED_BATCH, Some(pace)).await?;
@@ -118,9 +129,9 @@ async fn run() -> Result<(), Fault> {
     let share = |percent: usize| {
         took.get((took.len() * percent / 100).min(took.len() - 1)).copied().unwrap_or_default()
     };
-    for (id, percent) in [("collector.ack_p50_ms", 50), ("collector.ack_p99_ms", 99)] {
+    for (id, percent) in [("ack_p50_ms", 50), ("ack_p99_ms", 99)] {
         let value = share(percent).as_secs_f64() * 1e3;
-        println!("{id}\t{value:.1}\tms\t{value:.1}\t{value:.1}");
+        println!("{name}{id}\t{value:.1}\tms\t{value:.1}\t{value:.1}");
     }
     collector.stop().await;
     Ok(())

@@ -2,7 +2,10 @@
 //!
 //! Owns nothing but the stream. Whatever an agent sends is checked here; an alert that no store would take is counted
 //! and acknowledged, or it would come again for ever. When the store does not work, the stream ends, and the agent
-//! keeps what was not acknowledged.
+//! keeps what was not acknowledged. It also ends with the certificate that the agent has shown, and when that or the node
+//! is revoked.
+
+mod checks;
 
 use std::{
     collections::VecDeque,
@@ -13,21 +16,23 @@ use std::{
 
 use futures_util::{Stream, stream};
 use rampart_proto::v1::{
-    self, Ack, AgentMessage, CollectorMessage, Heartbeat, Hello, Welcome, agent_message,
-    agent_service_server::AgentService, collector_message,
+    Ack, AgentMessage, CollectorMessage, Hello, Welcome, agent_message, agent_service_server::AgentService,
+    collector_message,
 };
-use rustls_pki_types::{CertificateDer, ServerName};
-use serde::de::IgnoredAny;
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use self::checks::{NAME_MAX, beat_of, checked, short};
 use crate::{
-    alert::{Alert, Id, Priority},
+    identity::{
+        peer::Peer,
+        revoked::{Revoked, Watch},
+    },
     ingest::{Ingest, Refused, now_ns},
-    registry::{Beat, HEARTBEAT_SECS, Registry},
+    registry::{HEARTBEAT_SECS, Registry},
     store::Batch,
     telemetry::Metrics,
 };
@@ -44,12 +49,6 @@ pub const MESSAGE_MAX: usize = 4 << 20;
 const BATCHES: u32 = 8;
 /// Alerts of one batch.
 const BATCH_ALERTS: usize = 4096;
-/// Longest names, in bytes.
-const NAME_MAX: usize = 1024;
-/// Longest JSON of an alert.
-const JSON_MAX: usize = 1 << 20;
-/// Most causes of losses that are kept of a heartbeat.
-const LOSSES_MAX: usize = 64;
 
 /// The service.
 #[derive(Debug)]
@@ -62,8 +61,10 @@ pub struct Agents {
     pub metrics: Arc<Metrics>,
     /// True when the collector ends.
     pub stop: watch::Receiver<bool>,
-    /// Whether agents show certificates.
+    /// Whether agents must show certificates.
     pub is_tls: bool,
+    /// What is refused.
+    pub revoked: Watch,
 }
 
 /// One stream.
@@ -74,6 +75,8 @@ struct Session {
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
     node: Arc<str>,
+    peer: Option<Peer>,
+    revoked: Watch,
     heard: Instant,
     welcome: bool,
     /// Batches under way, in order.
@@ -87,6 +90,8 @@ enum Next {
     Stored(Result<(), Refused>),
     Silence,
     Stop,
+    Revoked,
+    Expired,
 }
 
 #[tonic::async_trait]
@@ -105,20 +110,45 @@ impl AgentService for Agents {
         let Some(AgentMessage { kind: Some(agent_message::Kind::Hello(hello)) }) = first else {
             return Err(Status::invalid_argument("the first message must be a hello"));
         };
-        let shown = certificates.as_ref().and_then(|chain| chain.first());
-        if self.is_tls && !shown.is_some_and(|certificate| speaks_for(certificate, &hello.node)) {
-            tracing::warn!(node = hello.node, "An agent's certificate does not name its node, it is refused");
-            return Err(Status::permission_denied("the certificate does not name this node"));
+        let peer = certificates.as_ref().and_then(|chain| chain.first()).and_then(Peer::of);
+        if let Err(status) = self.admit(peer.as_ref(), &hello.node) {
+            tracing::warn!(node = hello.node, "An agent is refused: {}", status.message());
+            return Err(status);
         }
-        let session = Session::begin(self, incoming, hello)?;
+        let session = Session::begin(self, incoming, hello, peer)?;
         Ok(Response::new(Box::pin(stream::unfold(session, |mut session| async {
             session.next().await.map(|message| (message, session))
         }))))
     }
 }
 
+impl Agents {
+    /// Whether an agent may speak for a node.
+    fn admit(&self, peer: Option<&Peer>, node: &str) -> Result<(), Status> {
+        if !self.is_tls {
+            return Ok(());
+        }
+        let Some(peer) = peer else {
+            return Err(Status::unauthenticated("a certificate is needed here: join with a token first"));
+        };
+        if !peer.speaks_for(node) {
+            return Err(Status::permission_denied("the certificate does not name this node"));
+        }
+        let revoked = self.revoked.borrow();
+        if revoked.has_node(node) || revoked.has_serial(&peer.serial) {
+            return Err(Status::permission_denied("the node or its certificate was revoked"));
+        }
+        Ok(())
+    }
+}
+
 impl Session {
-    fn begin(agents: &Agents, incoming: Streaming<AgentMessage>, hello: Hello) -> Result<Self, Status> {
+    fn begin(
+        agents: &Agents,
+        incoming: Streaming<AgentMessage>,
+        hello: Hello,
+        peer: Option<Peer>,
+    ) -> Result<Self, Status> {
         if hello.node.is_empty() || hello.node.len() > NAME_MAX || hello.boot.len() != 16 {
             return Err(Status::invalid_argument("a hello needs the name of a node and 16 bytes of `boot`"));
         }
@@ -136,6 +166,8 @@ impl Session {
             metrics: Arc::clone(&agents.metrics),
             stop: agents.stop.clone(),
             node: hello.node.into(),
+            peer,
+            revoked: agents.revoked.clone(),
             heard: Instant::now(),
             welcome: true,
             waiting: VecDeque::new(),
@@ -179,6 +211,15 @@ impl Session {
                     self.end();
                     return Some(Err(Status::unavailable("the collector ends")));
                 }
+                Next::Revoked => {
+                    self.end();
+                    tracing::warn!(node = &*self.node, "An agent was revoked, its stream ends");
+                    return Some(Err(Status::permission_denied("the node or its certificate was revoked")));
+                }
+                Next::Expired => {
+                    self.end();
+                    return Some(Err(Status::unauthenticated("the certificate has ended")));
+                }
             }
         }
     }
@@ -192,6 +233,20 @@ impl Session {
         let silence = SILENCE_MAX.saturating_sub(self.heard.elapsed());
         let takes = !self.is_over && self.waiting.len() < BATCHES as usize;
         let has_waiting = !self.waiting.is_empty();
+        let left = self.peer.as_ref().map(Peer::left);
+        let (peer, node, revoked) = (self.peer.as_ref(), &self.node, &mut self.revoked);
+        let refused = async {
+            match peer {
+                Some(peer) => {
+                    // Without its sender, nothing new is refused.
+                    let is_refused = |now: &Arc<Revoked>| now.has_node(node) || now.has_serial(&peer.serial);
+                    if revoked.wait_for(is_refused).await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
         let stored = async {
             match self.waiting.front_mut() {
                 Some((_, answer)) => answer.await.unwrap_or(Err(Refused)),
@@ -201,10 +256,12 @@ impl Session {
         tokio::select! {
             // Acknowledgements first: the agent waits for them.
             biased;
+            () = refused, if !self.is_over => Next::Revoked,
             stored = stored, if has_waiting => Next::Stored(stored),
             message = self.incoming.message(), if takes => Next::Incoming(message),
             _ = self.stop.wait_for(|stop| *stop), if !self.is_over => Next::Stop,
             () = tokio::time::sleep(silence), if takes => Next::Silence,
+            () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() && !self.is_over => Next::Expired,
         }
     }
 
@@ -253,115 +310,4 @@ impl Drop for Session {
 
 const fn message(kind: collector_message::Kind) -> CollectorMessage {
     CollectorMessage { kind: Some(kind) }
-}
-
-/// Whether a certificate, whose signature the connection has verified, is that of a node.
-fn speaks_for(certificate: &CertificateDer<'_>, node: &str) -> bool {
-    let Ok(name) = ServerName::try_from(node) else { return false };
-    webpki::EndEntityCert::try_from(certificate)
-        .is_ok_and(|certificate| certificate.verify_is_valid_for_subject_name(&name).is_ok())
-}
-
-/// The alert, or what is wrong with it.
-fn checked(alert: v1::Alert) -> Result<Alert, &'static str> {
-    let priority =
-        u8::try_from(i64::from(alert.priority) - 1).ok().and_then(Priority::of).ok_or("priority")?;
-    let id = alert.id.ok_or("id")?;
-    let boot = id.boot.try_into().map_err(|_| "id")?;
-    if id.sequence == 0 || i64::try_from(id.sequence).is_err() {
-        return Err("id");
-    }
-    if i64::try_from(alert.time_ns).is_err() {
-        return Err("time");
-    }
-    if alert.rule.is_empty() || alert.rule.len() > NAME_MAX {
-        return Err("rule");
-    }
-    if alert.source.len() > NAME_MAX {
-        return Err("source");
-    }
-    // It is put into answers as it is, so it must be an object and nothing behind it.
-    let is_object = alert.json.starts_with('{') && serde_json::from_str::<IgnoredAny>(&alert.json).is_ok();
-    if alert.json.len() > JSON_MAX || !is_object {
-        return Err("json");
-    }
-    Ok(Alert {
-        id: Id { boot, cpu: id.cpu, sequence: id.sequence },
-        time_ns: alert.time_ns,
-        priority,
-        rule: alert.rule,
-        source: alert.source,
-        json: alert.json,
-    })
-}
-
-fn beat_of(beat: Heartbeat) -> Beat {
-    let losses = beat.losses.into_iter().take(LOSSES_MAX).map(|loss| (short(loss.cause), loss.count));
-    Beat {
-        losses: losses.collect(),
-        policy_digest: short(beat.policy_digest),
-        rules: beat.rules,
-        is_ready: beat.is_ready,
-        cpu_ms: beat.cpu_ms,
-        rss_bytes: beat.rss_bytes,
-        events: beat.events,
-        alerts: beat.alerts,
-        spool_pending: beat.spool_pending,
-        spool_bytes: beat.spool_bytes,
-        policy_fault: short(beat.policy_fault),
-    }
-}
-
-/// The text, cut where it is longer than any of these should be.
-fn short(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= NAME_MAX) {
-        text.truncate(end);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use rampart_proto::v1::AlertId;
-
-    use super::*;
-
-    fn sent() -> v1::Alert {
-        v1::Alert {
-            id: Some(AlertId { boot: vec![1; 16], cpu: 0, sequence: 1 }),
-            time_ns: 5,
-            priority: v1::Priority::Warning.into(),
-            rule: "A".to_owned(),
-            source: "syscall".to_owned(),
-            tags: Vec::new(),
-            json: r#"{"rule":"A"}"#.to_owned(),
-        }
-    }
-
-    #[test]
-    fn only_sound_alerts_are_taken() {
-        let alert = checked(sent()).unwrap();
-        assert_eq!((alert.priority, alert.id.boot), (Priority::Warning, [1; 16]));
-        let id = |boot: usize, sequence| Some(AlertId { boot: vec![1; boot], cpu: 0, sequence });
-        let json = |json: &str| v1::Alert { json: json.to_owned(), ..sent() };
-        for (expected, wrong) in [
-            ("id", v1::Alert { id: None, ..sent() }),
-            ("id", v1::Alert { id: id(15, 1), ..sent() }),
-            ("id", v1::Alert { id: id(16, 0), ..sent() }),
-            ("id", v1::Alert { id: id(16, u64::MAX), ..sent() }),
-            ("priority", v1::Alert { priority: 0, ..sent() }),
-            ("priority", v1::Alert { priority: 9, ..sent() }),
-            ("priority", v1::Alert { priority: i32::MIN, ..sent() }),
-            ("time", v1::Alert { time_ns: u64::MAX, ..sent() }),
-            ("rule", v1::Alert { rule: String::new(), ..sent() }),
-            ("source", v1::Alert { source: "s".repeat(2000), ..sent() }),
-            ("json", json("[]")),
-            ("json", json("{} {}")),
-            ("json", json("{")),
-            ("json", json(&format!(r#"{{"a":"{}"}}"#, "x".repeat(JSON_MAX)))),
-        ] {
-            assert_eq!(checked(wrong).unwrap_err(), expected);
-        }
-        assert_eq!(short("ä".repeat(600)).len(), 1024);
-    }
 }

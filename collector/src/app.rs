@@ -1,31 +1,35 @@
 //! The only wiring: opens everything, starts every task, and ends them in order.
 
+mod servers;
+
 use std::{
     fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, thread, time::Duration,
 };
 
-use rampart_proto::v1::{agent_service_server::AgentServiceServer, query_service_server::QueryServiceServer};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
-use tonic::transport::{
-    Certificate, Identity, Server, ServerTlsConfig,
-    server::{Router, TcpIncoming},
-};
 
+use self::servers::Identities;
 use crate::{
-    agents::{Agents, MESSAGE_MAX},
-    config::{Config, Tls},
-    http,
-    ingest::{Ingest, Start, now_ns},
-    notify::{Fault, Notifier, backoff::Backoff, route::Routes},
-    query::Query,
+    agents::Agents,
+    bus::{self, Bus, BusError},
+    config::Config,
+    identity::{
+        IdentityError, Records,
+        access::now_secs,
+        keys::Keys,
+        revoked::{Revoked, follow},
+    },
+    ingest::{Ingest, Shown, Start, now_ns},
+    notify::{Fault, Notifier, Sharing, backoff::Backoff, route::Routes},
     registry::Registry,
-    store::{Reader, Retention, StoreError, sqlite},
+    store::{Retention, StoreError},
+    tail::Tail,
     telemetry::Metrics,
     views::Views,
 };
@@ -36,6 +40,8 @@ const TRIM: Duration = Duration::from_mins(1);
 const TRIM_STEP: Duration = Duration::from_millis(50);
 /// Time for answers under way at the end.
 const GRACE: Duration = Duration::from_secs(5);
+/// Time between two looks for keys of tokens and identities that have ended.
+const KEYS: Duration = Duration::from_secs(5);
 /// An agent that does not answer so long is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -50,14 +56,12 @@ pub enum AppError {
         /// Why not.
         source: io::Error,
     },
-    /// A file cannot be read.
-    #[error("cannot read `{path}`")]
-    File {
-        /// Which.
-        path: String,
-        /// Why not.
-        source: io::Error,
-    },
+    /// Certificates, tokens or keys cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// What is served cannot be described.
+    #[error("cannot describe the services")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The address cannot be used.
     #[error("cannot listen on {address}")]
     Listen {
@@ -69,6 +73,9 @@ pub enum AppError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The bus cannot be used.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// Channels cannot be used.
     #[error(transparent)]
     Notify(#[from] Fault),
@@ -124,18 +131,32 @@ pub fn run(config: Config) -> Result<(), AppError> {
 impl Collector {
     /// Opens everything and starts every task.
     pub async fn start(config: Config) -> Result<Self, AppError> {
-        let Config { grpc, http, store, retention, channels, .. } = config;
-        make_folder(&store)?;
-        let writer = Box::new(sqlite::writer(&store)?);
+        let place = config.place();
+        if !place.is_shared() {
+            make_folder(&config.store)?;
+        }
+        let kept = place.clone();
+        let records = Records::new(blocking(move || kept.book()).await??);
+        // What is refused must be known before anybody is let in.
+        let first = records.run(|book| Revoked::load(book)).await?;
+        let (refuse, revoked) = watch::channel(Arc::new(first));
+        let identities = Identities::open(&config, records.clone(), revoked.clone())?;
+        let Config { retention, channels, bus, .. } = config.clone();
         let metrics = Arc::new(Metrics::new()?);
         let routes = Arc::new(Routes::of_channels(&channels));
-        let start = Start { writer, routes, metrics: Arc::clone(&metrics) };
+        let opened = place.clone();
+        let writer = blocking(move || opened.writer()).await??;
+        let bus = bus.map(|settings| Bus::new(settings, Arc::clone(&metrics))).transpose()?.map(Arc::new);
+        let (sender, queue) = mpsc::channel(bus::QUEUE);
+        let shown =
+            if place.is_shared() { Shown::Elsewhere(bus.is_some().then_some(sender)) } else { Shown::Here };
+        let start = Start { writer, shown, routes, metrics: Arc::clone(&metrics) };
         let (ingest, thread) = Ingest::start(start)
             .map_err(|source| AppError::System { operation: "start a thread", source })?;
         let (stop, stopped) = watch::channel(false);
         let registry = Arc::new(Registry::default());
-        let readers = sqlite::Readers::of(&store);
-        let open = move || -> Result<Box<dyn Reader>, StoreError> { Ok(Box::new(readers.open()?)) };
+        let from = place.clone();
+        let open = move || from.reader();
         let views = Arc::new(Views::new(
             ingest.clone(),
             Arc::clone(&metrics),
@@ -148,36 +169,67 @@ impl Collector {
             registry,
             metrics: Arc::clone(&metrics),
             stop: stopped.clone(),
-            is_tls: grpc.tls.is_some(),
+            is_tls: config.grpc.tls.is_some(),
+            revoked,
         };
-        let server = services(agents, Arc::clone(&views), grpc.tls.as_ref())?;
-        let (grpc_listener, grpc) = listen(grpc.listen).await?;
-        let (http_listener, http) = listen(http).await?;
+        let services = servers::grpc(&config, &identities, agents, Arc::clone(&views), &metrics).await?;
+        let (grpc_listener, grpc) = listen(config.grpc.listen).await?;
+        let (http_listener, http) = listen(config.http.listen).await?;
         let mut tasks = JoinSet::new();
-        let mut ends = stopped.clone();
+        let tls = config.grpc.tls.as_ref();
+        servers::spawn_grpc(&mut tasks, (grpc_listener, grpc), tls, &identities, services, &stopped)?;
+        let seen = (views, Arc::clone(&metrics));
+        servers::spawn_http(
+            &mut tasks,
+            (http_listener, http),
+            config.http.is_tls,
+            &identities,
+            seen,
+            &stopped,
+        )?;
+        let (follows, ends) = (records.clone(), stopped.clone());
         tasks.spawn(async move {
-            let end = async move {
-                let _ = ends.wait_for(|stop| *stop).await;
-            };
-            let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
-            Ok(server.serve_with_incoming_shutdown(incoming, end).await?)
+            follow(follows, refuse, ends).await;
+            Ok(())
         });
-        let mut ends = stopped.clone();
+        let (keys, ends) = (identities.keys.clone(), stopped.clone());
         tasks.spawn(async move {
-            let end = async move {
-                let _ = ends.wait_for(|stop| *stop).await;
-            };
-            let pages = axum::serve(http_listener, http::router(views)).with_graceful_shutdown(end);
-            pages.await.map_err(|source| AppError::System { operation: "serve HTTP", source })
+            keep(records, keys, ends).await;
+            Ok(())
         });
+        if let Some(shown) = identities.shown() {
+            let ends = stopped.clone();
+            tasks.spawn(async move {
+                shown.keep(ends).await;
+                Ok(())
+            });
+        }
         let (trimmed, counted) = (ingest.clone(), Arc::clone(&metrics));
         let ends = stopped.clone();
         tasks.spawn(async move {
             trim(trimmed, counted, retention, ends).await;
             Ok(())
         });
+        let (hear, heard) = watch::channel(0);
+        if place.is_shared() {
+            let (feed, commits) = (ingest.feed(), ingest.commits());
+            let tail = Tail { place: place.clone(), feed, commits, heard: heard.clone() };
+            let ends = stopped.clone();
+            tasks.spawn(async move {
+                tail.run(ends).await;
+                Ok(())
+            });
+        }
+        if let Some(bus) = &bus {
+            let (bus, ends) = (Arc::clone(bus), stopped.clone());
+            tasks.spawn(async move {
+                tokio::join!(bus.send(queue, ends.clone()), bus.listen(hear, ends));
+                Ok(())
+            });
+        }
         if !channels.is_empty() {
-            let notifier = Notifier::new(channels, ingest, metrics, Backoff::default())?;
+            let shared = Sharing { takeover: place.takeover(), bus, heard };
+            let notifier = Notifier::new(channels, ingest, metrics, Backoff::default(), shared)?;
             tasks.spawn(async move {
                 notifier.run(stopped).await;
                 Ok(())
@@ -212,22 +264,9 @@ impl Collector {
     }
 }
 
-fn services(agents: Agents, views: Arc<Views>, tls: Option<&Tls>) -> Result<Router, AppError> {
-    let mut server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .tcp_nodelay(true);
-    if let Some(tls) = tls {
-        let identity = Identity::from_pem(read(&tls.cert)?, read(&tls.key)?);
-        let client_ca = Certificate::from_pem(read(&tls.client_ca)?);
-        server = server.tls_config(ServerTlsConfig::new().identity(identity).client_ca_root(client_ca))?;
-    }
-    let agents = AgentServiceServer::new(agents).max_decoding_message_size(MESSAGE_MAX);
-    Ok(server.add_service(agents).add_service(QueryServiceServer::new(Query { views })))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, AppError> {
-    fs::read(path).map_err(|source| AppError::File { path: path.display().to_string(), source })
+/// Does something that waits on a thread where that is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work).await
 }
 
 /// The store's directory, for the owner only: alerts name files and arguments of every user.
@@ -258,5 +297,23 @@ async fn trim(ingest: Ingest, metrics: Arc<Metrics>, retention: Retention, mut s
         let removed = ingest.run(move |writer| writer.trim(&retention, now_ns())).await.unwrap_or(0);
         metrics.trimmed.inc_by(removed);
         pause = if removed > 0 { TRIM_STEP } else { TRIM };
+    }
+}
+
+/// Looks after the keys of tokens, and forgets identities whose time is over.
+async fn keep(records: Records, keys: Option<Arc<Keys>>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(KEYS) => {}
+        }
+        let keys = keys.clone();
+        let kept = records.run(move |book| {
+            book.prune(now_ns())?;
+            keys.map_or(Ok(()), |keys| keys.renew(now_secs()))
+        });
+        if let Err(error) = kept.await {
+            tracing::error!("Keys and identities cannot be looked after: {error}");
+        }
     }
 }

@@ -1,8 +1,13 @@
-//! The command line. Data goes to standard output, messages to standard error.
+//! The command line. Data goes to standard output, messages to standard error. What changes something is noted in the
+//! audit log, together with who did it.
+
+mod audit;
+mod identity;
+mod people;
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -10,10 +15,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app,
+    audit::Note,
     config::{self, Config},
+    ingest::now_ns,
     notify,
     notify::channel::rfc3339,
-    store::{Reader, StoreError, Writer, sqlite},
+    store::{Place, StoreError, identity::Book},
     telemetry,
 };
 
@@ -66,6 +73,28 @@ enum Command {
     Dlq(Dlq),
     /// Send a sample of an alert to a channel
     TestChannel(TestChannel),
+    /// Tokens with which agents join, each once
+    #[command(subcommand)]
+    Token(identity::Token),
+    /// The authority that signs agents' certificates
+    #[command(subcommand)]
+    Ca(identity::Ca),
+    /// Certificates that agents have
+    #[command(subcommand)]
+    Certificate(identity::Certificate),
+    /// Refuse a node or a certificate, also where it is connected
+    Revoke(identity::Subject),
+    /// Take a revocation back
+    Restore(identity::Subject),
+    /// People who may log in
+    #[command(subcommand)]
+    User(people::User),
+    /// Signed tokens for programs
+    #[command(subcommand)]
+    Jwt(people::Jwt),
+    /// Who changed what
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,13 +163,16 @@ impl Cli {
             }
             Command::Check => check(&config, &mut out)?,
             Command::Migrate => {
-                drop(open(&config.store)?);
-                writeln!(out, "`{}` has the current format", config.store.display())?;
+                drop(config.place().writer()?);
+                writeln!(out, "`{}` has the current format", config.place())?;
             }
-            Command::Dlq(Dlq::List) => return list(&config.store, &mut out),
+            Command::Dlq(Dlq::List) => return list(&config.place(), &mut out),
             Command::Dlq(Dlq::Redrive(Redrive { channel, number })) => {
                 let number = number.map(u64::from);
-                let count = open(&config.store)?.redrive(channel.as_deref(), number)?;
+                let object = channel.as_deref().unwrap_or("all channels");
+                let detail = number.map_or_else(String::new, |number| format!("number {number}"));
+                note(&mut *book(&config)?, &actor(&env), "dlq.redrive", object, &detail)?;
+                let count = config.place().writer()?.redrive(channel.as_deref(), number)?;
                 writeln!(out, "{count} are tried again")?;
             }
             Command::TestChannel(TestChannel { channel }) => {
@@ -148,33 +180,67 @@ impl Cli {
                 let Some(found) = found else {
                     return Err(Fault(format!("the channel `{channel}` is not configured")));
                 };
+                note(&mut *book(&config)?, &actor(&env), "channel.test", &channel, "")?;
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(notify::try_channel(found))?;
                 writeln!(out, "the sample has arrived at `{channel}`")?;
             }
+            Command::Token(command) => command.run(&config, &actor(&env), &mut out)?,
+            Command::Ca(command) => command.run(&config, &mut out)?,
+            Command::Certificate(command) => command.run(&config, &mut out)?,
+            Command::Revoke(subject) => subject.revoke(&config, &actor(&env), &mut out)?,
+            Command::Restore(subject) => subject.restore(&config, &actor(&env), &mut out)?,
+            Command::User(command) => command.run(&config, &actor(&env), &mut out)?,
+            Command::Jwt(command) => command.run(&config, &actor(&env), &mut out)?,
+            Command::Audit(command) => return command.run(&config, &mut out),
         }
         Ok(Outcome::Clean)
     }
 }
 
-fn open(path: &Path) -> Result<sqlite::SqliteWriter, StoreError> {
-    sqlite::writer(path)
+/// The book of identities, in a store that is there or made for it.
+fn book(config: &Config) -> Result<Box<dyn Book>, Fault> {
+    drop(config.place().writer()?);
+    Ok(config.place().book()?)
+}
+
+/// Who runs the command.
+fn actor(env: &[(String, String)]) -> String {
+    let named = |key: &str| env.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let name = named("SUDO_USER").or_else(|| named("LOGNAME")).or_else(|| named("USER"));
+    format!("cli:{}", name.unwrap_or("unknown"))
+}
+
+/// Notes something that is about to be done.
+fn note(
+    book: &mut dyn Book,
+    actor: &str,
+    action: &str,
+    object: &str,
+    detail: &str,
+) -> Result<(), StoreError> {
+    book.change(&[], &Note::new(actor, action, object, detail), now_ns()).map(drop)
 }
 
 fn check(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    let tls = if config.grpc.tls.is_some() { "with client certificates" } else { "without TLS" };
+    let tls = if config.grpc.tls.is_some() { "with certificates of both sides" } else { "without TLS" };
     writeln!(out, "agents     {} {tls}", config.grpc.listen)?;
-    writeln!(out, "people     http://{}/", config.http)?;
-    writeln!(out, "store      {}", config.store.display())?;
+    let scheme = if config.http.is_tls { "https" } else { "http" };
+    let login = if config.http.has_login { "after a login" } else { "without a login" };
+    writeln!(out, "people     {scheme}://{}/ {login}", config.http.listen)?;
+    writeln!(out, "store      {}", config.place())?;
+    if let Some(bus) = &config.bus {
+        writeln!(out, "bus        {bus}")?;
+    }
     for channel in &config.channels {
         writeln!(out, "channel    {}, {} and more severe", channel.name, channel.priority)?;
     }
     Ok(())
 }
 
-fn list(store: &Path, out: &mut impl Write) -> Result<Outcome, Fault> {
-    drop(open(store)?);
-    let dead = sqlite::reader(store)?.dead(LISTED)?;
+fn list(store: &Place, out: &mut impl Write) -> Result<Outcome, Fault> {
+    drop(store.writer()?);
+    let dead = store.current_reader()?.dead(LISTED)?;
     for letter in &dead {
         let time = rfc3339(letter.dead_ns);
         let crate::store::Dead { number, channel, attempts, reason, alert, .. } = letter;

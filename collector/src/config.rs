@@ -4,15 +4,23 @@
 //! Must never change anything outside itself.
 
 mod environment;
+mod identity;
 mod raw;
+mod shared;
 
 use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use crate::{notify::channel::Channel, store::Retention};
+use crate::{
+    bus,
+    identity::{authority, review},
+    notify::channel::Channel,
+    store::{Place, Retention, postgres},
+};
 
 /// The file that is read when none is named; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/rampart/collector.yaml";
@@ -27,9 +35,15 @@ pub struct Config {
     /// Where agents connect.
     pub grpc: Grpc,
     /// Where people look.
-    pub http: SocketAddr,
-    /// Where alerts are kept.
+    pub http: Http,
+    /// Who is who.
+    pub identity: Identity,
+    /// The file where alerts are kept, when no database is named.
     pub store: PathBuf,
+    /// The database where several collectors keep them.
+    pub database: Option<postgres::Settings>,
+    /// How these collectors hear of each other.
+    pub bus: Option<bus::Settings>,
     /// How long.
     pub retention: Retention,
     /// Whom to tell.
@@ -41,19 +55,43 @@ pub struct Config {
 pub struct Grpc {
     /// The address.
     pub listen: SocketAddr,
-    /// Files for TLS; without, only loopback is served.
+    /// How; without, only loopback is served.
     pub tls: Option<Tls>,
 }
 
-/// Files for TLS, PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How agents are met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The collector's certificate.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// Whose certificates agents must show.
-    pub client_ca: PathBuf,
+    /// The collector's certificate and key, PEM, for people too; without, the authority makes them.
+    pub files: Option<(PathBuf, PathBuf)>,
+    /// Another authority whose certificates agents may show, PEM.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Where people look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The address.
+    pub listen: SocketAddr,
+    /// Whether it speaks HTTPS.
+    pub is_tls: bool,
+    /// Whether people must log in.
+    pub has_login: bool,
+}
+
+/// Who is who.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Where keys lie.
+    pub dir: PathBuf,
+    /// Who signs certificates.
+    pub authority: authority::Source,
+    /// Further names of the collector, for its certificate.
+    pub names: Vec<String>,
+    /// How long certificates of agents are good.
+    pub life: Duration,
+    /// How tokens of pods are checked.
+    pub kubernetes: Option<review::Settings>,
 }
 
 /// Why a configuration is of no use.
@@ -83,6 +121,15 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+}
+
+impl Config {
+    /// Where alerts are kept.
+    pub fn place(&self) -> Place {
+        self.database
+            .clone()
+            .map_or_else(|| Place::File(self.store.clone()), |settings| Place::Database(Box::new(settings)))
+    }
 }
 
 /// Reads and checks a configuration, without any side effect.

@@ -1,28 +1,42 @@
-//! What people and their tools ask over HTTP, on loopback.
+//! What people and their tools ask over HTTP. Off loopback they must log in; `door` says who may ask what.
 
 mod alerts;
 mod dashboard;
+mod door;
 mod feed;
 mod health;
+pub mod login;
+mod records;
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
+    extract::State,
     http::{HeaderValue, StatusCode, header},
-    middleware::map_response,
+    middleware::{from_fn_with_state, map_response_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 
+use self::login::Logins;
 use crate::views::{ViewError, Views};
 
 /// Only what the page brings along, nobody's frame, no other server.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// A browser that has seen the page over TLS asks for it in no other way for a year.
+const TLS_ONLY: &str = "max-age=31536000";
+
 /// Everything that is served.
-pub fn router(views: Arc<Views>) -> Router {
+pub fn router(views: Arc<Views>, logins: Logins) -> Router {
+    let (access, is_tls) = (Arc::clone(&logins.access), logins.is_tls);
+    let doors = Router::new()
+        .route("/login", get(login::page).post(login::login))
+        .route("/logout", post(login::logout))
+        .route("/me", get(login::me))
+        .with_state(Arc::new(logins));
     Router::new()
         .route("/", get(dashboard::page))
         .route("/alerts", get(alerts::list))
@@ -37,12 +51,20 @@ pub fn router(views: Arc<Views>) -> Router {
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/openapi.json", get(openapi))
-        .layer(map_response(secured))
+        .route("/audit", get(records::audit))
+        .route("/cluster", get(records::cluster))
         .with_state(views)
+        .merge(doors)
+        .layer(Extension(Arc::clone(&access)))
+        .layer(from_fn_with_state(access, door::door))
+        .layer(map_response_with_state(is_tls, secured))
 }
 
-async fn secured(mut response: Response) -> Response {
+async fn secured(State(is_tls): State<bool>, mut response: Response) -> Response {
     let headers = response.headers_mut();
+    if is_tls {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(TLS_ONLY));
+    }
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

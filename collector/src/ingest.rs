@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     alert::Stored,
     notify::route::Routes,
-    store::{Batch, StoreError, Writer},
+    store::{Added, Batch, StoreError, Work, Writer},
     telemetry::Metrics,
 };
 
@@ -26,11 +26,11 @@ const TRANSACTION_ALERTS: usize = 8192;
 /// Alerts that a slow watcher may be behind.
 const FEED: usize = 4096;
 
-type Work = Box<dyn FnOnce(&mut dyn Writer) + Send>;
+type Errand = Box<dyn FnOnce(&mut dyn Writer) + Send>;
 
 enum Job {
     Store(Batch, oneshot::Sender<Result<(), Refused>>),
-    Run(Work),
+    Run(Errand),
 }
 
 /// A batch was not stored, or some other work not done; why is in the log.
@@ -44,12 +44,25 @@ pub struct Ingest {
     queue: mpsc::Sender<Job>,
     feed: broadcast::Sender<Arc<Stored>>,
     due: watch::Receiver<u64>,
+    committed: watch::Receiver<u64>,
+}
+
+/// Who shows new alerts to watchers.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// This thread: nobody else stores any.
+    Here,
+    /// A task that looks at what all collectors store; what is to be told goes over the bus, if there is one.
+    /// Full policy: drop, counted; the bus looks for what nobody came for.
+    Elsewhere(Option<mpsc::Sender<Vec<Work>>>),
 }
 
 /// What the thread needs.
 pub struct Start {
     /// The store.
     pub writer: Box<dyn Writer>,
+    /// Who shows what was stored.
+    pub shown: Shown,
     /// Who is told of what.
     pub routes: Arc<Routes>,
     /// Counters.
@@ -62,9 +75,10 @@ impl Ingest {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (feed, _) = broadcast::channel(FEED);
         let (notify, due) = watch::channel(0);
-        let thread = Thread { start, jobs, feed: feed.clone(), notify };
+        let (commit, committed) = watch::channel(0);
+        let thread = Thread { start, jobs, feed: feed.clone(), notify, commit };
         let handle = thread::Builder::new().name("store".to_owned()).spawn(move || thread.run())?;
-        Ok((Self { queue, feed, due }, handle))
+        Ok((Self { queue, feed, due, committed }, handle))
     }
 
     /// Stores a batch. The answer comes when it is safe. Full policy: waits.
@@ -81,7 +95,7 @@ impl Ingest {
         work: impl FnOnce(&mut dyn Writer) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refused> {
         let (done, answer) = oneshot::channel();
-        let work: Work = Box::new(move |writer| {
+        let work: Errand = Box::new(move |writer| {
             let outcome = work(writer).map_err(|error| tell(&error));
             // Nobody may wait for it any more.
             let _ = done.send(outcome);
@@ -95,6 +109,16 @@ impl Ingest {
         self.feed.subscribe()
     }
 
+    /// Where alerts are shown to watchers.
+    pub fn feed(&self) -> broadcast::Sender<Arc<Stored>> {
+        self.feed.clone()
+    }
+
+    /// Changes when something was stored here.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.committed.clone()
+    }
+
     /// Changes when there is something new to tell.
     pub fn notices(&self) -> watch::Receiver<u64> {
         self.due.clone()
@@ -106,6 +130,7 @@ struct Thread {
     jobs: mpsc::Receiver<Job>,
     feed: broadcast::Sender<Arc<Stored>>,
     notify: watch::Sender<u64>,
+    commit: watch::Sender<u64>,
 }
 
 impl Thread {
@@ -155,15 +180,25 @@ impl Thread {
         let outcome = self.start.writer.store(batches, now_ns(), &route);
         notices += counted.get();
         let answer = match outcome {
-            Ok(new) => {
+            Ok(Added { alerts: new, work }) => {
                 metrics.stored.inc_by(new.len() as u64);
                 metrics.duplicates.inc_by((count - new.len().min(count)) as u64);
                 metrics.transaction_seconds.observe(started.elapsed().as_secs_f64());
-                if self.feed.receiver_count() > 0 {
-                    for stored in new {
-                        // Without watchers by now, nobody misses it.
-                        let _ = self.feed.send(Arc::new(stored));
+                self.commit.send_modify(|sum| *sum += new.len() as u64);
+                match &self.start.shown {
+                    Shown::Here if self.feed.receiver_count() > 0 => {
+                        for stored in new {
+                            // Without watchers by now, nobody misses it.
+                            let _ = self.feed.send(Arc::new(stored));
+                        }
                     }
+                    Shown::Elsewhere(Some(bus)) if !new.is_empty() => {
+                        let count = work.len() as u64;
+                        if bus.try_send(work).is_err() {
+                            metrics.bus_dropped.with_label_values(&["queue_full"]).inc_by(count);
+                        }
+                    }
+                    Shown::Here | Shown::Elsewhere(_) => {}
                 }
                 if notices > 0 {
                     self.notify.send_modify(|sum| *sum += notices);
@@ -183,8 +218,7 @@ impl Thread {
 }
 
 fn tell(error: &StoreError) -> Refused {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    tracing::error!("The store failed, agents keep what they have: {error}{cause}");
+    tracing::error!("The store failed, agents keep what they have: {}", error.in_full());
     Refused
 }
 
@@ -207,7 +241,8 @@ mod tests {
         let path = dir.path().join("db");
         let writer = Box::new(sqlite::writer(&path).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let start = Start { writer, routes: Arc::default(), metrics: Arc::clone(&metrics) };
+        let start =
+            Start { writer, shown: Shown::Here, routes: Arc::default(), metrics: Arc::clone(&metrics) };
         let (ingest, thread) = Ingest::start(start).unwrap();
         let mut feed = ingest.watch();
         let batch = |from: u64| Batch {

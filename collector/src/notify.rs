@@ -8,8 +8,13 @@ pub mod backoff;
 pub mod channel;
 pub mod route;
 mod send;
+mod source;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
@@ -17,18 +22,20 @@ use self::{
     backoff::Backoff,
     channel::{Channel, Facts},
     send::Client,
+    source::Source,
 };
 pub use self::{channel::Outgoing, send::Fault};
 use crate::{
+    bus::Bus,
     ingest::{Ingest, now_ns},
-    store::{Notice, Told},
+    store::{Notice, TAKEOVER, Told},
     telemetry::Metrics,
 };
 
-/// Things taken from the store at a time.
-const TAKE: usize = 256;
 /// Longest time without a look at what is due.
 const LOOK: Duration = Duration::from_secs(1);
+/// Parts of the time after which a collector is dead: it says so often that it is not.
+const KEEPS: u32 = 4;
 /// Tries of one thing before it is a dead letter.
 const ATTEMPTS: u32 = 10;
 
@@ -39,8 +46,29 @@ pub struct Notifier {
     metrics: Arc<Metrics>,
     client: Client,
     backoff: Backoff,
+    shared: Sharing,
+    source: Source,
+    kept: Instant,
     /// Channels that fail: since how many tries, and when they are tried again.
     resting: HashMap<Arc<str>, (u32, u64)>,
+}
+
+/// How collectors of one store share what is to be told.
+pub struct Sharing {
+    /// A collector that is silent for so long is dead.
+    pub takeover: Duration,
+    /// The bus, if there is one.
+    pub bus: Option<Arc<Bus>>,
+    /// Changes when another collector has stored something.
+    pub heard: watch::Receiver<u64>,
+}
+
+impl Default for Sharing {
+    /// With nobody.
+    fn default() -> Self {
+        let (_, heard) = watch::channel(0);
+        Self { takeover: TAKEOVER, bus: None, heard }
+    }
 }
 
 /// What came of a channel's things.
@@ -67,9 +95,13 @@ impl Notifier {
         ingest: Ingest,
         metrics: Arc<Metrics>,
         backoff: Backoff,
+        shared: Sharing,
     ) -> Result<Self, Fault> {
         let by_name = |channel: Channel| (Arc::clone(&channel.name), Arc::new(channel));
         Ok(Self {
+            source: Source::new(shared.bus.clone(), &metrics),
+            kept: Instant::now(),
+            shared,
             channels: channels.into_iter().map(by_name).collect(),
             ingest,
             metrics,
@@ -89,33 +121,52 @@ impl Notifier {
         if let Ok(1..) = given_up.await {
             tracing::warn!("There are alerts for channels that are not configured any more, see `dlq list`");
         }
+        self.keep().await;
         let mut running: JoinSet<Report> = JoinSet::new();
         let mut busy: Vec<Arc<str>> = Vec::new();
         loop {
             self.begin(&mut running, &mut busy).await;
             tokio::select! {
-                () = async { let _ = stop.wait_for(|stop| *stop).await; } => return,
+                () = async { let _ = stop.wait_for(|stop| *stop).await; } => break,
                 _ = news.changed() => {}
+                Ok(()) = self.shared.heard.changed() => {}
                 Some(Ok(report)) = running.join_next() => {
                     busy.retain(|channel| *channel != report.channel);
                     self.note(report).await;
                 }
                 () = sleep(LOOK) => {}
             }
+            if self.kept.elapsed() >= self.shared.takeover / KEEPS {
+                self.keep().await;
+            }
         }
+        running.shutdown().await;
+        self.source.release(&self.ingest).await;
     }
 
-    /// Gives each channel that is free what is due.
-    async fn begin(&mut self, running: &mut JoinSet<Report>, busy: &mut Vec<Arc<str>>) {
+    /// Channels that can be told something.
+    fn free(&self, busy: &[Arc<str>]) -> Vec<Arc<str>> {
         let now = now_ns();
         let is_free = |name: &&Arc<str>| {
             !busy.contains(name) && self.resting.get(*name).is_none_or(|(_, until)| *until <= now)
         };
-        let free: Vec<Arc<str>> = self.channels.keys().filter(is_free).cloned().collect();
+        self.channels.keys().filter(is_free).cloned().collect()
+    }
+
+    /// Says that this collector lives, and looks for what those that do not have left.
+    async fn keep(&mut self) {
+        self.kept = Instant::now();
+        let all: Vec<Arc<str>> = self.channels.keys().cloned().collect();
+        self.source.keep(&self.ingest, &all, &self.free(&[])).await;
+    }
+
+    /// Gives each channel that is free what is due.
+    async fn begin(&mut self, running: &mut JoinSet<Report>, busy: &mut Vec<Arc<str>>) {
+        let free = self.free(busy);
         if free.is_empty() {
             return;
         }
-        let Ok(due) = self.ingest.run(move |writer| writer.due(TAKE, &free)).await else { return };
+        let due = self.source.due(&self.ingest, free).await;
         let mut by_channel: HashMap<String, Vec<Notice>> = HashMap::new();
         for notice in due {
             by_channel.entry(notice.channel.clone()).or_default().push(notice);
@@ -129,16 +180,19 @@ impl Notifier {
 
     async fn note(&mut self, report: Report) {
         let Report { channel, results, failed } = report;
-        for (_, told) in &results {
+        for (number, told) in &results {
             let outcome = match told {
                 Told::Done => "delivered",
                 Told::Again => "retried",
-                Told::Never(_) => "dead",
+                Told::Never(reason) => {
+                    self.source.bury(&channel, *number, reason).await;
+                    "dead"
+                }
             };
             self.metrics.notifications.with_label_values(&[&*channel, outcome]).inc();
         }
         if failed {
-            let (failures, until) = self.resting.entry(channel).or_default();
+            let (failures, until) = self.resting.entry(Arc::clone(&channel)).or_default();
             *failures += 1;
             *until = now_ns() + self.backoff.wait_ns(*failures);
         } else {
@@ -148,10 +202,13 @@ impl Notifier {
         loop {
             let results = results.clone();
             if self.ingest.run(move |writer| writer.told(&results, now)).await.is_ok() {
-                return;
+                break;
             }
             // What was told must not be told again only because the disk is full for a moment.
             sleep(LOOK).await;
+        }
+        if !failed {
+            self.source.settled(&channel).await;
         }
     }
 }

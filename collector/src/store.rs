@@ -3,11 +3,33 @@
 //! Owns the two halves of a store: one [`Writer`], on a thread of its own, and any number of [`Reader`]s. Both block.
 //! Must never say that something is stored before it would survive a power cut. Called by `ingest`, `notify`, `http`.
 
+pub mod identity;
+pub mod postgres;
 pub mod sqlite;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::alert::{Alert, Filter, Priority, Stored};
+
+/// When a collector that is silent is dead, if nothing else is said.
+pub const TAKEOVER: Duration = Duration::from_secs(20);
+
+/// Everything of an alert, in the order in which both stores read it.
+const COLUMNS: &str = "alerts.id, nodes.text, alerts.received, boots.boot, alerts.cpu, alerts.sequence,
+    alerts.time, alerts.priority, rules.text, sources.text, alerts.json";
+/// Where they come from.
+const TABLES: &str = "alerts JOIN texts AS nodes ON nodes.id = alerts.node
+    JOIN boots ON boots.id = alerts.boot
+    JOIN texts AS rules ON rules.id = alerts.rule JOIN texts AS sources ON sources.id = alerts.source";
+
+/// Where a store is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In a file, for one collector.
+    File(PathBuf),
+    /// In a database, for any number of them.
+    Database(Box<postgres::Settings>),
+}
 
 /// Alerts of one node.
 #[derive(Clone, Debug)]
@@ -20,6 +42,24 @@ pub struct Batch {
 
 /// Says which channels are to be told of an alert.
 pub type Route<'a> = &'a dyn Fn(&str, &Alert) -> Vec<Arc<str>>;
+
+/// What a transaction has added.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// Alerts that were not there before.
+    pub alerts: Vec<Stored>,
+    /// What is to be told of them; only of a store that several collectors share.
+    pub work: Vec<Work>,
+}
+
+/// Something to tell, as it goes over the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Whom.
+    pub channel: Arc<str>,
+    /// Number of the notice.
+    pub number: u64,
+}
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +148,23 @@ pub enum StoreError {
         /// What it said.
         source: rusqlite::Error,
     },
+    /// PostgreSQL said no.
+    #[error("cannot {operation}")]
+    Postgres {
+        /// What was tried.
+        operation: &'static str,
+        /// What it said.
+        source: tokio_postgres::Error,
+    },
+    /// There is no connection to PostgreSQL.
+    #[error("cannot connect to PostgreSQL")]
+    Connect(#[from] postgres::ConnectError),
+    /// PostgreSQL did not answer in time.
+    #[error("cannot {operation}: PostgreSQL did not answer in time")]
+    Silence {
+        /// What was tried.
+        operation: &'static str,
+    },
     /// Made by a later version.
     #[error("the store has format {found}, this program knows up to {known}")]
     TooNew {
@@ -118,19 +175,48 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// What it is, with all its causes.
+    pub fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let next = error.to_string();
+            // Some say what their cause says.
+            if !text.ends_with(&next) {
+                text = format!("{text}: {next}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
 /// The half that writes.
 pub trait Writer: Send {
     /// Stores batches, and what is to be told of each alert that is new, in one transaction that survives a power cut.
-    /// Gives the alerts that were not there before.
-    fn store(
-        &mut self,
-        batches: Vec<Batch>,
-        now_ns: u64,
-        route: Route<'_>,
-    ) -> Result<Vec<Stored>, StoreError>;
+    fn store(&mut self, batches: Vec<Batch>, now_ns: u64, route: Route<'_>) -> Result<Added, StoreError>;
 
-    /// Things to tell these channels, the oldest first, so many for each.
-    fn due(&mut self, limit: usize, channels: &[Arc<str>]) -> Result<Vec<Notice>, StoreError>;
+    /// Things to tell these channels, the oldest first, so many for each. Nobody else gets them while they are held.
+    fn due(&mut self, limit: usize, channels: &[Arc<str>], now_ns: u64) -> Result<Vec<Notice>, StoreError>;
+
+    /// Those of these things that are still to be told and that nobody else holds.
+    fn claim(&mut self, numbers: &[u64], now_ns: u64) -> Result<Vec<Notice>, StoreError>;
+
+    /// Goes on to hold what was given here; without it, others get it after a while.
+    fn hold(&mut self, _now_ns: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Lets others have what is held here.
+    fn release(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Things to tell a channel that nobody holds any more, or that nobody came for, so many of the oldest.
+    fn lapsed(&mut self, _channel: &str, _limit: usize, _now_ns: u64) -> Result<Vec<Work>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Makes dead letters of what is to be told to other channels than these; says how many.
     fn give_up(&mut self, known: &[Arc<str>], reason: &str, now_ns: u64) -> Result<u64, StoreError>;
@@ -164,6 +250,62 @@ pub trait Reader: Send {
 
     /// Its size.
     fn size(&self) -> Result<Size, StoreError>;
+}
+
+impl Place {
+    /// Opens the half that writes, after bringing the store to the current format.
+    pub fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
+        Ok(match self {
+            Self::File(path) => Box::new(sqlite::writer(path)?),
+            Self::Database(settings) => Box::new(postgres::writer(settings)?),
+        })
+    }
+
+    /// A half that reads, perhaps from a copy that is a little behind.
+    pub fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(match self {
+            Self::File(path) => Box::new(sqlite::reader(path)?),
+            Self::Database(settings) => Box::new(postgres::reader(settings, postgres::Copy::Any)?),
+        })
+    }
+
+    /// A half that reads what is stored by now.
+    pub fn current_reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(match self {
+            Self::File(path) => Box::new(sqlite::reader(path)?),
+            Self::Database(settings) => Box::new(postgres::reader(settings, postgres::Copy::Current)?),
+        })
+    }
+
+    /// Identities and the audit log, after bringing their tables to the current format.
+    pub fn book(&self) -> Result<Box<dyn identity::Book>, StoreError> {
+        Ok(match self {
+            Self::File(path) => Box::new(sqlite::identity::book(path)?),
+            Self::Database(settings) => Box::new(postgres::identity::book(settings)?),
+        })
+    }
+
+    /// A collector that is silent for so long is dead.
+    pub const fn takeover(&self) -> Duration {
+        match self {
+            Self::File(_) => TAKEOVER,
+            Self::Database(settings) => settings.takeover,
+        }
+    }
+
+    /// Whether other collectors may write to it too.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Database(_))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Database(settings) => write!(f, "{settings}"),
+        }
+    }
 }
 
 impl Retention {

@@ -26,10 +26,20 @@ pub struct Metrics {
     pub sessions: IntGauge,
     /// Tries to tell, by channel and outcome.
     pub notifications: IntCounterVec,
+    /// Requests for certificates, by outcome.
+    pub enrolments: IntCounterVec,
+    /// Logins, by outcome.
+    pub logins: IntCounterVec,
     /// Alerts removed because they were kept long enough.
     pub trimmed: IntCounter,
     /// Alerts that watchers were too slow for.
     pub feed_missed: IntCounter,
+    /// Things of the bus that were not kept, by reason; all of them are in the store.
+    pub bus_dropped: IntCounterVec,
+    /// Things to tell that nobody came for, and that were put onto the bus again.
+    pub bus_recovered: IntCounter,
+    /// Calls of the bus that failed.
+    pub bus_errors: IntCounter,
     /// Size of the store.
     pub store_bytes: IntGauge,
     /// Nodes heard of within three heartbeats.
@@ -81,11 +91,27 @@ impl Metrics {
                 "Tries to tell of an alert, by channel and outcome",
                 &["channel", "outcome"],
             )?,
+            enrolments: counters(
+                "rampart_collector_enrolments_total",
+                "Requests for certificates of agents, by outcome",
+                &["outcome"],
+            )?,
+            logins: counters("rampart_collector_logins_total", "Logins, by outcome", &["outcome"])?,
             trimmed: counter("rampart_collector_alerts_trimmed_total", "Alerts removed by retention")?,
             feed_missed: counter(
                 "rampart_collector_feed_missed_total",
                 "Alerts of the live feed that a watcher was too slow for",
             )?,
+            bus_dropped: counters(
+                "rampart_collector_bus_dropped_total",
+                "Things to tell that the bus did not keep, by reason; they are told from the store",
+                &["reason"],
+            )?,
+            bus_recovered: counter(
+                "rampart_collector_bus_recovered_total",
+                "Things to tell that nobody came for, put onto the bus again",
+            )?,
+            bus_errors: counter("rampart_collector_bus_errors_total", "Calls of the bus that failed")?,
             store_bytes: gauge("rampart_collector_store_bytes", "Size of the store")?,
             nodes_active: gauge("rampart_collector_nodes_active", "Nodes heard of within three heartbeats")?,
             registry,

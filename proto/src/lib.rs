@@ -17,3 +17,6 @@
 pub mod v1 {
     include!("gen/rampart.v1.rs");
 }
+
+/// The definitions in their binary form (`FileDescriptorSet`), for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/rampart.v1.bin");

@@ -4,10 +4,16 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
+use prost::Message as _;
 use protox::prost_reflect::{DescriptorPool, Kind};
 use tonic_prost_build::FileDescriptorSet;
 
-const FILES: [&str; 3] = ["rampart/v1/agent.proto", "rampart/v1/alert.proto", "rampart/v1/query.proto"];
+const FILES: [&str; 4] = [
+    "rampart/v1/agent.proto",
+    "rampart/v1/alert.proto",
+    "rampart/v1/identity.proto",
+    "rampart/v1/query.proto",
+];
 
 fn path(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -32,6 +38,21 @@ fn the_kept_code_is_current() {
         fs::read_to_string(&kept).unwrap() == made,
         "src/gen is old: run this test with RAMPART_UPDATE=1"
     );
+}
+
+/// What programs that ask by reflection are told.
+#[test]
+fn the_kept_descriptors_are_current() {
+    let mut made = definitions();
+    for file in &mut made.file {
+        file.source_code_info = None;
+    }
+    let made = made.encode_to_vec();
+    let kept = path("src/gen/rampart.v1.bin");
+    if env::var_os("RAMPART_UPDATE").is_some() {
+        fs::write(&kept, &made).unwrap();
+    }
+    assert!(fs::read(&kept).unwrap() == made, "src/gen is old: run this test with RAMPART_UPDATE=1");
 }
 
 fn tempfile() -> std::path::PathBuf {

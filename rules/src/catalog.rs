@@ -109,6 +109,8 @@ pub enum Class {
     Util,
     /// The container and its pod.
     Container,
+    /// Venues, sessions, roles and assets of trading, as the configuration describes them.
+    Trading,
 }
 
 /// One field.
@@ -393,6 +395,7 @@ impl fmt::Display for Class {
             Self::User => "user",
             Self::Util => "util",
             Self::Container => "container",
+            Self::Trading => "trading",
         })
     }
 }

@@ -30,6 +30,11 @@ pub fn parse_ms(text: &str) -> Option<u64> {
     (total > 0).then_some(total)
 }
 
+/// Like [`parse_ms`], where no time at all may be meant: `0`, `0s`.
+pub fn parse_ms_or_zero(text: &str) -> Option<u64> {
+    if matches!(text, "0" | "0s" | "0ms") { Some(0) } else { parse_ms(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

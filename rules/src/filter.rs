@@ -43,6 +43,12 @@ impl Filter {
         (Some(Self { program, condition, text: tree.to_string(), events }), findings)
     }
 
+    /// Compiles a condition that was read before.
+    pub(crate) fn of(tree: &Expr, condition: Node, events: EventSet, strict: bool) -> Self {
+        let program = Program::new(&condition, strict, &Shared::default());
+        Self { program, condition, text: tree.to_string(), events }
+    }
+
     /// Evaluates it on an event. Without `event` the event type is asked from the source.
     pub fn evaluate<S: FieldSource>(&self, event: Option<EventId>, source: &S) -> Truth {
         self.program.evaluate(event, source, &mut Memo::default())

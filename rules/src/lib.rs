@@ -22,6 +22,7 @@ pub mod filter;
 pub mod format;
 pub mod lint;
 pub mod load;
+pub mod meaning;
 pub mod mount;
 pub mod needle;
 pub mod output;
@@ -31,6 +32,7 @@ pub mod schema;
 pub mod source;
 pub mod typed;
 pub mod unit;
+pub mod window;
 
 mod pattern;
 mod program;

@@ -10,6 +10,7 @@ mod exception;
 mod read;
 mod resolve;
 mod version;
+mod window;
 
 use std::collections::HashSet;
 
@@ -18,6 +19,7 @@ pub use version::Version;
 use crate::{
     diagnostic::Diagnostic,
     lint::{self, Lints},
+    meaning::Meaning,
     rule::{Matching, Priority, RuleSet},
     source::{SourceMap, Span},
 };
@@ -75,6 +77,8 @@ pub struct LoadOptions {
     pub engine_version: Version,
     /// Which lints to look for.
     pub lints: Lints,
+    /// Fields that are defined by others; one that is not named here can have any value on any event.
+    pub meanings: Vec<Meaning>,
     /// Plugins that are there. Without `container` the container and pod fields do not exist.
     pub plugins: Vec<Plugin>,
 }
@@ -142,6 +146,7 @@ impl Default for LoadOptions {
             sources: vec!["syscall".to_owned()],
             engine_version: Version { major: 0, minor: 63, patch: 0 },
             lints: Lints::None,
+            meanings: Vec::new(),
             plugins: vec![Plugin {
                 name: "container".to_owned(),
                 version: Version { major: 0, minor: 7, patch: 1 },

@@ -1,6 +1,6 @@
 //! Loaded rules: what alerts need to know of them, and the program that finds which of them an event matches.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::{
     catalog::{EVENTS, EventId, FieldId},
@@ -11,6 +11,7 @@ use crate::{
     typed::Node,
     typed::{FieldUse, Right},
     value::{FieldSource, Truth},
+    window::Window,
 };
 
 /// How severe a match is; a smaller number is worse.
@@ -82,6 +83,8 @@ pub struct Rule {
     pub condition_text: String,
     /// Capture it asks for.
     pub capture: Option<Capture>,
+    /// What it asks for beyond the condition.
+    pub window: Option<Arc<Window>>,
     /// Where it is defined.
     pub span: Span,
 }
@@ -100,6 +103,12 @@ pub struct RuleSet {
 }
 
 impl Rule {
+    /// Whether an event that its condition holds for may be no match all the same, because of other events or the time.
+    /// Such a rule never ends the search for the first match by itself.
+    pub fn is_conditional(&self) -> bool {
+        self.window.as_ref().is_some_and(|window| window.is_conditional())
+    }
+
     /// Whether its condition or its output asks for a field that `is_one` accepts.
     pub fn uses(&self, is_one: impl Fn(FieldId) -> bool) -> bool {
         let mut found = self.output.fields().any(|field| is_one(field.field));
@@ -160,7 +169,8 @@ impl RuleSet {
         self.matching
     }
 
-    /// Evaluates the rules of an event type and calls `on_match` with those that are true: the first or all.
+    /// Evaluates the rules of an event type and calls `on_match` with those that are true: the first or all. Rules that
+    /// are conditional (see [`Rule::is_conditional`]) are no end of the search: the caller knows when one counts.
     pub fn evaluate<S: FieldSource>(&self, event: EventId, source: &S, mut on_match: impl FnMut(&Rule)) {
         self.evaluate_partial(event, source, |rule, truth| {
             if truth == Truth::True {
@@ -203,7 +213,7 @@ impl RuleSet {
             if truth != Truth::False {
                 on_rule(rule, truth);
             }
-            if truth == Truth::True && self.matching == Matching::First {
+            if truth == Truth::True && self.matching == Matching::First && !rule.is_conditional() {
                 return;
             }
         }

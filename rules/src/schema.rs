@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     catalog::{ArgKind, EVENTS, FIELDS, Field, FieldType},
     rule::Priority,
-    unit::event::CALL,
+    unit::{event::CALL, series::TIMES_MAX},
+    window::COUNT_MAX,
 };
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -72,10 +73,15 @@ pub fn rules() -> Value {
             "exceptions": { "type": ["array", "object"], "items": exception, "description": "cases it must not match" },
             "capture": flag("whether a match starts a capture"),
             "capture_duration": { "type": "integer", "minimum": 0, "description": "how long, milliseconds" },
+            "threshold": rate("count", "within", "only the last of so many events in a time is a match"),
+            "throttle": rate("burst", "per", "how many alerts there may be in a time"),
+            "active": active(),
+            "sequence": sequence(),
             "append": append,
             "override": changes(&[
                 "condition", "output", "desc", "tags", "exceptions", "priority", "enabled", "capture",
-                "capture_duration", "warn_evttypes", "skip-if-unknown-filter",
+                "capture_duration", "warn_evttypes", "skip-if-unknown-filter", "threshold", "throttle", "active",
+                "sequence",
             ]),
         }),
         &["rule"],
@@ -93,6 +99,71 @@ pub fn rules() -> Value {
         "title": "Rampart rules",
         "type": ["array", "null"],
         "items": { "anyOf": [rule, macros, list, engine, plugins] },
+    })
+}
+
+/// So many events in a time, by key.
+fn rate(count: &str, time: &str, description: &str) -> Value {
+    json!({
+        "type": "object",
+        "description": description,
+        "properties": {
+            count: { "type": "integer", "minimum": 1, "maximum": COUNT_MAX },
+            time: duration(),
+            "sum": { "type": "string", "description": "of a threshold: a field that is summed up instead of counting events" },
+            "by": by(),
+        },
+        "required": [count, time],
+        "additionalProperties": false,
+    })
+}
+
+fn active() -> Value {
+    let one = json!({ "enum": ["pre_open", "auction", "continuous", "post_close", "closed"] });
+    let sessions = json!({ "anyOf": [one, { "type": "array", "items": one }] });
+    json!({
+        "type": "object",
+        "description": "when the rule counts",
+        "properties": {
+            "session": sessions,
+            "not_session": sessions,
+            "calendar": { "type": "string", "description": "which calendar's sessions; without it the busiest one's" },
+            "cron": { "type": "string", "description": "minutes in the node's time zone, as in `* 9-17 * * mon-fri`" },
+        },
+        "additionalProperties": false,
+    })
+}
+
+fn sequence() -> Value {
+    let text = json!({ "type": "string" });
+    let step = json!({
+        "type": "object",
+        "properties": { "condition": text, "by": by() },
+        "required": ["condition"],
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "description": "what must have come before, in order; the rule's condition is the last step",
+        "properties": {
+            "after": { "anyOf": [text, { "type": "array", "items": { "anyOf": [text, step] } }, step] },
+            "within": duration(),
+            "by": by(),
+        },
+        "required": ["after", "within"],
+        "additionalProperties": false,
+    })
+}
+
+fn duration() -> Value {
+    json!({ "type": "string", "description": "a time with units, such as `500ms`, `30s`, `1h30m`" })
+}
+
+fn by() -> Value {
+    json!({
+        "type": ["array", "string"],
+        "items": { "type": "string" },
+        "description": "fields whose values tell what counts together",
     })
 }
 
@@ -131,12 +202,32 @@ pub fn tests() -> Value {
         "additionalProperties": false,
         "required": ["event"],
     });
+    let one = json!({
+        "type": "object",
+        "properties": {
+            "at": { "type": "string", "description": "when it happens, counted from the first; by default as the one before" },
+            "times": { "type": "integer", "minimum": 1, "maximum": TIMES_MAX, "description": "how often" },
+            "every": { "type": "string", "description": "time between two of them" },
+            "event": reference,
+        },
+        "additionalProperties": false,
+        "required": ["event"],
+    });
+    let series = json!({
+        "type": "object",
+        "properties": {
+            "series": { "type": "array", "items": one, "description": "events in order, for rules that count; the last must match, or none" },
+            "alerts": { "type": "integer", "minimum": 0, "description": "how many of them must match, when it is not the last alone" },
+        },
+        "additionalProperties": false,
+        "required": ["series"],
+    });
     let entry = json!({
         "type": "object",
         "properties": {
             "rule": { "type": "string", "description": "name of the rule" },
-            "matches": { "type": "array", "items": { "anyOf": [reference, alert] }, "description": "events it must match" },
-            "ignores": { "type": "array", "items": { "anyOf": [reference, alert] }, "description": "events it must not match" },
+            "matches": { "type": "array", "items": { "anyOf": [reference, alert, series] }, "description": "events it must match" },
+            "ignores": { "type": "array", "items": { "anyOf": [reference, alert, series] }, "description": "events it must not match" },
         },
         "additionalProperties": false,
         "required": ["rule"],

@@ -6,9 +6,14 @@
 //!
 //! Instead of `evt.type` an event may have a `call`, such as `open("/etc/shadow", O_RDONLY) = 3`: then the fields
 //! that follow from the call are set too, those that are given beside it stay.
+//!
+//! Of a rule that counts or waits, a single event is tried as the first one ever. For more, an entry may be
+//! `{series: [{at: 1s, times: 5, every: 10ms, event: {…}}, …]}`: under `matches` the last event must be the one that is
+//! told (or `alerts: N` of them all), under `ignores` none may be.
 
 pub mod call;
 pub mod event;
+pub(crate) mod series;
 
 mod derive;
 mod why;
@@ -19,9 +24,11 @@ use crate::{
     rule::{Rule, RuleSet},
     source::{SourceFile, SourceMap, Span},
     value::Truth,
+    window::Windows,
     yaml::{self, Node},
 };
 use event::Event;
+use series::SERIES;
 
 /// What a run of tests gave.
 #[derive(Debug, Default)]
@@ -149,6 +156,9 @@ impl Tested {
     }
 
     fn event(&mut self, rules: &RuleSet, (rule, index): (&Rule, usize), node: &Node, wanted: bool) {
+        if node.get(SERIES).is_some() {
+            return self.series(rules, (rule, index), node, wanted);
+        }
         let fields = node.get("event").unwrap_or(node);
         let output = node.get("event").and_then(|_| node.get("output")).and_then(Node::as_text);
         let file = self.sources.file(node.span.source).map_or("", SourceFile::text);
@@ -159,7 +169,8 @@ impl Tested {
                 return;
             }
         };
-        let verdict = rule.events.contains(event.id()) && rules.evaluate_rule(rule.id, &event) == Truth::True;
+        let holds = rule.events.contains(event.id()) && rules.evaluate_rule(rule.id, &event) == Truth::True;
+        let verdict = holds && Windows::default().passes(rule, &event, series::moment(&event, 0)).is_ok();
         let mut text = String::new();
         rule.output.render(&event, &mut text);
         let expected_text = output.map_or_else(String::new, |output| format!(": {}", output.trim()));
@@ -180,7 +191,7 @@ impl Tested {
                 span: node.span,
                 expected: show(wanted, &expected_text),
                 got: show(verdict, &format!(": {text}")),
-                because: if verdict { Vec::new() } else { why::not(rule, &event) },
+                because: if holds { Vec::new() } else { why::not(rule, &event) },
             });
         }
     }

@@ -212,7 +212,7 @@ pub(crate) fn tell_end(terms: &Terms, account: &Account, outcome: Outcome, now: 
         to: 0,
         pad: 0,
     };
-    let _ = S_EVENTS.output::<Event>(&event, 0);
+    send(event);
 }
 
 #[inline(always)]
@@ -233,7 +233,16 @@ fn tell_change(service: u16, backend: u32, change: Change, now: u64) {
         to: number(change.now.state()),
         pad: 0,
     };
-    let _ = S_EVENTS.output::<Event>(&event, 0);
+    send(event);
+}
+
+/// Tells the agent; made in the ring itself, for a copy on the stack would take more than older kernels have.
+#[inline(always)]
+fn send(event: Event) {
+    if let Some(mut entry) = S_EVENTS.reserve::<Event>(0) {
+        entry.write(event);
+        entry.submit(0);
+    }
 }
 
 #[inline(always)]

@@ -88,7 +88,11 @@ enum Bench {
     /// In a network namespace of its own. Takes a minute and a half for each round, five at most.
     Services,
     /// How fast the collector stores alerts and answers, and how fast the agent's spool is; needs no privileges
-    Collector,
+    Collector {
+        /// Also with its store in a PostgreSQL server that is started for it
+        #[arg(long)]
+        postgres: bool,
+    },
     /// How fast a recording, made in the same run, is judged again
     Replay,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
@@ -154,8 +158,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
                 .map(|report| report.holds)
         }
         Bench::Churn => measure(options, None, || churn::run(options.json)).map(|report| report.holds),
-        Bench::Collector => {
-            measure(options, None, || collector::run(options.json)).map(|report| report.holds)
+        Bench::Collector { postgres } => {
+            measure(options, None, || collector::run(options.json, *postgres)).map(|report| report.holds)
         }
         Bench::Rules => {
             measure(options, None, || rules::run(options.rounds, options.json)).map(|report| report.holds)

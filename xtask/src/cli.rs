@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, build, ci, conformance, demo, fuzz, lint, test, tidy, toolchain, triggers, workload};
+use crate::{
+    bench, build, chaos, chart, ci, conformance, demo, dist, docs, fuzz, image, lint, test, tidy, toolchain,
+    triggers, vm, workload,
+};
 
 /// Build, test, demo and bench commands of the Rampart workspace.
 #[derive(Debug, Parser)]
@@ -54,8 +57,28 @@ enum Task {
     /// agent and loads alike precedence: `setsid -w sh -c 'echo -15 >/proc/self/autogroup; exec nice -n -15 cargo xtask
     /// bench …'`.
     Bench(bench::Options),
+    /// Kill, cut, fill, corrupt and slow what lies between an alert and whoever is told of it, and account for each alert
+    ///
+    /// Needs root. Ends with a table of steps, and with 0 only when no acknowledged alert is lost, none is stored twice, and
+    /// every other loss was counted. Takes about a minute and a half.
+    Chaos(chaos::Options),
     /// Run a fuzz target, building it first
     Fuzz(fuzz::Options),
+    /// Pack what is given away: an archive and a Debian package, with checksums
+    Dist(dist::Options),
+    /// The documents
+    #[command(subcommand)]
+    Docs(docs::Task),
+    /// Boot Debian's kernels in QEMU: what they make of the kernel programs, the kernel tests, the agent
+    ///
+    /// With `--all` the table goes to `docs/kernels.md`.
+    VmTest(vm::Options),
+    /// The Helm chart
+    #[command(subcommand)]
+    Chart(chart::Command),
+    /// The container image
+    #[command(subcommand)]
+    Image(image::Command),
     /// Programs that the demo and the benches run
     #[command(subcommand, hide = true)]
     Workload(workload::Workload),
@@ -76,6 +99,12 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Bench(options) => bench::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Workload(workload) => workload::run(&workload).map(|()| true),
+        Task::Chaos(options) => chaos::run(&options),
+        Task::Dist(options) => dist::run(&options).map(|()| true),
+        Task::Docs(task) => docs::run(&task),
+        Task::VmTest(options) => vm::run(&options),
+        Task::Chart(command) => chart::run(&command),
+        Task::Image(command) => image::run(&command),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| true),
     }?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -3,10 +3,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+/// Time between two looks of [`until`].
+const LOOK: Duration = Duration::from_millis(20);
 
 static SEEN: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -22,4 +27,23 @@ pub(crate) fn install() -> Result<()> {
 /// Whether the user asked to stop; stays true once it was.
 pub(crate) fn pending() -> bool {
     SEEN.get().is_some_and(|seen| seen.load(Ordering::Relaxed))
+}
+
+/// Waits until something holds; complains after `patience`.
+pub(crate) fn until(
+    patience: Duration,
+    complaint: &'static str,
+    mut holds: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let end = Instant::now() + patience;
+    while !holds()? {
+        if pending() {
+            bail!("interrupted");
+        }
+        if Instant::now() >= end {
+            bail!(complaint);
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(())
 }

@@ -67,9 +67,11 @@ pub(crate) fn exclusions() -> impl Iterator<Item = &'static str> {
     EBPF_PACKAGES.into_iter().flat_map(|package| ["--exclude", package])
 }
 
+/// With the targets that need what only tests need, of which there are none to document, foreign crates have the same
+/// features as for clippy, and are not checked a second time.
 fn documentation() -> Command {
     let mut command = command(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
-    command.args(exclusions());
+    command.args(["--lib", "--bins", "--examples"]).args(exclusions());
     command.env("RUSTDOCFLAGS", "-Dwarnings");
     command
 }

@@ -10,13 +10,19 @@
 mod agent;
 mod bench;
 mod build;
+mod chaos;
+mod chart;
+mod checks;
 mod ci;
 mod cli;
 mod compare;
 mod conformance;
 mod console;
 mod demo;
+mod dist;
+mod docs;
 mod fuzz;
+mod image;
 mod interrupt;
 mod lint;
 mod process;
@@ -24,6 +30,7 @@ mod test;
 mod tidy;
 mod toolchain;
 mod triggers;
+mod vm;
 mod workload;
 mod workspace;
 

@@ -82,7 +82,7 @@ pub(crate) fn test_programs() {
     if missing.is_empty() {
         return;
     }
-    if let Err(reason) = tools::install(&missing, &Packages::new()) {
+    if let Err(reason) = tools::install_quietly(&missing, &Packages::new()) {
         console::say(format!("    some tests will be skipped: {reason:#}"));
     }
 }
@@ -97,6 +97,21 @@ pub(crate) fn bench_programs() -> Result<()> {
 pub(crate) fn proxies() -> Result<()> {
     let missing = tools::missing(&tools::PROXIES);
     if missing.is_empty() { Ok(()) } else { tools::install_quietly(&missing, &Packages::new()) }
+}
+
+/// Installs what Python needs to make environments of its own, where it is missing.
+pub(crate) fn python_environments() -> Result<()> {
+    Packages::new().install(&["python3", "python3-venv"], "what renders the chart")
+}
+
+/// Installs the tool that tests alert rules, where it is missing; without it their tests are skipped.
+pub(crate) fn prometheus() {
+    let missing = tools::missing(&tools::ALERTS);
+    if !missing.is_empty()
+        && let Err(reason) = tools::install_quietly(&missing, &Packages::new())
+    {
+        console::say(format!("    alert rules will not be tested: {reason:#}"));
+    }
 }
 
 /// Prints the table without changing anything; says whether everything needed is there.

@@ -25,23 +25,24 @@ use nix::unistd::geteuid;
 
 use self::case::{Case, Fate};
 use self::play::Player;
-use self::podman::Podman;
 use self::users::Users;
 use crate::agent::{Agent, Setup};
 use crate::compare::{self, Comparison, Heard};
 use crate::{console, process, toolchain, workspace};
 
+pub(crate) use self::podman::Podman;
 pub(crate) use self::score::Score;
 
-/// The base pack, from the root of the workspace.
-pub(crate) const PACK: &str = "rules/packs/base.yaml";
-/// Its live cases.
-pub(crate) const PACK_CASES: &str = "rules/packs/triggers/base.yaml";
+/// The packs, from the root of the workspace, each with its live cases.
+pub(crate) const PACKS: [(&str, &str); 2] = [
+    ("rules/packs/base.yaml", "rules/packs/triggers/base.yaml"),
+    ("rules/packs/trading.yaml", "rules/packs/triggers/trading.yaml"),
+];
 
 /// Which cases, against what.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Files with cases, in the form of `falco/conformance.yaml` [default: those of our own base pack, with its rules]
+    /// Files with cases, in the form of `falco/conformance.yaml` [default: those of our own packs, each with its rules]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Run only cases whose rule or test contains this text
@@ -65,11 +66,14 @@ pub(crate) struct Options {
 }
 
 /// What plays the cases, and how much is said meanwhile.
+#[derive(Clone)]
 struct Cast<'a> {
     agent: &'a Path,
     actor: &'a Path,
     rules: &'a [PathBuf],
     talk: Talk,
+    /// Further settings of the agent that the cases ask for.
+    configuration: String,
     /// Whether the kernel rejects what no rule can match.
     pushdown: bool,
 }
@@ -87,30 +91,47 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !geteuid().is_root() {
         bail!("the cases load kernel programs and become other users: run them as root");
     }
-    let mut cases = Vec::new();
-    let own = options.files.is_empty().then(|| workspace::root().join(PACK_CASES));
-    for file in options.files.iter().chain(&own) {
-        cases.extend(case::read(file, cases.len())?);
+    let root = workspace::root();
+    let given = if options.rules.is_empty() { Vec::new() } else { rule_files(&options.rules)? };
+    // Runs of their own: each set of files with its rules.
+    let runs: Vec<(Vec<PathBuf>, Vec<PathBuf>)> = if options.files.is_empty() {
+        let own = |(pack, cases): (&str, &str)| {
+            let rules = if given.is_empty() { vec![root.join(pack)] } else { given.clone() };
+            (vec![root.join(cases)], rules)
+        };
+        PACKS.into_iter().map(own).collect()
+    } else {
+        vec![(options.files.clone(), rule_files(&options.rules)?)]
+    };
+    let mut wanted = Vec::new();
+    for (files, rules) in runs {
+        let (mut cases, mut configuration) = (Vec::new(), String::new());
+        for file in &files {
+            cases.extend(case::read(file, cases.len())?);
+            configuration.push_str(&case::configuration(file)?);
+        }
+        if let Some(text) = &options.filter {
+            cases.retain(|case| case.rule.contains(text.as_str()) || case.test.contains(text.as_str()));
+        }
+        if !cases.is_empty() {
+            wanted.push((cases, rules, configuration));
+        }
     }
-    if let Some(text) = &options.filter {
-        cases.retain(|case| case.rule.contains(text.as_str()) || case.test.contains(text.as_str()));
-    }
-    if cases.is_empty() {
+    if wanted.is_empty() {
         bail!("no case is to be run");
     }
-    let rules = match own {
-        Some(_) if options.rules.is_empty() => vec![workspace::root().join(PACK)],
-        _ => rule_files(&options.rules)?,
-    };
     let (agent, actor) = binaries(options)?;
     let started = Instant::now();
     let talk = if options.verbose { Talk::Alerts } else { Talk::Progress };
-    let cast = Cast { agent: &agent, actor: &actor, rules: &rules, talk, pushdown: true };
-    let passed = if options.compare_pushdown {
-        compared(&cast, &cases)?.report("cases")
-    } else {
-        against(&cast, cases)?.report()
-    };
+    let mut passed = true;
+    for (cases, rules, configuration) in wanted {
+        let cast = Cast { agent: &agent, actor: &actor, rules: &rules, talk, configuration, pushdown: true };
+        passed &= if options.compare_pushdown {
+            compared(&cast, &cases)?.report("cases")
+        } else {
+            against(&cast, cases)?.report()
+        };
+    }
     console::say(format!("took {:.1} s", started.elapsed().as_secs_f64()));
     Ok(passed)
 }
@@ -118,7 +139,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 /// Runs the cases of one file against binaries that are built, without a word, for `cargo xtask test`.
 pub(crate) fn test(file: &Path, rules: PathBuf, binaries: &Path) -> Result<Score> {
     let (agent, actor) = (binaries.join("rampart"), binaries.join("rampart-actor"));
-    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk: Talk::Nothing, pushdown: true };
+    let configuration = case::configuration(file)?;
+    let talk = Talk::Nothing;
+    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk, configuration, pushdown: true };
     against(&cast, case::read(file, 0)?)
 }
 
@@ -130,7 +153,9 @@ pub(crate) fn differential(
     with: Option<Heard>,
 ) -> Result<Comparison> {
     let (agent, actor) = (binaries.join("rampart"), binaries.join("rampart-actor"));
-    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk: Talk::Nothing, pushdown: true };
+    let configuration = case::configuration(file)?;
+    let talk = Talk::Nothing;
+    let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk, configuration, pushdown: true };
     let cases = case::read(file, 0)?;
     match with {
         None => compared(&cast, &cases),
@@ -140,8 +165,8 @@ pub(crate) fn differential(
 
 /// Plays the cases with pushdown and without.
 fn compared(cast: &Cast<'_>, cases: &[Case]) -> Result<Comparison> {
-    let on = against(&Cast { pushdown: true, ..*cast }, cases.to_vec())?;
-    let off = against(&Cast { pushdown: false, ..*cast }, cases.to_vec())?;
+    let on = against(&Cast { pushdown: true, ..cast.clone() }, cases.to_vec())?;
+    let off = against(&Cast { pushdown: false, ..cast.clone() }, cases.to_vec())?;
     if cast.talk != Talk::Nothing {
         for (name, score) in [("with pushdown", &on), ("without", &off)] {
             console::say(format!("{name}: {} passed, {} failed", score.passed(), score.failures().len()));
@@ -172,7 +197,9 @@ fn against(cast: &Cast<'_>, mut cases: Vec<Case>) -> Result<Score> {
     let sockets = podman
         .as_ref()
         .map(|podman| format!("containers: {{podman_sockets: [\"{}\"]}}\n", podman.socket().display()));
-    let configuration = [compare::setting(cast.pushdown), sockets.as_deref().unwrap_or_default()].concat();
+    let configuration =
+        [compare::setting(cast.pushdown), sockets.as_deref().unwrap_or_default(), &cast.configuration]
+            .concat();
     let setup = Setup {
         binary: cast.agent,
         folder,

@@ -15,6 +15,7 @@ use crate::{
 
 /// open, openat, openat2, creat: path as given, its base, and the opened file.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn family_open(ctx: BtfTracePointContext) -> i32 {
     let Some(begun) = begin(&ctx, Family::Open) else { return 0 };
     begun.how();
@@ -47,6 +48,7 @@ fn family_open(ctx: BtfTracePointContext) -> i32 {
 
 /// link, symlink and their kin: one or two paths; chdir: the directory it leads to.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn family_path(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Path) {
         if step.is_rejected_by_numbers() {
@@ -67,6 +69,7 @@ fn family_path(ctx: BtfTracePointContext) -> i32 {
 
 /// Calls on sockets: the socket as the kernel has it after the call, and the address the program gave.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn family_net(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Net) {
         if step.is_rejected_by_numbers() {
@@ -91,6 +94,7 @@ fn family_net(ctx: BtfTracePointContext) -> i32 {
 
 /// Calls on an existing descriptor, and fchdir: the directory it leads to.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn family_fd(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Fd) {
         if step.is_rejected_by_numbers() {
@@ -111,6 +115,7 @@ fn family_fd(ctx: BtfTracePointContext) -> i32 {
 
 /// execve and execveat that failed; those that succeed are seen by `process_exec`.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn family_exec(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<u64>(1) as i64 >= 0 {
         return 0;
@@ -130,6 +135,7 @@ fn family_exec(ctx: BtfTracePointContext) -> i32 {
 
 /// Calls told by their numbers, and a string or a structure at the most.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn family_scalar(ctx: BtfTracePointContext) -> i32 {
     if let Some(step) = start(&ctx, Family::Scalar) {
         if step.is_rejected_by_numbers() {

@@ -76,6 +76,24 @@ impl Record {
         self.close(attr, 0);
     }
 
+    /// Starts an attribute that holds one value, and gives the place of the value, which has no meaning yet. Made where it
+    /// lies: a large value on the stack would take more than older kernels have.
+    #[inline(always)]
+    pub(crate) fn open_value<'a, T>(self, tag: AttrTag) -> Option<(OpenAttr, &'a mut T)> {
+        let attr = self.open(tag)?;
+        let spot = self.spot(attr, size_of::<T>() as u64)?;
+        // SAFETY: `spot` has room for the value and is eight-byte aligned: nothing was written before it. Any bytes there
+        // are a value, because only types without invalid ones are kept.
+        Some((attr, unsafe { &mut *spot.cast::<T>() }))
+    }
+
+    /// Ends such an attribute.
+    #[inline(always)]
+    pub(crate) fn close_value<T>(self, attr: OpenAttr) {
+        self.grow(size_of::<T>() as u64);
+        self.close(attr, 0);
+    }
+
     /// A text attribute from a NUL-ended string of the current process; where its payload starts.
     #[inline(always)]
     pub(crate) fn put_user_text(self, tag: AttrTag, address: u64) -> Option<u64> {

@@ -19,7 +19,7 @@ use rampart_agent::{
 
 static BUNDLE: LazyLock<policy::Bundle> = LazyLock::new(|| {
     let config = config::Sources::default().load().expect("defaults are valid");
-    policy::load(&config.rules).bundle.expect("the built-in rules load")
+    policy::load(&config.rules, &config.trading).bundle.expect("the built-in rules load")
 });
 
 fn replay(bytes: VecDeque<u8>) {

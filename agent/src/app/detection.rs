@@ -115,6 +115,7 @@ impl<R: Records> Detection<R> {
                 Ok(Command::Swap(bundle, plan, done)) => {
                     // The programs judge by the new rules from here on. What they judged by the old ones and is in the
                     // ring still is tried on all of the new.
+                    detector.set_trading(bundle.trading);
                     detector.swap(bundle.rules, Some(bundle.digest));
                     pushing.put(&hooks, &mut detector, plan)?;
                     budgeting.rules_changed(&detector);
@@ -194,6 +195,7 @@ fn beat(
         containers: counts.containers,
         waits: counts.waits,
         judged: counts.push,
+        windows: counts.windows,
         pushdown: pushing.counts(),
         usage: Arc::new(detector.usage()),
         budgets: budgeting.standing(),

@@ -183,7 +183,7 @@ fn start(outputs: Option<Vec<Box<dyn Output>>>) -> Bench {
 
 fn start_in(dir: tempfile::TempDir, sources: Sources, outputs: Option<Vec<Box<dyn Output>>>) -> Bench {
     let config = sources.load().unwrap();
-    let bundle = policy::load(&config.rules).bundle.unwrap();
+    let bundle = policy::load(&config.rules, &config.trading).bundle.unwrap();
     let outputs = outputs.unwrap_or_else(|| output::open(&config.output));
     let (fanout, workers) = output::build(outputs, config.output.queue_alerts).unwrap();
     let fake = Fake::default();

@@ -80,12 +80,11 @@ impl Agent {
     }
 
     /// Asks for a change: on the socket, where root needs nothing else, or over TCP with the token.
-    pub(super) fn change(&self, method: Method, page: &str, body: &Value) -> Result<Value, String> {
+    pub(super) fn change(&self, method: Method, page: &str, body: Vec<u8>) -> Result<Value, String> {
         let socket = self.runtime_dir.join(admin::SOCKET);
         let place =
             if self.is_chosen || !socket.exists() { Place::Tcp(self.address) } else { Place::Socket(socket) };
         let token = self.token_file.as_deref().and_then(token);
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         self.exchange(&place, Question { method, page, body, token: token.as_deref() })
     }
 

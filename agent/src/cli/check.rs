@@ -60,7 +60,9 @@ enum Style {
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let (faults, report) = match arguments.policy.sources().load() {
-        Ok(config) => (Vec::new(), Some(policy::lint(&config.rules, arguments.lints.into()))),
+        Ok(config) => {
+            (Vec::new(), Some(policy::lint(&config.rules, &config.trading, arguments.lints.into())))
+        }
         Err(Faults(faults)) => (faults, None),
     };
     // A file that cannot be read is no finding in a file.

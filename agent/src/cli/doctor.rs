@@ -87,7 +87,7 @@ fn line(mark: Mark, name: &str, detail: &str, fix: &str) -> Line {
 }
 
 fn rules(config: &Config) -> Line {
-    let report = policy::load(&config.rules);
+    let report = policy::load(&config.rules, &config.trading);
     if let Some(bundle) = &report.bundle {
         let detail = format!("{} rules, {} findings", bundle.rules.rules().len(), report.findings.len());
         return line(Mark::Ok, "rules", &detail, "");

@@ -167,7 +167,7 @@ fn rule(name: &str, policy: &PolicyArgs) -> io::Result<Outcome> {
         Ok(config) => config,
         Err(faults) => return Ok(complain_config(&faults)),
     };
-    let (bundle, _, texts) = match policy::load(&config.rules).into_bundle() {
+    let (bundle, _, texts) = match policy::load(&config.rules, &config.trading).into_bundle() {
         Ok(loaded) => loaded,
         Err(error) => return Ok(complain(&error.to_string())),
     };
@@ -214,6 +214,9 @@ fn rule_text(rule: &Rule, place: Option<&str>) -> String {
         rows.push(row("not captured", &missing.join(", ")));
     }
     rows.push(row("condition", &rule.condition_text));
+    if let Some(window) = &rule.window {
+        rows.push(row("window", &format!("{window}; counted in the agent")));
+    }
     rows.push(row("output", rule.output.text()));
     rows.push(row("output fields", &fields.join(", ")));
     print::table(&rows)

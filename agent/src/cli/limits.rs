@@ -195,7 +195,7 @@ fn perform(agent: &Agent, action: &Action) -> Result<(Value, String), String> {
                 "for_secs": grant.span.as_secs(),
                 "comment": grant.comment,
             });
-            let answer = agent.change(Method::POST, "/limits/grants", &body)?;
+            let answer = agent.change(Method::POST, "/limits/grants", body.to_string().into_bytes())?;
             let text = text::done(&answer, "granted");
             (answer, text)
         }
@@ -224,13 +224,13 @@ fn put(agent: &Agent, list: &List, page: &str, word: &str) -> Result<(Value, Str
         "for_secs": list.span.map(|span| span.as_secs()),
         "comment": list.comment,
     });
-    let answer = agent.change(Method::POST, page, &body)?;
+    let answer = agent.change(Method::POST, page, body.to_string().into_bytes())?;
     let text = text::done(&answer, word);
     Ok((answer, text))
 }
 
 fn take(agent: &Agent, remove: &Remove, page: &str) -> Result<(Value, String), String> {
-    let answer = agent.change(Method::DELETE, &format!("{page}/{}", remove.net), &Value::Null)?;
+    let answer = agent.change(Method::DELETE, &format!("{page}/{}", remove.net), Vec::new())?;
     let text = text::removed(&answer, &shown(remove.net));
     Ok((answer, text))
 }

@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         Err(faults) => return complain_config(&faults),
     };
     telemetry::init(&config.log);
-    let bundle = match load_rules(&config.rules) {
+    let bundle = match load_rules(&config) {
         Ok((bundle, ..)) => bundle,
         Err(outcome) => return outcome,
     };

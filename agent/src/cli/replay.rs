@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         let config = Sources::of_process(arguments.config.config.clone(), overrides)
             .load()
             .map_err(|faults| complain_config(&faults))?;
-        let (bundle, ..) = load_rules(&config.rules)?;
+        let (bundle, ..) = load_rules(&config)?;
         Ok((config, bundle))
     };
     let rules = [Some(&arguments.sides.rules), arguments.sides.other.as_ref()];

@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         Err(faults) => return complain_config(&faults),
     };
     telemetry::init(&config.log);
-    let (bundle, findings, texts) = match load_rules(&config.rules) {
+    let (bundle, findings, texts) = match load_rules(&config) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };

@@ -2,7 +2,11 @@
 
 mod text;
 
-use std::io;
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -22,7 +26,10 @@ Examples:
   rampart services drain orders/b              no new connections to this backend
   rampart services enable orders/b
   rampart services failback orders             return to the best tier now
+  rampart services set quotes -f quotes.yaml   make a service, or change one that was made so
+  rampart services remove quotes
 
+The file of `set` (`-` is standard input) has what stands below a service's name in the configuration, as YAML or JSON.
 Changes are kept over a restart of the agent and noted in `audit.jsonl` in `node.state_dir`. They need root, who is known
 on the agent's socket, or the token of `admin.token_file`.
 
@@ -41,6 +48,9 @@ Changes are noted in `audit.jsonl` in `node.state_dir`. They need root, who is k
 of `admin.token_file`.
 
 Exit codes: 0 done, 1 the agent refuses, 2 no agent answers.";
+
+/// What is asked of a backend needs its name.
+const NO_BACKEND: &str = "name the backend too, as `SERVICE/BACKEND`";
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServicesArguments {
@@ -68,6 +78,10 @@ enum ServicesAction {
     Enable(Named),
     /// Return to the best tier now
     Failback(Named),
+    /// Make a service that the configuration does not have, or change one that was made so
+    Set(Settings),
+    /// Take away a service that was made with `set`
+    Remove(Named),
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -96,6 +110,15 @@ struct Named {
 }
 
 #[derive(Args, Clone, Debug)]
+struct Settings {
+    #[command(flatten)]
+    named: Named,
+    /// Its settings, as below its name in `services.list`; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
 struct One {
     #[command(flatten)]
     named: Named,
@@ -117,19 +140,26 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// What is asked: method, page, and how people read the answer.
+/// What is asked: method, page with what goes with it, and how people read the answer.
 struct Asked {
     method: Method,
     page: String,
+    body: Vec<u8>,
     text: fn(&Value) -> String,
 }
 
 pub(super) fn services(arguments: &ServicesArguments) -> io::Result<Outcome> {
-    let get = |page: String, text| Asked { method: Method::GET, page, text };
-    let post = |page: String| Asked { method: Method::POST, page, text: text::service };
+    let get = |page: String, text| Asked { method: Method::GET, page, body: Vec::new(), text };
+    let post = |page: String| Asked { method: Method::POST, page, body: Vec::new(), text: text::service };
     let backend = |named: &Named, action: &str| match named.name.split_once('/') {
         Some((service, backend)) => Ok(post(format!("/services/{service}/backends/{backend}/{action}"))),
-        None => Err("name the backend too, as `SERVICE/BACKEND`"),
+        None => Err(NO_BACKEND.to_owned()),
+    };
+    let whole = |named: &Named| {
+        if named.name.contains('/') {
+            return Err("name the service alone".to_owned());
+        }
+        Ok(format!("/services/{}", named.name))
     };
     let unwatched = WatchArgs::default();
     let (shared, watch, asked) = match &arguments.action {
@@ -146,6 +176,15 @@ pub(super) fn services(arguments: &ServicesArguments) -> io::Result<Outcome> {
         ServicesAction::Failback(named) => {
             (&named.shared, unwatched, Ok(post(format!("/services/{}/failback", named.name))))
         }
+        ServicesAction::Set(settings) => {
+            let asked = whole(&settings.named)
+                .and_then(|page| Ok(Asked { body: contents(&settings.file)?, ..post(page) }));
+            (&settings.named.shared, unwatched, asked)
+        }
+        ServicesAction::Remove(named) => {
+            let removed = |page| Asked { method: Method::DELETE, text: text::removed, ..post(page) };
+            (&named.shared, unwatched, whole(named).map(removed))
+        }
     };
     run(shared, watch, asked)
 }
@@ -153,15 +192,17 @@ pub(super) fn services(arguments: &ServicesArguments) -> io::Result<Outcome> {
 pub(super) fn breakers(arguments: &BreakersArguments) -> io::Result<Outcome> {
     let of = |named: &Named, method: Method, action: &str| {
         if !named.name.contains('/') {
-            return Err("name the backend too, as `SERVICE/BACKEND`");
+            return Err(NO_BACKEND.to_owned());
         }
-        Ok(Asked { method, page: format!("/circuit-breakers/{}{action}", named.name), text: text::breaker })
+        let page = format!("/circuit-breakers/{}{action}", named.name);
+        Ok(Asked { method, page, body: Vec::new(), text: text::breaker })
     };
     let unwatched = WatchArgs::default();
     let (shared, watch, asked) = match &arguments.action {
         BreakersAction::List(look) => {
             let page = "/circuit-breakers".to_owned();
-            (&look.shared, look.watch, Ok(Asked { method: Method::GET, page, text: text::breakers }))
+            let asked = Asked { method: Method::GET, page, body: Vec::new(), text: text::breakers };
+            (&look.shared, look.watch, Ok(asked))
         }
         BreakersAction::Get(one) => (&one.named.shared, one.watch, of(&one.named, Method::GET, "")),
         BreakersAction::Reset(named) => (&named.shared, unwatched, of(named, Method::POST, "/reset")),
@@ -176,10 +217,10 @@ pub(super) fn breakers(arguments: &BreakersArguments) -> io::Result<Outcome> {
     run(shared, watch, asked)
 }
 
-fn run(shared: &Shared, watch: WatchArgs, asked: Result<Asked, &'static str>) -> io::Result<Outcome> {
-    let Asked { method, page, text } = match asked {
+fn run(shared: &Shared, watch: WatchArgs, asked: Result<Asked, String>) -> io::Result<Outcome> {
+    let Asked { method, page, body, text } = match asked {
         Ok(asked) => asked,
-        Err(why) => return Ok(complain(why)),
+        Err(why) => return Ok(complain(&why)),
     };
     let agent = match shared.agent.agent()? {
         Ok(agent) => agent,
@@ -190,14 +231,27 @@ fn run(shared: &Shared, watch: WatchArgs, asked: Result<Asked, &'static str>) ->
         return Ok(complain(&why));
     }
     watch.show(shared.output, || {
-        let answer = exchange(&agent, &method, &page)?;
+        let answer = exchange(&agent, &method, &page, &body)?;
         let text = text(&answer);
         Ok((answer, text))
     })
 }
 
-fn exchange(agent: &Agent, method: &Method, page: &str) -> Result<Value, String> {
-    if method == Method::GET { agent.answer(page) } else { agent.change(method.clone(), page, &Value::Null) }
+fn exchange(agent: &Agent, method: &Method, page: &str, body: &[u8]) -> Result<Value, String> {
+    if method == Method::GET { agent.answer(page) } else { agent.change(method.clone(), page, body.to_vec()) }
+}
+
+/// What is in a file; `-` is standard input.
+fn contents(path: &Path) -> Result<Vec<u8>, String> {
+    let read = || {
+        if path == Path::new("-") {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        } else {
+            fs::read(path)
+        }
+    };
+    read().map_err(|error| format!("cannot read `{}`: {error}", path.display()))
 }
 
 #[cfg(test)]

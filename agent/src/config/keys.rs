@@ -1,6 +1,10 @@
 //! The one table of settings: name, kind, default and text. The file reader, the environment, the flags and
 //! the reference of `rampart check --help` all read it.
 
+mod look;
+
+pub use look::{ENV_PREFIX, closest, find, is_section, suggest};
+
 /// What a setting's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -30,6 +34,14 @@ pub enum Kind {
     Interfaces,
     /// Services, by name.
     Services,
+    /// Venues of trading, by name.
+    Venues,
+    /// Calendars of trading, by name.
+    Calendars,
+    /// Roles of processes, by name.
+    Roles,
+    /// Kinds of assets with their paths, by name.
+    Assets,
 }
 
 /// One setting.
@@ -81,7 +93,7 @@ pub static KEYS: &[Key] = &[
         aliases: &["LOG_LEVEL"],
     },
     key("log.format", Kind::Choice(FORMATS), "text", "form of the log lines"),
-    key("rules.files", Kind::Paths, "the built-in base pack", "rule files, or directories of them"),
+    key("rules.files", Kind::Paths, "the built-in packs", "rule files, or directories of them"),
     key(
         "rules.matching",
         Kind::Choice(MATCHING),
@@ -111,6 +123,32 @@ pub static KEYS: &[Key] = &[
     key("output.collector.ca_file", Kind::Path, "no file", "who signs the collector's certificate, PEM"),
     key("output.collector.cert_file", Kind::Path, "no file", "certificate that the agent shows, PEM"),
     key("output.collector.key_file", Kind::Path, "no file", "key of this certificate, PEM"),
+    key(
+        "output.collector.token",
+        Kind::Text,
+        "none",
+        "token of `rampart-collector token create`, with which the agent gets its certificate; better in the \
+         environment or in a file",
+    ),
+    key("output.collector.token_file", Kind::Path, "no file", "file of this token"),
+    key(
+        "output.collector.service_account_token_file",
+        Kind::Path,
+        "no file",
+        "in its place, a token for the collector that Kubernetes projects into the agent's pod",
+    ),
+    key(
+        "output.collector.ca_sha256",
+        Kind::Text,
+        "the one in the token",
+        "in place of `ca_file`, SHA-256 of the certificate of the collector's authority, hexadecimal",
+    ),
+    key(
+        "output.collector.identity_file",
+        Kind::Path,
+        "`collector.json` in `node.state_dir`",
+        "where key and certificate from the collector are kept",
+    ),
     key(
         "output.collector.spool_dir",
         Kind::Path,
@@ -477,6 +515,32 @@ pub static KEYS: &[Key] = &[
     ),
     key("services.list", Kind::Services, "no service", "services by name"),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
+    key(
+        "trading.venues",
+        Kind::Venues,
+        "no venue",
+        "where orders go to and prices come from, by name: `kind`, `hosts`, `cidrs`, `ports`, `groups`; for the fields \
+         `trading.venue` and `trading.venue.kind` of rules",
+    ),
+    key(
+        "trading.calendars",
+        Kind::Calendars,
+        "no calendar",
+        "when there is trade, by name: `time_zone`, `sessions`, `half_day_sessions`, `half_days`, `holidays`; for the \
+         field `trading.session`",
+    ),
+    key(
+        "trading.roles",
+        Kind::Roles,
+        "no role",
+        "which processes are what, by name: `images`, `labels`, `exes`, `comms`; for the field `trading.role`",
+    ),
+    key(
+        "trading.assets",
+        Kind::Assets,
+        "no asset",
+        "which paths are what, by name: lists of paths; for the field `trading.asset`",
+    ),
     key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),
     key("node.state_dir", Kind::Path, "/var/lib/rampart", "where a refused program's verifier log is kept"),
     key(
@@ -498,76 +562,5 @@ impl Key {
     /// Rampart's own environment name: `log.level` is `RAMPART_LOG__LEVEL`.
     pub fn env_name(&self) -> String {
         format!("{ENV_PREFIX}{}", self.path.to_ascii_uppercase().replace('.', "__"))
-    }
-}
-
-/// What Rampart's environment names start with.
-pub const ENV_PREFIX: &str = "RAMPART_";
-
-/// The setting of that name.
-pub fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
-}
-
-/// Whether `path` names a section, that is, the front part of some setting.
-pub fn is_section(path: &str) -> bool {
-    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
-}
-
-/// The name a person may have meant: a setting or section at the same place that looks alike, or else the
-/// full name of a setting that is spelled the same somewhere else.
-pub fn suggest(section: &str, name: &str) -> Option<String> {
-    let siblings = KEYS.iter().filter_map(|key| {
-        let rest = match section {
-            "" => key.path,
-            _ => key.path.strip_prefix(section)?.strip_prefix('.')?,
-        };
-        rest.split('.').next()
-    });
-    let near = closest(siblings, name).map(str::to_owned);
-    near.or_else(|| {
-        let elsewhere = KEYS.iter().find(|key| key.path.rsplit('.').next() == Some(name))?;
-        Some(elsewhere.path.to_owned())
-    })
-}
-
-/// The candidate nearest to `word`, when it is near enough to be a slip of the hand.
-pub fn closest<'a>(candidates: impl Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let allowed = (word.chars().count() / 3).max(1);
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(&candidate.to_lowercase(), &word), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_choices_hold_their_default() {
-        for (index, key) in KEYS.iter().enumerate() {
-            assert!(KEYS[index + 1..].iter().all(|other| other.path != key.path), "{} twice", key.path);
-            assert!(!is_section(key.path), "{} is a section too", key.path);
-            if let Kind::Choice(words) = key.kind {
-                assert!(words.contains(&key.default), "{}: default {} is no choice", key.path, key.default);
-            }
-        }
-    }
-
-    #[test]
-    fn environment_names_follow_the_path() {
-        assert_eq!(find("output.stdout.format").unwrap().env_name(), "RAMPART_OUTPUT__STDOUT__FORMAT");
-    }
-
-    #[test]
-    fn suggestions_look_at_the_same_place_first() {
-        assert_eq!(suggest("log", "levle").as_deref(), Some("level"));
-        assert_eq!(suggest("", "rule").as_deref(), Some("rules"));
-        assert_eq!(suggest("", "ring_bytes").as_deref(), Some("kernel.ring_bytes"));
-        assert_eq!(suggest("output.stdout", "fromat").as_deref(), Some("format"));
-        assert_eq!(suggest("log", "completely_else"), None);
     }
 }

@@ -148,7 +148,11 @@ impl Raw {
             | Kind::Percent
             | Kind::Policies
             | Kind::Interfaces
-            | Kind::Services => serde_yaml::from_str(text).unwrap_or_else(|_| text.into()),
+            | Kind::Services
+            | Kind::Venues
+            | Kind::Calendars
+            | Kind::Roles
+            | Kind::Assets => serde_yaml::from_str(text).unwrap_or_else(|_| text.into()),
             Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Socket => text.into(),
         };
         self.settings.insert(key.path, Setting { value, place });

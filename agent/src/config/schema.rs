@@ -5,6 +5,7 @@
 //! `# yaml-language-server: $schema=PATH/config.schema.json`.
 
 mod services;
+mod trading;
 
 use serde_json::{Map, Value, json};
 
@@ -84,6 +85,10 @@ fn value(key: &Key) -> Value {
         Kind::Policies => by_name(&mut out, &policy()),
         Kind::Interfaces => by_name(&mut out, &interface()),
         Kind::Services => by_name(&mut out, &services::service()),
+        Kind::Venues => by_name(&mut out, &trading::venue()),
+        Kind::Calendars => by_name(&mut out, &trading::calendar()),
+        Kind::Roles => by_name(&mut out, &trading::role()),
+        Kind::Assets => by_name(&mut out, &trading::paths()),
         Kind::Socket => {
             out.insert("type".to_owned(), "string".into());
             out.insert("pattern".to_owned(), ":[0-9]+$".into());

@@ -13,8 +13,7 @@ use super::{
     raw::Raw,
 };
 
-pub use self::calendar::Calendar;
-use self::calendar::Span;
+pub use self::calendar::{Calendar, Span};
 
 /// Section `services`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod budgets;
 mod collector;
 mod services;
 mod throttle;
+mod trading;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -119,6 +120,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         kubernetes: check.kubernetes(&hostname),
         limits: check.limits(),
         services: check.services(),
+        trading: check.trading(),
         node: Node {
             hostname,
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),

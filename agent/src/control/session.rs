@@ -1,6 +1,13 @@
-//! One stream: sends what the spool has, and tells the spool what has arrived.
+//! One stream: sends what the spool has, and tells the spool what has arrived. When another one is there to take over, it
+//! sends no more, waits a little for what is under way, and hands over.
 
-use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    ops::RangeInclusive,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::stream;
 use rampart_proto::v1::{
@@ -14,7 +21,7 @@ use tokio::{
 };
 use tonic::{Status as Answer, Streaming, transport::Channel};
 
-use super::{Shared, convert, heartbeat::heartbeat};
+use super::{Shared, convert, dial::DialError, heartbeat::heartbeat};
 use crate::{
     spool::{LANES, SpoolError},
     telemetry::status::Status,
@@ -26,6 +33,8 @@ const WELCOME_MAX: Duration = Duration::from_secs(10);
 const ACK_MAX: Duration = Duration::from_mins(1);
 /// Time at the end for what is under way.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// Time for what is under way when another stream takes over; it sends the rest again.
+const HANDOVER_MAX: Duration = Duration::from_secs(5);
 /// Alerts of one batch, as the wire format has it.
 const BATCH_ALERTS: usize = 4096;
 /// Bounds of what a collector may ask for.
@@ -51,6 +60,9 @@ pub(super) enum SessionError {
     /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// There is no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// The agent ends.
     #[error("the agent ends")]
     Ending,
@@ -79,47 +91,33 @@ struct Wishes {
 }
 
 /// A stream.
-struct Session {
+pub(super) struct Session {
     shared: Arc<Shared>,
     sender: mpsc::Sender<AgentMessage>,
     incoming: Streaming<rampart_proto::v1::CollectorMessage>,
     sent: VecDeque<Sent>,
     number: u64,
     wishes: Wishes,
-    has_progress: bool,
+    /// Whether anything was acknowledged.
+    pub(super) has_progress: bool,
 }
 
-/// Runs a stream until it fails or the agent ends (then `Ok`). `progress` is told of acknowledgements.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
-    channel: Channel,
-    facts: &Facts,
-    status: &Status,
-    stop: &mut watch::Receiver<bool>,
-    progress: &mut bool,
-) -> Result<(), SessionError> {
-    let opening = open(shared, channel, facts);
-    let mut session = tokio::select! {
-        session = timeout(WELCOME_MAX, opening) => session.map_err(|_| SessionError::NoWelcome)??,
-        () = ending(stop) => return Ok(()),
-    };
-    tracing::info!("The collector is reached");
-    status.update_delivery(|delivery| {
-        delivery.is_connected = true;
-        delivery.fault = None;
-    });
-    let outcome = session.converse(status, stop).await;
-    *progress = session.has_progress;
-    status.update_delivery(|delivery| delivery.is_connected = false);
-    outcome
-}
-
-async fn ending(stop: &mut watch::Receiver<bool>) {
+/// Waits until the agent ends.
+pub(super) async fn ending(stop: &mut watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn open(shared: &Arc<Shared>, channel: Channel, facts: &Facts) -> Result<Session, SessionError> {
+/// Opens a stream, within a time; nothing is sent on it yet.
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    channel: Channel,
+    facts: &Facts,
+) -> Result<Session, SessionError> {
+    timeout(WELCOME_MAX, greet(shared, channel, facts)).await.map_err(|_| SessionError::NoWelcome)?
+}
+
+async fn greet(shared: &Arc<Shared>, channel: Channel, facts: &Facts) -> Result<Session, SessionError> {
     let hello = Hello {
         node: facts.node.clone(),
         boot: facts.boot.to_vec(),
@@ -149,38 +147,61 @@ async fn open(shared: &Arc<Shared>, channel: Channel, facts: &Facts) -> Result<S
         batches: size(welcome.batches, BATCHES),
         heartbeat: Duration::from_secs(secs),
     };
-    shared.spool().rewind();
     let (shared, sent) = (Arc::clone(shared), VecDeque::new());
     Ok(Session { shared, sender, incoming, sent, number: 0, wishes, has_progress: false })
 }
 
 impl Session {
-    async fn converse(
+    /// Sends and listens until the stream fails, the agent ends (`None`), or `successor` gives the stream that takes over.
+    pub(super) async fn converse(
         &mut self,
         status: &Status,
         stop: &mut watch::Receiver<bool>,
+        successor: impl Future<Output = Self>,
+    ) -> Result<Option<Self>, SessionError> {
+        // What was sent on the stream before and not acknowledged is sent again.
+        self.shared.spool().rewind();
+        let mut next = None;
+        match self.exchange(status, stop, pin!(successor), &mut next).await {
+            // With a successor at hand, it does not matter how this one ends.
+            Err(_) if next.is_some() => Ok(next),
+            outcome => outcome.map(|()| next),
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        status: &Status,
+        stop: &mut watch::Receiver<bool>,
+        mut successor: Pin<&mut impl Future<Output = Self>>,
+        next: &mut Option<Self>,
     ) -> Result<(), SessionError> {
         let mut beat = interval(self.wishes.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut is_ending, mut flush) = (false, Instant::now() + FLUSH_MAX);
         loop {
-            while self.sent.len() < self.wishes.batches && self.send().await? {}
-            if is_ending && self.sent.is_empty() {
+            while next.is_none() && self.sent.len() < self.wishes.batches && self.send().await? {}
+            let is_leaving = is_ending || next.is_some();
+            if is_leaving && self.sent.is_empty() {
                 return Ok(());
             }
             let due = self.sent.front().map_or_else(|| Instant::now() + ACK_MAX, |sent| sent.due);
-            let has_room = self.sent.len() < self.wishes.batches;
+            let has_room = next.is_none() && self.sent.len() < self.wishes.batches;
             let shared = Arc::clone(&self.shared);
             tokio::select! {
                 message = self.incoming.message() => self.take(message?).await?,
                 () = shared.news.notified(), if has_room => {}
+                session = &mut successor, if !is_leaving => {
+                    *next = Some(session);
+                    flush = Instant::now() + HANDOVER_MAX;
+                }
                 _ = beat.tick() => self.beat(status),
                 () = sleep_until(due), if !self.sent.is_empty() => return Err(SessionError::NoAck),
                 () = ending(stop), if !is_ending => {
                     is_ending = true;
                     flush = Instant::now() + FLUSH_MAX;
                 }
-                () = sleep_until(flush), if is_ending => return Ok(()),
+                () = sleep_until(flush), if is_leaving => return Ok(()),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The way to a collector made of memory, over a real connection.
 
+mod joining;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -31,6 +33,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     alert::Alert,
+    config::Join,
     output::{Message as _, Output},
     retry::{Backoff, Budget, Retry},
     spool::Sync,
@@ -45,6 +48,36 @@ struct Store {
     acknowledges: AtomicBool,
     /// Ends the streams there are.
     dies: Notify,
+    streams: Mutex<Streams>,
+}
+
+/// Streams so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Streams {
+    open: usize,
+    opened: usize,
+    /// Times that the last one closed.
+    none_left: usize,
+}
+
+/// An open stream.
+struct Open(Arc<Store>);
+
+impl Open {
+    fn new(store: &Arc<Store>) -> Self {
+        let mut streams = store.streams.lock().unwrap();
+        streams.open += 1;
+        streams.opened += 1;
+        Self(Arc::clone(store))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut streams = self.0.streams.lock().unwrap();
+        streams.open -= 1;
+        streams.none_left += usize::from(streams.open == 0);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -64,13 +97,14 @@ impl AgentService for Fake {
             matches!(hello, Some(agent_message::Kind::Hello(hello)) if hello.node == "node" && hello.boot.len() == 16)
         );
         let store = Arc::clone(&self.0);
-        let answers = stream::unfold((incoming, false), move |(mut incoming, is_greeted)| {
+        let open = Open::new(&store);
+        let answers = stream::unfold((incoming, open, false), move |(mut incoming, open, is_greeted)| {
             let store = Arc::clone(&store);
             async move {
                 if !is_greeted {
                     let welcome = Welcome { heartbeat_secs: 1, batch_bytes: 4096, batches: 4 };
                     let kind = Some(collector_message::Kind::Welcome(welcome));
-                    return Some((Ok(CollectorMessage { kind }), (incoming, true)));
+                    return Some((Ok(CollectorMessage { kind }), (incoming, open, true)));
                 }
                 loop {
                     let message = tokio::select! {
@@ -82,7 +116,7 @@ impl AgentService for Fake {
                             store.alerts.lock().unwrap().extend(batch.alerts);
                             if store.acknowledges.load(SeqCst) {
                                 let kind = Some(collector_message::Kind::Ack(Ack { batch: batch.number }));
-                                return Some((Ok(CollectorMessage { kind }), (incoming, true)));
+                                return Some((Ok(CollectorMessage { kind }), (incoming, open, true)));
                             }
                         }
                         agent_message::Kind::Heartbeat(beat) => store.beats.lock().unwrap().push(beat),
@@ -136,9 +170,14 @@ struct Bench {
 }
 
 fn start(dir: tempfile::TempDir, address: SocketAddr) -> Bench {
+    start_with(dir, &format!("http://{address}"), None)
+}
+
+fn start_with(dir: tempfile::TempDir, url: &str, join: Option<Join>) -> Bench {
     let config = CollectorOutput {
-        url: format!("http://{address}"),
+        url: url.to_owned(),
         tls: None,
+        join,
         spool_dir: dir.path().join("spool"),
         spool_bytes: 64 << 20,
         sync: Sync::Interval,

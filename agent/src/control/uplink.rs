@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,11 +12,17 @@ use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{
+    Code,
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
+};
 
 use super::{
     ControlError, Shared,
-    session::{self, Facts, SessionError},
+    dial::Dialer,
+    identity::{Identity as Own, now_secs},
+    join::Joined,
+    session::{self, Facts, Session, SessionError},
 };
 use crate::{
     config::CollectorOutput,
@@ -36,7 +42,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Uplink {
     shared: Arc<Shared>,
-    endpoint: Endpoint,
+    dialer: Dialer,
     facts: Facts,
     retry: Retry,
     /// Between two times of forcing the spool to the disk; `None` when it is not done here.
@@ -68,7 +74,8 @@ impl Uplink {
         let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
         let facts = Facts { node: node.to_owned(), boot, kernel: release.unwrap_or_default() };
         let sync = (config.sync == Sync::Interval).then_some(config.sync_interval);
-        Ok(Self { shared, endpoint, facts, retry: Retry::default(), sync })
+        let joined = config.join.clone().map(|join| Joined::new(join, node));
+        Ok(Self { shared, dialer: Dialer { endpoint, joined }, facts, retry: Retry::default(), sync })
     }
 
     /// The same with other waits.
@@ -92,9 +99,14 @@ impl Uplink {
     async fn connect(&self, status: &Status, mut stop: watch::Receiver<bool>) {
         let mut retry = self.retry.clone();
         while !*stop.borrow() {
-            let channel = self.endpoint.connect_lazy();
             let started = Instant::now();
-            let Err(error) = self.session(channel, status, &mut stop, &mut retry).await else { return };
+            let Err(error) = self.session(status, &mut stop, &mut retry).await else { return };
+            status.update_delivery(|delivery| delivery.is_connected = false);
+            if let (SessionError::Answer(answer), Some(joined)) = (&error, &self.dialer.joined)
+                && answer.code() == Code::Unauthenticated
+            {
+                joined.doubt();
+            }
             let wait = retry.failed();
             let fault = error.to_string();
             let is_new = status.delivery().fault.as_ref() != Some(&fault);
@@ -112,19 +124,68 @@ impl Uplink {
         }
     }
 
+    /// Streams, one after the other without a gap, until one fails or the agent ends (then `Ok`).
     async fn session(
         &self,
-        channel: Channel,
         status: &Status,
         stop: &mut watch::Receiver<bool>,
         retry: &mut Retry,
     ) -> Result<(), SessionError> {
-        let mut has_progress = false;
-        let outcome = session::run(&self.shared, channel, &self.facts, status, stop, &mut has_progress).await;
-        if has_progress {
-            retry.succeeded();
+        let begun = tokio::select! {
+            begun = self.begin() => begun?,
+            () = session::ending(stop) => return Ok(()),
+        };
+        tracing::info!("The collector is reached");
+        status.update_delivery(|delivery| {
+            delivery.is_connected = true;
+            delivery.fault = None;
+        });
+        let (mut session, mut identity) = begun;
+        loop {
+            let renewed = Mutex::new(None);
+            let successor = self.successor(identity.as_ref(), &renewed);
+            let outcome = session.converse(status, stop, successor).await;
+            if session.has_progress {
+                retry.succeeded();
+            }
+            let Some(next) = outcome? else {
+                status.update_delivery(|delivery| delivery.is_connected = false);
+                return Ok(());
+            };
+            tracing::info!("A stream with a new certificate has taken over");
+            session = next;
+            identity = renewed.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
-        outcome
+    }
+
+    async fn begin(&self) -> Result<(Session, Option<Own>), SessionError> {
+        let (channel, identity) = self.dialer.dial().await?;
+        Ok((session::open(&self.shared, channel, &self.facts).await?, identity))
+    }
+
+    /// A stream with the next certificate, as soon as it is time for one and there is one.
+    async fn successor(&self, identity: Option<&Own>, renewed: &Mutex<Option<Own>>) -> Session {
+        let Some((old, given)) = identity.and_then(|old| Some((old, old.given.as_ref()?))) else {
+            return std::future::pending().await;
+        };
+        sleep(given.until_renewal(now_secs())).await;
+        let mut retry = self.retry.clone();
+        loop {
+            let next = async {
+                let (channel, identity) = self.dialer.redial(old).await?;
+                Ok::<_, SessionError>((session::open(&self.shared, channel, &self.facts).await?, identity))
+            };
+            match next.await {
+                Ok((session, identity)) => {
+                    *renewed.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+                    return session;
+                }
+                Err(error) => {
+                    tracing::warn!("The certificate is not renewed, it is tried again: {error}");
+                    sleep(retry.failed()).await;
+                }
+            }
+        }
     }
 
     /// Looks after the spool.

@@ -10,6 +10,7 @@ mod fd;
 mod fs_path;
 mod process;
 mod socket;
+mod trading;
 mod user;
 
 use std::{
@@ -32,6 +33,7 @@ use super::clock::Clock;
 use crate::{
     event::{Event, EventKind, ProcessId, lexical, syscall::Row},
     state::{State, cgroup::Container, container::table::Known, process::Process},
+    trading::Trading,
 };
 
 /// What an event is seen against. Lives longer than the event.
@@ -49,6 +51,8 @@ pub struct Context<'e> {
     pub scratch: &'e Scratch,
     /// Falco's length limit of joined paths, in its strict mode.
     pub path_limit: Option<usize>,
+    /// What the fields of trading are.
+    pub trading: Option<&'e Trading>,
 }
 
 impl Context<'_> {
@@ -157,6 +161,17 @@ impl<'e> Facts<'e> {
     /// Whether the event's process runs in no container.
     pub fn on_host(&self) -> bool {
         self.process.is_some_and(|process| process.container.is_none())
+    }
+
+    /// What the fields of trading are.
+    pub fn trading(&self) -> Option<&'e Trading> {
+        self.context.trading
+    }
+
+    /// Whether no session begins or ends soon.
+    pub fn is_session_stable(&self) -> bool {
+        let wall_ns = self.context.clock.wall_ns(self.time_ns());
+        self.context.trading.is_none_or(|trading| trading.is_stable(wall_ns))
     }
 
     /// Time of the event, nanoseconds of the boot clock.
@@ -300,6 +315,7 @@ impl FieldSource for EventFields<'_, '_> {
             Class::Process => process::get(facts, field, arg),
             Class::User | Class::Group => Some(user::get(facts, field)),
             Class::Container => container::get(facts, field, arg),
+            Class::Trading => trading::get(self, field, arg),
             Class::Fdlist | Class::Util => None,
         };
         value.unwrap_or(Value::Null)
@@ -311,7 +327,7 @@ pub fn fillable(field: FieldId) -> bool {
     match field.def().class {
         Class::Evt => !evt::UNFILLED.contains(&field),
         Class::Fd => !fd::UNFILLED.contains(&field),
-        Class::FsPath | Class::User | Class::Group => true,
+        Class::FsPath | Class::User | Class::Group | Class::Trading => true,
         Class::Process => !process::UNFILLED.contains(&field),
         Class::Container => !container::UNFILLED.contains(&field),
         Class::Fdlist | Class::Util => false,

@@ -28,6 +28,7 @@ use crate::{
         cgroup::Container,
         container::table::{ContainerTable, Known, KnownNames},
     },
+    trading::Trading,
 };
 
 /// Events kept at most.
@@ -53,6 +54,8 @@ pub(super) struct Waiting {
     /// The rules it is judged by, also after a reload.
     pub(super) policy: Arc<RuleSet>,
     pub(super) policy_digest: Option<Arc<str>>,
+    /// What the fields of trading are, for these rules.
+    pub(super) trading: Option<Arc<Trading>>,
     pub(super) views: Vec<View>,
 }
 
@@ -75,7 +78,7 @@ pub(super) fn waiting(
     facts: &Facts<'_>,
     row: &Row,
     views: &[fields::View],
-    policy: &Arc<RuleSet>,
+    (policy, trading): (&Arc<RuleSet>, Option<&Arc<Trading>>),
     style: &Style,
     among: impl Fn(usize) -> bool,
 ) -> Option<Waiting> {
@@ -100,13 +103,17 @@ pub(super) fn waiting(
         time_ns: facts.time_ns(),
         policy: Arc::clone(policy),
         policy_digest: style.policy_digest.clone(),
-        views: undecided.into_iter().map(|(source, rules)| view(policy, rules, suffix, &source)).collect(),
+        trading: trading.cloned(),
+        views: undecided
+            .into_iter()
+            .map(|(source, rules)| view((policy, trading), rules, suffix, &source))
+            .collect(),
     })
 }
 
 /// Keeps the value of every field that these rules and their outputs ask for.
 fn view<S: FieldSource>(
-    policy: &RuleSet,
+    (policy, trading): (&RuleSet, Option<&Arc<Trading>>),
     rules: Vec<RuleId>,
     suffix: Option<&OutputFormat>,
     source: &S,
@@ -126,6 +133,13 @@ fn view<S: FieldSource>(
         for (field, arg) in shown(rule, suffix) {
             values.keep(field, arg, source);
         }
+        if let Some(window) = &rule.window {
+            window.for_each_field(&mut |used| values.keep(used.id, &used.arg, source));
+        }
+    }
+    // A role is made of these.
+    if let Some(trading) = trading {
+        trading.for_each_role_field(&mut |used| values.keep(used.id, &used.arg, source));
     }
     View { rules, values }
 }

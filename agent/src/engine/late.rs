@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use rampart_rules::{
-    rule::{Matching, RuleId},
-    value::Truth,
-};
+use rampart_rules::{rule::Matching, value::Truth, window::Withheld};
 
 use super::{
     Detector,
     fields::Asked,
     held::{Replay, Waiting},
+    windows,
 };
 use crate::{
     alert::{
@@ -48,28 +46,39 @@ impl Detector {
                 strict_falco: self.path_limit.is_some(),
             };
             let names = self.state.containers.names(&waiting.container);
-            let fields = Replay { kept: &view.values, asked, names };
-            let profile = &mut self.profile;
-            let mut holds = |id: &&RuleId| {
-                if let Some(position) = same_policy.then(|| waiting.policy.position(**id)).flatten() {
-                    profile.late(waiting.family, position);
-                }
-                waiting.policy.evaluate_rule(**id, &fields) == Truth::True
-            };
+            let trading = waiting.trading.as_deref();
+            let fields = Replay { kept: &view.values, asked, names, trading };
             let first = waiting.policy.matching() == Matching::First;
-            let limit = if first { 1 } else { usize::MAX };
-            for rule in
-                view.rules.iter().filter(&mut holds).take(limit).filter_map(|id| waiting.policy.rule(*id))
-            {
-                if matched.contains(&rule.id) {
+            for id in &view.rules {
+                if let Some(position) = same_policy.then(|| waiting.policy.position(*id)).flatten() {
+                    self.profile.late(waiting.family, position);
+                }
+                let Some(rule) = waiting.policy.rule(*id) else { continue };
+                if waiting.policy.evaluate_rule(*id, &fields) != Truth::True {
                     continue;
                 }
-                matched.push(rule.id);
-                if same_policy {
-                    self.tally.matched(rule);
+                let mut ends = first && !rule.is_conditional();
+                if !matched.contains(&rule.id) {
+                    matched.push(rule.id);
+                    let moment = || windows::moment(&self.clock, waiting.time_ns);
+                    let told = match same_policy {
+                        true => windows::pass(&mut self.windows, rule, &fields, moment),
+                        // What was counted for the rules before is forgotten.
+                        false if rule.is_conditional() => Err(Withheld::Inactive),
+                        false => Ok(()),
+                    };
+                    ends |= first && matches!(told, Ok(()) | Err(Withheld::Throttle));
+                    if told.is_ok() {
+                        if same_policy {
+                            self.tally.matched(rule);
+                        }
+                        let alert = build::alert(rule, &fields, wall_ns, &self.clock, &style, &mut self.ids);
+                        sink(Alert { wait: Some(wait), ..alert });
+                    }
                 }
-                let alert = build::alert(rule, &fields, wall_ns, &self.clock, &style, &mut self.ids);
-                sink(Alert { wait: Some(wait), ..alert });
+                if ends {
+                    break;
+                }
             }
         }
     }

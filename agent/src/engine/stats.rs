@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rampart_rules::{
     catalog::EventId,
     rule::{Rule, RuleId, RuleSet},
+    window,
 };
 use rustc_hash::FxHashMap;
 
@@ -49,6 +50,8 @@ pub struct Stats {
     pub waits: Waits,
     /// Pushdown.
     pub push: push::Counts,
+    /// Events that are counted before they are alerts.
+    pub windows: window::Counts,
 }
 
 /// The running counters.
@@ -121,6 +124,7 @@ impl Tally {
             containers: state.containers.sizes(),
             waits: Waits::default(),
             push: push::Counts::default(),
+            windows: window::Counts::default(),
         }
     }
 

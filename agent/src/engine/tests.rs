@@ -6,6 +6,8 @@ mod cost;
 mod hostile;
 #[path = "tests/late.rs"]
 mod late;
+#[path = "tests/trading.rs"]
+mod trading;
 #[path = "tests/triggers.rs"]
 mod triggers;
 

@@ -29,7 +29,7 @@ pub use pins::remove;
 pub use tables::Tables;
 
 /// The programs, built with the agent.
-static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_LIMITER_OBJECT"));
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_LIMITER_OBJECT"));
 
 /// How the limiter is loaded.
 #[derive(Clone, Debug)]
@@ -133,9 +133,7 @@ impl Limiter {
     /// Creates the maps, or takes pinned ones over, and loads the programs; nothing is attached yet.
     pub fn load(config: &LimiterConfig) -> Result<Self, LimiterError> {
         let mut loader = EbpfLoader::new();
-        loader
-            .verifier_log_level(VerifierLogLevel::DISABLE)
-            .map_max_entries(abi::MAP_ENTRIES, config.entries);
+        loader.verifier_log_level(VerifierLogLevel::DEBUG).map_max_entries(abi::MAP_ENTRIES, config.entries);
         if let Some(pins) = &config.pins {
             let maps = pins::prepare(pins, config.entries)?;
             for name in abi::MAPS {

@@ -41,7 +41,7 @@ use super::{
 };
 
 /// The programs, built with the agent.
-static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_SERVICES_OBJECT"));
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_SERVICES_OBJECT"));
 
 /// How the services are loaded.
 #[derive(Clone, Debug)]
@@ -167,7 +167,7 @@ impl Services {
         let instance = u64::from_ne_bytes(seed) | 1;
         let mut loader = EbpfLoader::new();
         loader
-            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .verifier_log_level(VerifierLogLevel::DEBUG)
             .override_global(abi::GLOBAL_INSTANCE, &instance, true)
             .override_global(abi::GLOBAL_FACTS, facts.as_slice(), true);
         if let Some(pins) = &config.pins {

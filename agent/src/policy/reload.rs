@@ -67,7 +67,7 @@ impl Reloader {
         // Stamps first: a change during the load is then seen as one.
         self.watch.reset(stamps(&self.sources, &self.config.rules.files));
         let config = self.sources.load()?;
-        let (bundle, findings, texts) = super::load(&config.rules).into_bundle()?;
+        let (bundle, findings, texts) = super::load(&config.rules, &config.trading).into_bundle()?;
         let concise = rampart_rules::diagnostic::render::concise(&findings, &texts);
         let waiting = self.config.differences(&config);
         let limits = config.limits.after(&self.config.limits);
@@ -83,6 +83,7 @@ impl Reloader {
         }
         // Sections that wait for a restart stay what they are, so that they are named again next time.
         self.config.rules = reload.config.rules;
+        self.config.trading = reload.config.trading;
         self.config.limits = reload.limits;
         self.config.services = reload.services;
         reload.bundle

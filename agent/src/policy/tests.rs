@@ -10,9 +10,24 @@ fn rules(files: Vec<PathBuf>) -> config::Rules {
     config::Rules { files, ..config.rules }
 }
 
+fn none() -> config::Trading {
+    config::Trading::default()
+}
+
+#[test]
+fn where_there_is_trade_its_pack_is_loaded_too() {
+    let asset = config::trading::PathPattern::Exact("/k".to_owned());
+    let trading = config::Trading { assets: [("wallet".to_owned(), vec![asset])].into(), ..none() };
+    let (bundle, findings, _) = load(&rules(Vec::new()), &trading).into_bundle().unwrap();
+    assert!(findings.is_empty() && bundle.trading.is_some());
+    let names: Vec<_> = bundle.files.iter().map(|(path, _)| path.to_str().unwrap()).collect();
+    assert_eq!(names, [BUILT_IN_TRADING, BUILT_IN]);
+    assert!(load(&rules(Vec::new()), &none()).bundle.unwrap().trading.is_none());
+}
+
 #[test]
 fn without_files_the_built_in_pack_is_loaded() {
-    let (bundle, findings, _) = load(&rules(Vec::new())).into_bundle().unwrap();
+    let (bundle, findings, _) = load(&rules(Vec::new()), &none()).into_bundle().unwrap();
     assert!(findings.is_empty());
     assert!(bundle.rules.rules().len() >= 10);
     assert_eq!(bundle.files[0].0, PathBuf::from(BUILT_IN));
@@ -25,7 +40,7 @@ fn the_digest_tells_texts_apart_and_not_names() {
     let [a, b] = ["a.yaml", "b.yaml"].map(|name| dir.path().join(name));
     fs::write(&a, RULE).unwrap();
     fs::write(&b, RULE).unwrap();
-    let digest = |path: &PathBuf| load(&rules(vec![path.clone()])).bundle.unwrap().digest;
+    let digest = |path: &PathBuf| load(&rules(vec![path.clone()]), &none()).bundle.unwrap().digest;
     assert_eq!(digest(&a), digest(&b));
     fs::write(&b, RULE.replace("WARNING", "ERROR")).unwrap();
     assert_ne!(digest(&a), digest(&b));
@@ -38,7 +53,7 @@ fn every_unreadable_and_every_faulty_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let bad = dir.path().join("bad.yaml");
     fs::write(&bad, RULE.replace("evt.type", "evt.typ")).unwrap();
-    let report = load(&rules(vec!["/nonexistent.yaml".into(), bad.clone()]));
+    let report = load(&rules(vec!["/nonexistent.yaml".into(), bad.clone()]), &none());
     assert!(!report.is_clean() && report.bundle.is_none());
     let text = report.into_bundle().unwrap_err().to_string();
     let lines: Vec<&str> = text.lines().collect();
@@ -55,7 +70,7 @@ fn a_reload_is_all_or_nothing_and_names_what_waits() {
     fs::write(&rule, RULE).unwrap();
     let sources = Sources { file: Some(file.clone()), ..Sources::default() };
     let mut reloader = Reloader::new(sources.clone(), sources.load().unwrap());
-    let first = load(&sources.load().unwrap().rules).bundle.unwrap();
+    let first = load(&sources.load().unwrap().rules, &none()).bundle.unwrap();
     assert!(!reloader.changed());
 
     fs::write(&rule, RULE.replace("evt.type", "nonsense.field")).unwrap();

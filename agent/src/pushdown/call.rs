@@ -98,6 +98,7 @@ impl<'p> Judge<'p> {
             arena: &arena,
             scratch: &scratch,
             path_limit: None,
+            trading: None,
         };
         let row = self.known.row;
         let facts = Facts::new(&event, row, context, Position::default());

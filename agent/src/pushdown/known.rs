@@ -66,7 +66,8 @@ impl Known<'_> {
             Class::Fd => self.has_fd(field, arg),
             Class::FsPath => self.has_fs_path(field),
             Class::Fdlist | Class::Util => true,
-            Class::Process | Class::User | Class::Group | Class::Container => false,
+            // What these imply of paths and addresses stands beside them in the rule, see `trading`.
+            Class::Process | Class::User | Class::Group | Class::Container | Class::Trading => false,
         }
     }
 

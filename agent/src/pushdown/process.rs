@@ -31,6 +31,8 @@ pub(super) struct ProcessFields<'e, 'f> {
     lineage: bool,
     /// Whether it runs in no container, so that there is no metadata to wait for.
     on_host: bool,
+    /// Whether no session begins or ends soon.
+    session: bool,
     /// The last scope whose fields are given.
     known: Scope,
 }
@@ -38,13 +40,15 @@ pub(super) struct ProcessFields<'e, 'f> {
 impl<'e, 'f> ProcessFields<'e, 'f> {
     /// The fields of the event's process, up to a scope; `None` when it is not in the table.
     pub(super) fn new(facts: &'f Facts<'e>, fields: EventFields<'e, 'f>, known: Scope) -> Option<Self> {
-        Some(Self { fields, lineage: facts.lineage_known()?, on_host: facts.on_host(), known })
+        let (lineage, session) = (facts.lineage_known()?, facts.is_session_stable());
+        Some(Self { fields, lineage, on_host: facts.on_host(), session, known })
     }
 }
 
 impl FieldSource for ProcessFields<'_, '_> {
     fn field<'a>(&'a self, field: FieldId, arg: FieldArg<'_>) -> Value<'a> {
         let known = match scope(field, arg) {
+            Scope::Epoch if field == ids::TRADING_SESSION => self.known >= Scope::Epoch && self.session,
             Scope::Epoch if self.on_host && field.def().class == Class::Container => {
                 self.known >= Scope::Process
             }
@@ -93,6 +97,8 @@ pub(super) fn scope(field: FieldId, arg: FieldArg<'_>) -> Scope {
             Scope::Process
         }
         ids::CONTAINER_START_TS | ids::CONTAINER_DURATION => Scope::Event,
+        // By the image, the control group and its metadata; by the time, of which the epoch is told.
+        ids::TRADING_ROLE | ids::TRADING_SESSION => Scope::Epoch,
         field if is_lineage(field) => Scope::Epoch,
         _ if matches!(class, Class::Container | Class::User | Class::Group) => Scope::Epoch,
         _ => Scope::Event,

@@ -49,6 +49,7 @@ pub fn detector(facts: &Facts, bundle: &Bundle, switches: Switches) -> Detector 
         iso_time: false,
         strict_falco: switches.strict_falco,
         policy_digest: Some(Arc::clone(&bundle.digest)),
+        trading: bundle.trading.clone(),
         clock_offset_ns: None,
         clock: Clock::fixed(facts.clock_offset_ns, facts.utc_offset_secs),
         stopwatch: Stopwatch::system(),

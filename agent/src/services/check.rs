@@ -35,7 +35,7 @@ use crate::config::{AgentCheck, Check, Health};
 pub const MARK: u32 = 0x7261_6d70;
 /// Checks at a time.
 const AT_A_TIME: usize = 32;
-/// The first check is at once, and within this part of its interval.
+/// The first check, and one of a backend in doubt, is at once: within this part of its interval.
 const FIRST_PART: u32 = 10;
 
 /// A backend to check.
@@ -162,11 +162,14 @@ async fn ask(target: &Target) -> Command {
     }
 }
 
-/// Those that are still wanted keep their time, unless their interval is shorter now.
+/// Those that are still wanted keep their time. One whose interval is shorter now is in doubt, and is asked as soon as a
+/// new one.
 fn rescheduled(due: &[(Target, Instant)], wanted: &[Target], now: Instant) -> Vec<(Target, Instant)> {
+    let soon = |target: &Target| now + target.ask.interval().mul_f64(part(random())) / FIRST_PART;
     let at = |target: &Target| match due.iter().find(|(old, _)| old.is(target)) {
-        Some((_, at)) => (*at).min(now + jittered(target.ask.interval(), random())),
-        None => now + target.ask.interval().mul_f64(part(random())) / FIRST_PART,
+        Some((old, at)) if target.ask.interval() < old.ask.interval() => (*at).min(soon(target)),
+        Some((_, at)) => *at,
+        None => soon(target),
     };
     wanted.iter().map(|target| (target.clone(), at(target))).collect()
 }

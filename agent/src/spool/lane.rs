@@ -257,7 +257,13 @@ impl Lane {
     pub(super) fn drop_oldest(&mut self) -> Option<(Segment, u64)> {
         self.is_open &= !self.has_one_open_segment();
         let segment = self.segments.pop_front()?;
-        let lost = segment.end - segment.end.min(self.acknowledged);
+        let first = segment.name.first;
+        let records = segment.end - segment.end.min(self.acknowledged.max(first));
+        // What lies before it and was never written was counted when it failed.
+        let gap = first.saturating_sub(self.acknowledged.max(self.counted));
+        let unwritten = gap.min(self.unwritten);
+        self.unwritten -= unwritten;
+        let lost = records + gap - unwritten;
         self.acknowledged = self.acknowledged.max(segment.end);
         self.counted = self.counted.max(segment.end);
         if self.cursor < segment.end {

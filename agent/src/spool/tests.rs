@@ -180,6 +180,22 @@ fn a_missing_file_costs_its_records_and_strange_files_are_left_alone() {
 }
 
 #[test]
+fn what_a_full_disk_refused_is_not_counted_again_with_what_makes_room() {
+    let disk = Fake::default();
+    let mut spool = Spool::open(disk.clone(), options(Sync::Never, ROOMY, 1)).unwrap();
+    disk.limit_space(Some(400_000));
+    for round in 0..300 {
+        // Some fail.
+        let _ = append(&mut spool, round * 10 + 1, &[(3, 2000); 10]);
+    }
+    let found = all(&mut spool).len() as u64;
+    let counts = spool.counts();
+    let shed = counts.shed.iter().sum::<u64>();
+    assert!(shed > 0 && counts.failed > 10, "{counts:?}");
+    assert_eq!((found + shed + counts.failed, counts.damaged), (3000, 0), "{counts:?}");
+}
+
+#[test]
 fn a_full_disk_costs_what_does_not_fit_and_is_survived() {
     let disk = Fake::default();
     let mut spool = Spool::open(disk.clone(), options(Sync::Always, ROOMY, 1)).unwrap();

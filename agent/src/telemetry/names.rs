@@ -133,6 +133,14 @@ names! {
     PushdownSamples = COUNTER "rampart_pushdown_samples_total": "Events judged in userspace although the kernel would have rejected them",
     /// Samples that a rule matched.
     PushdownDisagreements = COUNTER "rampart_pushdown_disagreements_total": "Such events that a rule matched; 0 unless pushdown is wrong",
+    /// Keys of windows.
+    WindowKeys = GAUGE "rampart_window_keys": "Keys that rules with `threshold`, `throttle` or `sequence` remember",
+    /// Memory of windows.
+    WindowBytes = GAUGE "rampart_window_bytes": "Memory of these keys, about",
+    /// Keys of windows that had to go.
+    WindowEvictions = COUNTER "rampart_window_evictions_total": "Keys forgotten before their time to make room",
+    /// Events that were no match because of a window.
+    WindowWithheld = COUNTER "rampart_window_withheld_total": "Events that a rule's condition holds for and that are no match yet, or are not told, by reason",
     /// Number of the services' tables in force.
     ServicesGeneration = GAUGE "rampart_services_generation": "Number of the services' tables in force; 0 when there are none",
     /// Services in panic.

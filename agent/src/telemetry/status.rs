@@ -10,6 +10,7 @@ use std::{
 };
 
 use rampart_common::{counter::FamilyCounters, event::Family};
+use rampart_rules::window;
 
 use super::{limits::Limiting, ready::Latches, recent::Recent, services::Serving};
 use crate::{
@@ -81,6 +82,8 @@ pub struct Detection {
     pub waits: Waits,
     /// What the detector did for pushdown.
     pub judged: Counts,
+    /// What rules that count remember.
+    pub windows: window::Counts,
     /// What the kernel remembers.
     pub pushdown: Pushdown,
     /// What each rule costs and finds.

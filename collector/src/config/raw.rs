@@ -1,10 +1,14 @@
 //! The file as written, and what is made of it.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::{Config, ConfigError, Grpc, Tls};
+use super::{
+    Config, ConfigError,
+    identity::{self, RawGrpc, RawHttp, RawIdentity},
+    shared,
+};
 use crate::{
     alert::Priority,
     notify::channel::{Channel, settings},
@@ -28,8 +32,10 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 pub(super) struct Raw {
     log: Log,
     grpc: RawGrpc,
-    http: Http,
+    http: RawHttp,
+    identity: RawIdentity,
     store: Store,
+    bus: Bus,
     webhook: settings::Webhook,
     slack: settings::Slack,
     teams: settings::Teams,
@@ -50,26 +56,23 @@ struct Log {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawGrpc {
-    listen: Option<SocketAddr>,
-    cert_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    client_ca_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Http {
-    listen: Option<SocketAddr>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Store {
-    path: Option<PathBuf>,
+pub(super) struct Store {
+    pub(super) path: Option<PathBuf>,
+    pub(super) url: Option<String>,
+    pub(super) read_url: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) takeover_secs: Option<u64>,
     max_bytes: Option<u64>,
     keep_days: Option<u32>,
     keep_days_by_priority: BTreeMap<String, u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Bus {
+    pub(super) url: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) max_entries: Option<u64>,
 }
 
 /// Checks everything.
@@ -83,20 +86,18 @@ pub(super) fn check(raw: Raw) -> Result<Config, ConfigError> {
         Some("json") => true,
         Some(_) => return Err(wrong("log.format", "use `text` or `json`")),
     };
-    let http = raw.http.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
-    if !http.ip().is_loopback() {
-        return Err(wrong(
-            "http.listen",
-            "only loopback is served: there is no login; put a proxy that asks for one in front of it",
-        ));
-    }
+    let store = raw.store.path.clone();
+    let store = store.unwrap_or_else(|| PathBuf::from("/var/lib/rampart-collector/collector.db"));
     Ok(Config {
         log_level: level,
         is_log_json,
-        grpc: grpc(raw.grpc)?,
-        http,
+        grpc: identity::grpc(raw.grpc)?,
+        http: identity::http(&raw.http)?,
+        identity: identity::identity(raw.identity, &store)?,
         retention: retention(&raw.store)?,
-        store: raw.store.path.unwrap_or_else(|| PathBuf::from("/var/lib/rampart-collector/collector.db")),
+        database: shared::database(&raw.store)?,
+        bus: shared::bus(raw.bus, &raw.store)?,
+        store,
         channels: [
             raw.webhook.channel("webhook")?,
             raw.slack.channel("slack")?,
@@ -112,22 +113,6 @@ pub(super) fn check(raw: Raw) -> Result<Config, ConfigError> {
         .flatten()
         .collect::<Vec<Channel>>(),
     })
-}
-
-fn grpc(raw: RawGrpc) -> Result<Grpc, ConfigError> {
-    let listen = raw.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7443)));
-    let tls = match (raw.cert_file, raw.key_file, raw.client_ca_file) {
-        (Some(cert), Some(key), Some(client_ca)) => Some(Tls { cert, key, client_ca }),
-        (None, None, None) => None,
-        _ => return Err(wrong("grpc", "`cert_file`, `key_file` and `client_ca_file` go together")),
-    };
-    if tls.is_none() && !listen.ip().is_loopback() {
-        return Err(wrong(
-            "grpc.listen",
-            "without `cert_file`, `key_file` and `client_ca_file` only loopback is served",
-        ));
-    }
-    Ok(Grpc { listen, tls })
 }
 
 fn retention(raw: &Store) -> Result<Retention, ConfigError> {
@@ -151,6 +136,7 @@ fn retention(raw: &Store) -> Result<Retention, ConfigError> {
     Ok(retention)
 }
 
-fn wrong(key: &str, problem: impl Into<String>) -> ConfigError {
+/// A setting whose value cannot be.
+pub(super) fn wrong(key: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.to_owned(), problem: problem.into() }
 }

@@ -3,16 +3,24 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{fault, json, unavailable};
+use super::{
+    fault, json,
+    login::{failed, is_json},
+    unavailable,
+};
 use crate::{
     alert::{Filter, Stored},
+    audit::Note,
+    identity::access::{Access, Caller},
+    ingest::now_ns,
     notify::channel::rfc3339,
     views::{PAGE, PAGE_MAX, Views},
 };
@@ -127,17 +135,29 @@ pub(super) async fn dead(State(views): State<Arc<Views>>) -> Response {
 
 pub(super) async fn redrive(
     State(views): State<Arc<Views>>,
+    Extension(access): Extension<Arc<Access>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     chosen: Result<Query<Chosen>, QueryRejection>,
 ) -> Response {
-    // A page of another origin cannot send this header without being asked first, and the answer would be no.
-    if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != "application/json") {
+    if !is_json(&headers) {
         return fault(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send `Content-Type: application/json`");
     }
     let chosen = match chosen {
         Ok(Query(chosen)) => chosen,
         Err(error) => return fault(StatusCode::BAD_REQUEST, &error.body_text()),
     };
+    let (object, number) = (chosen.channel.clone(), chosen.number.map(|number| number.to_string()));
+    let note = Note::new(
+        caller.name,
+        "dlq.redrive",
+        object.unwrap_or_else(|| "all channels".to_owned()),
+        number.map_or_else(String::new, |number| format!("number {number}")),
+    );
+    // Noted first: what cannot be noted is not done.
+    if let Err(error) = access.records.run(move |book| Ok(book.change(&[], &note, now_ns())?)).await {
+        return failed(&error);
+    }
     let done = views.ingest.run(move |writer| {
         let number = chosen.number.map(|number| number.min(i64::MAX as u64));
         writer.redrive(chosen.channel.as_deref(), number)

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     alert::{Priority, tests::alert},
     config,
-    ingest::Start,
+    ingest::{Shown, Start},
     notify::route::Routes,
     store::{Batch, Reader, sqlite},
 };
@@ -54,9 +54,11 @@ fn start(path: &Path, channels: Vec<Channel>) -> Bench {
     let metrics = Arc::new(Metrics::new().unwrap());
     let routes = Arc::new(Routes::of_channels(&channels));
     let writer = Box::new(sqlite::writer(path).unwrap());
-    let (ingest, _thread) = Ingest::start(Start { writer, routes, metrics: Arc::clone(&metrics) }).unwrap();
+    let (ingest, _thread) =
+        Ingest::start(Start { writer, shown: Shown::Here, routes, metrics: Arc::clone(&metrics) }).unwrap();
     let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(5) };
-    let notifier = Notifier::new(channels, ingest.clone(), Arc::clone(&metrics), backoff).unwrap();
+    let notifier =
+        Notifier::new(channels, ingest.clone(), Arc::clone(&metrics), backoff, Sharing::default()).unwrap();
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(notifier.run(stopped));
     Bench { ingest, metrics, stop, task }

@@ -3,20 +3,16 @@
 //! Write-ahead log, forced to the disk by each commit (`synchronous=FULL`); readers see the last commit and wait for
 //! nobody. Text that repeats (nodes, rules, sources) is kept once and remembered by the writer.
 
+pub mod identity;
 mod notices;
 mod query;
 mod schema;
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 
-use super::{Batch, Notice, Retention, Route, StoreError, Told, Writer};
+use super::{Added, Batch, Notice, Retention, Route, StoreError, Told, Writer};
 use crate::alert::{Alert, Priority, Stored};
 
 /// Rows that one step of retention removes: a few milliseconds, between which alerts are stored.
@@ -65,24 +61,6 @@ pub fn reader(path: &Path) -> Result<SqliteReader, StoreError> {
     let db = Connection::open_with_flags(path, flags).map_err(fault("open the store"))?;
     db.busy_timeout(BUSY).map_err(fault("open the store"))?;
     Ok(SqliteReader { db })
-}
-
-/// Where readers are made.
-#[derive(Clone, Debug)]
-pub struct Readers {
-    path: PathBuf,
-}
-
-impl Readers {
-    /// Readers of this file.
-    pub fn of(path: &Path) -> Self {
-        Self { path: path.to_owned() }
-    }
-
-    /// A reader more.
-    pub fn open(&self) -> Result<SqliteReader, StoreError> {
-        reader(&self.path)
-    }
 }
 
 fn tune(db: &Connection) -> Result<(), StoreError> {
@@ -230,17 +208,18 @@ impl SqliteWriter {
 }
 
 impl Writer for SqliteWriter {
-    fn store(
-        &mut self,
-        batches: Vec<Batch>,
-        now_ns: u64,
-        route: Route<'_>,
-    ) -> Result<Vec<Stored>, StoreError> {
-        self.transact("store alerts", |names, db| Self::insert(names, db, batches, now_ns, route))
+    fn store(&mut self, batches: Vec<Batch>, now_ns: u64, route: Route<'_>) -> Result<Added, StoreError> {
+        let alerts =
+            self.transact("store alerts", |names, db| Self::insert(names, db, batches, now_ns, route))?;
+        Ok(Added { alerts, work: Vec::new() })
     }
 
-    fn due(&mut self, limit: usize, channels: &[Arc<str>]) -> Result<Vec<Notice>, StoreError> {
+    fn due(&mut self, limit: usize, channels: &[Arc<str>], _now_ns: u64) -> Result<Vec<Notice>, StoreError> {
         notices::due(&self.db, limit, channels).map_err(fault("look for what is to be told"))
+    }
+
+    fn claim(&mut self, numbers: &[u64], _now_ns: u64) -> Result<Vec<Notice>, StoreError> {
+        notices::claim(&self.db, numbers).map_err(fault("look for what is to be told"))
     }
 
     fn give_up(&mut self, known: &[Arc<str>], reason: &str, now_ns: u64) -> Result<u64, StoreError> {

@@ -330,4 +330,11 @@ fields! {
     K8S_DEPLOYMENT_ID "k8s.deployment.id" Text(0) Container [] "id of the deployment; no longer filled";
     K8S_DEPLOYMENT_LABEL "k8s.deployment.label" Text(0) Container [arg: ArgKind::Required(ArgForm::Key)] "one label of the deployment; no longer filled";
     K8S_DEPLOYMENT_LABELS "k8s.deployment.labels" Text(0) Container [] "labels of the deployment; no longer filled";
+    TRADING_VENUE "trading.venue" Text(0) Trading [] "name of the venue that the event's address, host name or multicast group belongs to";
+    TRADING_VENUE_KIND "trading.venue.kind" Text(0) Trading [] "what that venue is for: `order_entry`, `market_data`, `clearing`, `custody` or `api`";
+    TRADING_VENUE_LISTED "trading.venue.listed" Bool(0) Trading [] "true when the address is one of those listed for the venue, false when only a host name leads to it";
+    TRADING_SESSION "trading.session" Text(0) Trading [arg: ArgKind::Optional(ArgForm::Key)] "session under way, `closed` outside of all: of the calendar in the argument, else of the busiest calendar";
+    TRADING_ROLE "trading.role" Text(0) Trading [] "role of the process";
+    TRADING_TARGET_ROLE "trading.target.role" Text(0) Trading [] "role of the other process that a call such as `ptrace`, `kill` or `sched_setaffinity` is about";
+    TRADING_ASSET "trading.asset" Text(0) Trading [] "kind of asset that a path of the event leads to";
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Order of an item's keys; others follow as written.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 24] = [
     "required_engine_version",
     "required_plugin_versions",
     "list",
@@ -24,6 +24,10 @@ const ORDER: [&str; 20] = [
     "tags",
     "source",
     "enabled",
+    "active",
+    "sequence",
+    "threshold",
+    "throttle",
     "exceptions",
     "warn_evttypes",
     "skip-if-unknown-filter",

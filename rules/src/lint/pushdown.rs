@@ -133,6 +133,8 @@ fn reason(test: &Test) -> Option<&'static str> {
         id if names_of_descriptor(id) => Some(AGENT_ONLY),
         id if matches!(id.def().class, Class::Fd | Class::FsPath) => None,
         id if id.def().class == Class::Evt => Some("depends on the event as a whole"),
+        // What these imply of paths, addresses and processes is known when the configuration is.
+        id if id.def().class == Class::Trading => None,
         _ => Some("changes while the process runs"),
     }
 }

@@ -63,6 +63,10 @@ pub(super) fn check(rules: &[Rule], strict: bool, found: &mut Vec<Diagnostic>) {
             // What it shadows in turn, the first one shadows too.
             continue;
         }
+        // One that waits for more events leaves this one to the rules behind it.
+        if later.rule.is_conditional() {
+            continue;
+        }
         let tests = later.needs.iter().copied().filter_map(test);
         known.add(index, tests.min_by_key(|test| uses.get(&test.left)));
     }

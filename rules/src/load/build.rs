@@ -1,9 +1,12 @@
 //! The collection to rules: conditions and outputs compiled, warnings made, rules selected.
 
+use std::sync::Arc;
+
 use super::{
     LoadOptions,
     collect::{Collection, RuleDraft},
     resolve::{Lists, Macros},
+    window::Place,
 };
 use crate::{
     condition::{
@@ -12,10 +15,12 @@ use crate::{
     },
     diagnostic::{Code, Diagnostic, code},
     event_set,
+    meaning::Meanings,
     output::OutputFormat,
     rule::{Capture, Rule, RuleId},
     source::{Mapped, Span},
     typed::{Checker, Environment, Node},
+    window::Window,
 };
 
 /// Rules tried on more event types than this slow everything down; the number is Falco's.
@@ -29,6 +34,7 @@ pub(super) fn rules(collection: &Collection, options: &LoadOptions) -> (Vec<Rule
     };
     let lists = Lists::new(collection);
     let (macros, mut findings) = Macros::new(collection, &lists);
+    let meanings = Meanings::new(&options.meanings, &mut findings);
     let definitions = collection.definitions();
     let mut rules = Vec::new();
     for (draft, id) in collection.rules.iter().zip(0..) {
@@ -36,7 +42,13 @@ pub(super) fn rules(collection: &Collection, options: &LoadOptions) -> (Vec<Rule
             continue;
         }
         let mut found = Vec::new();
-        let built = build(draft, RuleId(id), &lists, &macros, environment, &mut found);
+        let built = build(
+            draft,
+            RuleId(id),
+            Place { lists: &lists, macros: &macros, environment },
+            &meanings,
+            &mut found,
+        );
         findings.extend(found.into_iter().map(|finding| {
             let finding = finding.item("rule", &draft.name);
             match finding.span.and_then(|span| definitions.around(span)) {
@@ -69,24 +81,24 @@ fn unused<'a>(lists: &Lists<'a>, macros: &Macros<'a>) -> Vec<Diagnostic> {
     macros.chain(lists).collect()
 }
 
-fn build<'a>(
+fn build(
     draft: &RuleDraft,
     id: RuleId,
-    lists: &Lists<'a>,
-    macros: &Macros<'a>,
-    environment: Environment,
+    place: Place<'_, '_>,
+    meanings: &Meanings,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Rule> {
     let mut errors = Vec::new();
-    let condition = match compile(draft, lists, macros, environment, found) {
+    let condition = match compile(draft, place, found) {
         Ok(condition) => Some(condition),
         Err(findings) => {
             errors.extend(findings);
             None
         }
     };
-    let output = OutputFormat::parse_in(&draft.output, environment).map_err(|error| errors.push(error)).ok();
-    let (Some((tree, node)), Some(output)) = (condition, output) else {
+    let output =
+        OutputFormat::parse_in(&draft.output, place.environment).map_err(|error| errors.push(error)).ok();
+    let (Some((tree, node, window)), Some(output)) = (condition, output) else {
         let unknown = !errors.is_empty() && errors.iter().all(|error| UNKNOWN_THINGS.contains(&error.code));
         if draft.skip_if_unknown && (unknown || unknown_output(&errors)) {
             let reason = errors.first().map_or(String::new(), |error| format!(": {}", error.message));
@@ -123,11 +135,12 @@ fn build<'a>(
         enabled: draft.enabled,
         output: output.lenient(),
         events,
-        condition: node,
+        condition: meanings.narrow(node),
         condition_text: tree.to_string(),
         capture: draft
             .capture
             .then(|| Capture { duration_ms: Some(draft.capture_duration_ms).filter(|&ms| ms > 0) }),
+        window,
         span: draft.span,
     })
 }
@@ -155,22 +168,25 @@ fn unknown_output(errors: &[Diagnostic]) -> bool {
     !errors.is_empty() && errors.iter().all(skippable)
 }
 
+/// A condition as a tree and typed, and what the rule asks for beyond it.
+type Compiled = (Expr, Node, Option<Arc<Window>>);
+
 /// Condition and exceptions to a tree and its typed form.
-fn compile<'a>(
+fn compile(
     draft: &RuleDraft,
-    lists: &Lists<'a>,
-    macros: &Macros<'a>,
-    environment: Environment,
+    place: Place<'_, '_>,
     found: &mut Vec<Diagnostic>,
-) -> Result<(Expr, Node), Vec<Diagnostic>> {
+) -> Result<Compiled, Vec<Diagnostic>> {
     let text = with_exceptions(draft).map_err(|finding| vec![finding])?;
-    let tree = macros.condition(&text, lists, draft.span)?;
+    let tree = place.macros.condition(&text, place.lists, draft.span)?;
+    let (tree, window) =
+        if draft.window.is_empty() { (tree, None) } else { draft.window.compile(tree, place, draft.span)? };
     warn(&tree, found);
-    let mut checker = Checker::new(environment);
+    let mut checker = Checker::new(place.environment);
     let node = checker.condition(&tree);
     let (errors, warnings): (Vec<_>, Vec<_>) = checker.take().into_iter().partition(Diagnostic::is_error);
     found.extend(warnings);
-    node.map(|node| (tree, node)).ok_or(errors)
+    node.map(|node| (tree, node, window)).ok_or(errors)
 }
 
 fn with_exceptions(draft: &RuleDraft) -> Result<Mapped, Diagnostic> {

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashMap},
 };
 
-use super::{exception::Exception, version::Version};
+use super::{exception::Exception, version::Version, window};
 use crate::{
     diagnostic::{Diagnostic, Severity, code},
     rule::Priority,
@@ -80,6 +80,7 @@ pub(super) struct RuleDraft {
     pub(super) exceptions: Vec<Exception>,
     pub(super) capture: bool,
     pub(super) capture_duration_ms: u64,
+    pub(super) window: window::Draft,
     pub(super) span: Span,
 }
 

@@ -1,6 +1,6 @@
 //! Items of a file into the collection.
 
-mod item;
+pub(super) mod item;
 mod names;
 mod rule;
 mod versions;
@@ -29,7 +29,7 @@ struct Reader<'a> {
 }
 
 /// Why an item was given up; already worth reporting.
-type Read<T> = Result<T, Box<Diagnostic>>;
+pub(super) type Read<T> = Result<T, Box<Diagnostic>>;
 
 /// Reads one file into the collection.
 pub(super) fn file(

@@ -3,9 +3,11 @@
 //!
 //! `rampart-courier ADDRESS SPOOL JOURNAL COUNT [CERTIFICATES]`: raises so many alerts, one batch after the other, and writes the rule's
 //! name of each into the journal when the spool has it; ends when nothing waits in the spool any more. The directory of
-//! certificates has `ca.pem`, `agent.pem` and `agent.key`.
+//! certificates has `ca.pem`, `agent.pem` and `agent.key`. `RAMPART_COURIER_SPOOL_BYTES` bounds the spool. At the end it says on
+//! standard output what its spool has counted as lost.
 
 #![expect(clippy::expect_used, reason = "a panic ends the test that started it")]
+#![expect(clippy::print_stdout, reason = "the report is for the test that started it")]
 
 use std::{env, fs::OpenOptions, io::Write, path::PathBuf, process, sync::Arc, thread, time::Duration};
 
@@ -30,6 +32,8 @@ fn main() {
     let (address, spool, journal) = (next(), PathBuf::from(next()), next());
     let count: u64 = next().parse().expect("a number of alerts");
     let certificates = arguments.next().map(PathBuf::from);
+    let bound = env::var("RAMPART_COURIER_SPOOL_BYTES").ok();
+    let bound = bound.map_or(256 << 20, |text| text.parse().expect("a number of bytes"));
     let config = CollectorOutput {
         url: format!("{}://{address}", if certificates.is_some() { "https" } else { "http" }),
         tls: certificates.map(|dir| TlsFiles {
@@ -37,8 +41,9 @@ fn main() {
             cert: dir.join("agent.pem"),
             key: dir.join("agent.key"),
         }),
+        join: None,
         spool_dir: spool,
-        spool_bytes: 256 << 20,
+        spool_bytes: bound,
         sync: Sync::Interval,
         sync_interval: Duration::from_millis(100),
     };
@@ -73,4 +78,12 @@ fn main() {
     }
     stop.send(true).expect("the task listens");
     runtime.block_on(task).expect("the task ends");
+    let counts = status.delivery().counts;
+    println!(
+        "lost: shed={} failed={} damaged={} segments={}",
+        counts.shed.iter().sum::<u64>(),
+        counts.failed,
+        counts.damaged,
+        counts.lost_segments
+    );
 }

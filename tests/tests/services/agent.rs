@@ -87,7 +87,19 @@ impl House {
         ask(TcpStream::connect(self.vip)?)
     }
 
-    fn rampart(&self, agent: &Agent, arguments: &[&str]) -> Output {
+    /// A file of this test.
+    pub(super) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.scratch.path().join(name);
+        std::fs::write(&path, text).expect("the file is written");
+        path.to_string_lossy().into_owned()
+    }
+
+    /// What was noted of changes, a line each.
+    pub(super) fn audit(&self) -> String {
+        std::fs::read_to_string(self.scratch.path().join("state/audit.jsonl")).expect("an audit")
+    }
+
+    pub(super) fn rampart(&self, agent: &Agent, arguments: &[&str]) -> Output {
         let mut command = Command::new(binary());
         command.args(arguments).envs(self.env());
         command.env("RAMPART_ADMIN__LISTEN", agent.address().to_string());
@@ -224,7 +236,7 @@ fn health_tiers_and_changes() {
     wait(|| house.ask().is_ok_and(|name| name == a));
     house.done(&agent, &["services", "drain", "web/a"]);
     wait(|| house.ask().is_ok_and(|name| name == b));
-    let audit = std::fs::read_to_string(house.scratch.path().join("state/audit.jsonl")).expect("an audit");
+    let audit = house.audit();
     assert_eq!(audit.lines().count(), 4, "{audit}");
     assert!(house.rampart(&agent, &["breakers", "reset", "web/x"]).status.code() == Some(1));
 

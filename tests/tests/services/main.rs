@@ -8,6 +8,7 @@ mod datagram;
 mod drain;
 mod failure;
 mod keeping;
+mod made;
 mod stage;
 mod stream;
 mod ways;

@@ -8,7 +8,6 @@ mod feed;
 mod shop;
 
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -193,17 +192,7 @@ fn about_breaker(line: &str, kind: &str) -> Option<String> {
 }
 
 fn wait(complaint: &'static str, mut done: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        if interrupt::pending() {
-            bail!("interrupted");
-        }
-        if Instant::now() >= end {
-            bail!(complaint);
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+    interrupt::until(PATIENCE, complaint, || Ok(done()))
 }
 
 /// Whether what is not served leads nowhere.

@@ -9,10 +9,11 @@ use nix::unistd::geteuid;
 
 use super::built::Built;
 use super::{Outcome, libtest};
+use crate::checks::Checks;
 use crate::compare::{Comparison, Heard};
 use crate::lint::{EBPF_PACKAGES, exclusions};
 use crate::triggers::Score;
-use crate::{demo, process, tidy, triggers, workspace};
+use crate::{chart, demo, docs, image, process, tidy, triggers, workspace};
 
 /// The crate of kernel and end-to-end tests.
 const KERNEL_PACKAGE: &str = "rampart-tests";
@@ -35,6 +36,12 @@ pub(super) enum Group {
     Triggers,
     /// The live cases of our own rule packs, each counted as one test.
     Packs,
+    /// The Helm chart, rendered and started.
+    Chart,
+    /// What the documents say, tried out.
+    Docs,
+    /// The container image, put together and run.
+    Image,
     /// The cases of Falco's rule tests and the demo's intrusion with pushdown and without: each with the same alerts.
     Differential,
 }
@@ -54,6 +61,7 @@ pub(super) fn all() -> Result<Vec<Group>> {
     groups.push(Group::Kernel);
     groups.push(Group::Triggers);
     groups.push(Group::Packs);
+    groups.extend([Group::Chart, Group::Image, Group::Docs]);
     groups.push(Group::Differential);
     Ok(groups)
 }
@@ -67,6 +75,9 @@ impl Group {
             Self::Kernel => "kernel".to_owned(),
             Self::Triggers => "triggers".to_owned(),
             Self::Packs => "packs".to_owned(),
+            Self::Chart => "chart".to_owned(),
+            Self::Image => "image".to_owned(),
+            Self::Docs => "docs".to_owned(),
             Self::Differential => "differential".to_owned(),
         }
     }
@@ -78,7 +89,16 @@ impl Group {
 
     /// Whether its tests start the product's binaries.
     pub(super) fn needs_binaries(&self) -> bool {
-        matches!(self, Self::Kernel | Self::Triggers | Self::Packs | Self::Differential)
+        matches!(
+            self,
+            Self::Kernel
+                | Self::Triggers
+                | Self::Packs
+                | Self::Chart
+                | Self::Image
+                | Self::Docs
+                | Self::Differential
+        )
     }
 
     /// Whether its tests start the actor of the trigger cases.
@@ -98,6 +118,9 @@ impl Group {
             Self::Kernel => unprivileged(built),
             Self::Triggers => trigger_cases(heard),
             Self::Packs => pack_cases(),
+            Self::Chart => checked(chart::test()),
+            Self::Image => checked(image::test()),
+            Self::Docs => checked(docs::test()),
             Self::Differential => differential(heard.take()),
         }
     }
@@ -184,8 +207,13 @@ fn pack_cases() -> Outcome {
         return Outcome { skipped, ..Outcome::default() };
     }
     let root = workspace::root();
-    played(&root.join(triggers::PACK_CASES), root.join(triggers::PACK))
-        .map_or_else(|error| Outcome::broken(format!("{error:#}")), |score| of_score(&score))
+    let mut outcome = Outcome::default();
+    for (pack, cases) in triggers::PACKS {
+        let score = played(&root.join(cases), root.join(pack));
+        outcome
+            .add(score.map_or_else(|error| Outcome::broken(format!("{error:#}")), |score| of_score(&score)));
+    }
+    outcome
 }
 
 /// Plays the cases of a file on these rules with the binaries of the workspace.
@@ -202,6 +230,25 @@ fn of_score(score: &Score) -> Outcome {
         skipped: score.skipped(),
         complaints: score.failures().iter().map(complaint).collect(),
     }
+}
+
+/// What failed, one below the other.
+fn failures(failures: &[(String, String)]) -> String {
+    let one = |(name, text): &(String, String)| format!("FAILED: {name}\n{text}");
+    failures.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// Counts checks that are no test programs.
+fn checked(checks: Result<Checks>) -> Outcome {
+    checks.map_or_else(
+        |error| Outcome::broken(format!("{error:#}")),
+        |checks| Outcome {
+            passed: checks.passed,
+            failed: checks.failures.len(),
+            complaints: failures(&checks.failures),
+            skipped: checks.skipped,
+        },
+    )
 }
 
 fn differential(heard: Option<Heard>) -> Outcome {

@@ -7,12 +7,14 @@ use super::source::Source;
 use super::{Report, is_test};
 
 /// A stage and the modules of the crate it may name besides itself.
-const STAGES: [(&str, &[&str]); 7] = [
+const STAGES: [(&str, &[&str]); 8] = [
     ("kernel", &["event"]),
     ("event", &[]),
     ("state", &["event"]),
     // The alert is made where the match is, while the event's borrowed bytes are still there.
-    ("engine", &["alert", "event", "state"]),
+    ("engine", &["alert", "event", "state", "trading"]),
+    // Made of its section of the configuration when rules are loaded; the engine only asks it.
+    ("trading", &["config"]),
     ("alert", &["engine", "event", "state"]),
     ("output", &["alert", "config", "telemetry"]),
     ("spool", &[]),

@@ -29,8 +29,16 @@ pub(super) const TOOLS: [Tool; 8] = [
 ];
 
 /// What some tests run that are skipped without it: it is large, and not everywhere to be had.
-pub(super) const TESTS: [Tool; 1] =
-    [Tool { program: "chromium", package: "chromium", purpose: "the browser that looks at the dashboard" }];
+pub(super) const TESTS: [Tool; 3] = [
+    Tool { program: "chromium", package: "chromium", purpose: "the browser that looks at the dashboard" },
+    // Its servers' programs are not in `PATH`; this one comes with them.
+    Tool { program: "pg_ctlcluster", package: "postgresql", purpose: "the database that collectors share" },
+    Tool { program: "redis-server", package: "redis-server", purpose: "the bus that collectors share" },
+];
+
+/// What tests the alert rules: it comes with a server, which is not started.
+pub(super) const ALERTS: [Tool; 1] =
+    [Tool { program: "promtool", package: "prometheus", purpose: "the tests of the alert rules" }];
 
 /// What only `cargo xtask bench` runs: installed when a bench asks for it.
 pub(super) const BENCH: [Tool; 6] = [
@@ -70,8 +78,8 @@ pub(super) fn install(missing: &[&'static Tool], packages: &Packages) -> Result<
     packages.install(&names, "run by the tests and the demo")
 }
 
-/// Installs what a bench runs; a service among it is not started.
+/// Installs what tests or benches run; a service among it is not started.
 pub(super) fn install_quietly(missing: &[&'static Tool], packages: &Packages) -> Result<()> {
     let names: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
-    packages.install_stopped(&names, "run by the benches")
+    packages.install_stopped(&names, "run by tests and benches")
 }

@@ -61,6 +61,14 @@ pub(super) fn read(file: &Path, first: usize) -> Result<Vec<Case>> {
     Ok(list.iter().zip(first..).map(|(case, number)| Case::new(number, case)).collect())
 }
 
+/// Settings of the agent that a file of cases asks for, as text.
+pub(super) fn configuration(file: &Path) -> Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let value: Value =
+        serde_yaml::from_str(&text).with_context(|| format!("`{}` is no YAML", file.display()))?;
+    Ok(value.get("configuration").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
 impl Case {
     fn new(number: usize, value: &Value) -> Self {
         let word = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -20,7 +20,7 @@ const OWN: [&str; 5] = ["dev", "lost+found", "proc", "run", "sys"];
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The runtime; everything of it ends when dropped.
-pub(super) struct Podman {
+pub(crate) struct Podman {
     files: PathBuf,
     /// Name of the control group that its containers lie in.
     group: String,
@@ -29,7 +29,7 @@ pub(super) struct Podman {
 
 impl Podman {
     /// A runtime that keeps its files in `files`, and starts its API.
-    pub(super) fn start(files: &Path) -> Result<Self> {
+    pub(crate) fn start(files: &Path) -> Result<Self> {
         if workspace::program("podman").is_none() {
             bail!(
                 "`podman` is not installed, so no case can run in a container; `cargo xtask setup` brings it"
@@ -55,17 +55,17 @@ impl Podman {
     }
 
     /// The control group for its containers, from the root of each hierarchy.
-    pub(super) fn group(&self) -> String {
+    pub(crate) fn group(&self) -> String {
         format!("/{}", self.group)
     }
 
     /// The variable that names its settings.
-    pub(super) fn settings(&self) -> (&'static str, PathBuf) {
+    pub(crate) fn settings(&self) -> (&'static str, PathBuf) {
         ("CONTAINERS_CONF", self.files.join("containers.conf"))
     }
 
     /// The program and the options that every call of it needs, besides its settings.
-    pub(super) fn words(&self) -> Vec<String> {
+    pub(crate) fn words(&self) -> Vec<String> {
         let mut words = vec!["podman".to_owned()];
         for (option, folder) in [("--root", "storage"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
             words.push(option.to_owned());
@@ -81,8 +81,17 @@ impl Podman {
 
     /// Makes an image of that name: only the folders that the stage is mounted on, nothing is pulled.
     pub(super) fn image(&self, name: &str) -> Result<()> {
+        self.import(&self.files.join("skeleton.tar"), name, &[])
+    }
+
+    /// Makes an image of that name of an archive of its files, with instructions of a `Dockerfile`.
+    pub(crate) fn import(&self, archive: &Path, name: &str, changes: &[&str]) -> Result<()> {
         let mut command = self.command();
-        command.args(["import", "--quiet"]).arg(self.files.join("skeleton.tar")).arg(name);
+        command.args(["import", "--quiet"]);
+        for change in changes {
+            command.args(["--change", change]);
+        }
+        command.arg(archive).arg(name);
         let finished = process::bounded(&mut command, LIMIT)?;
         if !finished.success() {
             bail!("cannot make the image `{name}`: {}", finished.tail());
@@ -91,7 +100,7 @@ impl Podman {
     }
 
     /// Removes a container if it is still there.
-    pub(super) fn remove(&self, name: &str) -> Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let mut command = self.command();
         command.args(["rm", "--force", "--ignore", "--time", "0", name]);
         let finished = process::bounded(&mut command, LIMIT)?;

@@ -79,8 +79,9 @@ impl Lists {
         }
         for path in named {
             let max_age = limits.feed_max_age.as_secs();
-            let max_age = (path.starts_with(&self.feeds) && max_age > 0).then_some(max_age);
-            is_changed |= self.known.entry(path.clone()).or_default().look(&path, max_age);
+            let is_feed = path.starts_with(&self.feeds);
+            let max_age = (is_feed && max_age > 0).then_some(max_age);
+            is_changed |= self.known.entry(path.clone()).or_default().look(&path, is_feed, max_age);
         }
         is_changed
     }
@@ -123,9 +124,9 @@ impl Lists {
 }
 
 impl Known {
-    fn look(&mut self, path: &Path, max_age: Option<u64>) -> bool {
+    fn look(&mut self, path: &Path, is_feed: bool, max_age: Option<u64>) -> bool {
         let was_old = self.is_old;
-        let is_changed = self.read(path);
+        let is_changed = self.read(path, is_feed);
         let changed_at = self.read.map_or(0, |(_, secs, ..)| u64::try_from(secs).unwrap_or_default());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let age = now.saturating_sub(changed_at);
@@ -133,7 +134,8 @@ impl Known {
         is_changed || self.is_old != was_old
     }
 
-    fn read(&mut self, path: &Path) -> bool {
+    /// Whether it says something else now.
+    fn read(&mut self, path: &Path, is_feed: bool) -> bool {
         let stamp = match stamp(path) {
             Ok(stamp) => stamp,
             Err(error) => {
@@ -147,17 +149,23 @@ impl Known {
             self.seen = None;
             return self.fault.take().is_some();
         }
-        // At the start there is nothing to wait for.
-        if self.read.is_some() && self.seen != Some(stamp) {
+        // At the start there is nothing to wait for. Copies of feeds are replaced whole, and their time says when the feed was
+        // asked last: those of one that is asked at each look never stand still.
+        if !is_feed && self.read.is_some() && self.seen != Some(stamp) {
             self.seen = Some(stamp);
             return false;
         }
-        self.read = Some(stamp);
+        let is_first = self.read.replace(stamp).is_none();
         self.seen = None;
         match text(path, stamp.0) {
             Ok(text) => {
-                self.listed = files::parse(&text);
+                let listed = files::parse(&text);
+                let is_same = self.listed == listed && self.fault.is_none() && !is_first;
                 self.fault = None;
+                if is_same {
+                    return false;
+                }
+                self.listed = listed;
                 tracing::info!(path = %path.display(), nets = self.listed.nets.len(), "A list was read");
             }
             Err(error) => self.fault = Some(format!("cannot be read, what it said before holds: {error}")),
@@ -218,6 +226,7 @@ mod tests {
         assert!(lists.look(&none));
         assert_eq!(lists.deny(&none).len(), 0);
     }
+
     #[test]
     fn feeds_count_for_a_time_only() {
         let dir = tempfile::tempdir().unwrap();
@@ -231,12 +240,35 @@ mod tests {
         assert_eq!(lists.deny(&limits).len(), 1);
         let long_ago = SystemTime::now() - std::time::Duration::from_secs(2000);
         fs::File::options().append(true).open(&copy).unwrap().set_modified(long_ago).unwrap();
-        lists.look(&limits);
         assert!(lists.look(&limits));
         assert_eq!(lists.deny(&limits).len(), 0);
         assert!(lists.faults().iter().any(|fault| fault.contains("too old")));
         let patient = Limits { feed_max_age: std::time::Duration::ZERO, ..limits };
         assert!(lists.look(&patient));
         assert_eq!(lists.deny(&patient).len(), 1);
+    }
+
+    #[test]
+    fn a_feed_that_is_asked_at_each_look_is_read_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rampart.yaml");
+        fs::write(&file, "limits: {deny_feeds: ['http://localhost/x']}\n").unwrap();
+        let limits = Sources { file: Some(file), ..Sources::default() }.load().unwrap().limits;
+        let mut lists = Lists::new(dir.path().to_owned(), feeds::Faults::default());
+        let copy = feeds::copy_of(dir.path(), &limits.deny_feeds[0]);
+        let asked = |seconds| {
+            let file = fs::File::options().append(true).open(&copy).unwrap();
+            file.set_modified(SystemTime::now() + std::time::Duration::from_secs(seconds)).unwrap();
+        };
+        fs::write(&copy, "192.0.2.1\n").unwrap();
+        assert!(lists.look(&limits));
+        for seconds in 1..4 {
+            asked(seconds);
+            assert!(!lists.look(&limits), "it says the same");
+        }
+        fs::write(&copy, "192.0.2.1\n192.0.2.2\n").unwrap();
+        asked(5);
+        assert!(lists.look(&limits));
+        assert_eq!(lists.deny(&limits).len(), 2);
     }
 }

@@ -32,7 +32,7 @@ impl Args for Sides {
                     .value_parser(value_parser!(PathBuf))
                     .help(
                         "Rule file, or directory of `.yaml` files; may be given several times \
-                         [default: the built-in base pack]",
+                         [default: the built-in packs]",
                     ),
             )
             .arg(

@@ -20,6 +20,12 @@ pub(super) fn services(document: &Value) -> String {
     page
 }
 
+/// Whether a service was taken away.
+pub(super) fn removed(document: &Value) -> String {
+    let was_there = *at(document, "removed") == true;
+    if was_there { "removed\n" } else { "there was no such service\n" }.to_owned()
+}
+
 /// One service with its backends.
 pub(super) fn service(service: &Value) -> String {
     let panic = if *at(service, "panic") == true { ", in panic" } else { "" };

@@ -20,10 +20,10 @@ pub struct Calendar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Days on which it begins, as bits, Monday the lowest.
-    days: u8,
+    pub(crate) days: u8,
     /// Minutes of the day; an end that is not after the beginning is on the next day.
-    begin: u16,
-    end: u16,
+    pub(crate) begin: u16,
+    pub(crate) end: u16,
 }
 
 impl Calendar {

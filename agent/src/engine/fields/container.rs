@@ -9,6 +9,7 @@ use rampart_rules::{
 
 use self::metadata::{Asked, IS_PROBE};
 use super::Facts;
+use crate::state::process::Process;
 
 /// What Falco shows for processes in no container.
 const HOST: &[u8] = b"host";
@@ -41,8 +42,26 @@ pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> O
         }
         _ => {}
     }
+    of(facts, facts.process, field, arg)
+}
+
+/// What is known of the container of another process.
+pub(super) fn of_process<'e>(
+    facts: &Facts<'e>,
+    process: &'e Process,
+    field: FieldId,
+    arg: FieldArg<'_>,
+) -> Option<Value<'e>> {
+    of(facts, Some(process), field, arg)
+}
+
+fn of<'e>(
+    facts: &Facts<'e>,
+    process: Option<&'e Process>,
+    field: FieldId,
+    arg: FieldArg<'_>,
+) -> Option<Value<'e>> {
     let context = &facts.context;
-    let process = facts.process;
     let Some(container) = process.and_then(|process| process.container.as_deref()) else {
         return match field {
             ids::CONTAINER_NAME | ids::CONTAINER_TYPE => Some(Value::Bytes(HOST)),

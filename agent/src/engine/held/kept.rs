@@ -14,6 +14,7 @@ use super::owned;
 use crate::{
     engine::fields::{Asked, late_name},
     state::container::table::KnownNames,
+    trading::Trading,
 };
 
 /// A value that owns what it holds.
@@ -117,6 +118,8 @@ pub(in crate::engine) struct Replay<'r> {
     pub(in crate::engine) asked: Asked<'r>,
     /// Whose user and group names count.
     pub(in crate::engine) names: KnownNames<'r>,
+    /// What the fields of trading are.
+    pub(in crate::engine) trading: Option<&'r Trading>,
 }
 
 impl Replay<'_> {
@@ -138,6 +141,9 @@ impl FieldSource for Replay<'_> {
             None => Value::Null,
             Some(Owned::Unknown) if matches!(field.def().class, Class::User | Class::Group) => {
                 late_name(self.names, field, self.number(ids::USER_UID), self.number(ids::GROUP_GID))
+            }
+            Some(Owned::Unknown) if field == ids::TRADING_ROLE => {
+                self.trading.and_then(|trading| trading.role(self)).unwrap_or(Value::Null)
             }
             // The wait is over: what is still unknown is missing.
             Some(Owned::Unknown) => match self.asked.get(field, arg) {

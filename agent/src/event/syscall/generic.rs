@@ -1,17 +1,17 @@
 //! Calls without parameters of their own: rules can name them, and see who called.
 
-use rampart_common::event::Family;
+use rampart_common::event::{Family, SyscallPlan};
 use rampart_rules::catalog::{EventId, event_ids as ev};
 
 use super::{
     Need, Row,
     Source::{CallName, CallNumber},
     every, legacy,
-    plan::NONE,
+    plan::{FD, NONE, PATH},
 };
 
 const fn generic(event: EventId, number: Option<u32>) -> Row {
-    let plan = rampart_common::event::SyscallPlan { family: Family::Scalar as u8, ..NONE };
+    let plan = SyscallPlan { family: Family::Scalar as u8, ..NONE };
     Row {
         event,
         number,
@@ -20,6 +20,11 @@ const fn generic(event: EventId, number: Option<u32>) -> Row {
         params: &[CallName, CallNumber],
         need: Need::NamedByRule,
     }
+}
+
+/// One that says which file it is about, beside its parameters.
+const fn about(event: EventId, number: Option<u32>, family: Family, plan: SyscallPlan) -> Row {
+    Row { family, plan: SyscallPlan { family: family as u8, ..plan }, ..generic(event, number) }
 }
 
 pub(super) static ROWS: &[Row] = &[
@@ -45,8 +50,9 @@ pub(super) static ROWS: &[Row] = &[
     generic(ev::USELIB, legacy!(SYS_uselib)),
     generic(ev::SWAPON, every!(SYS_swapon)),
     generic(ev::REBOOT, every!(SYS_reboot)),
-    generic(ev::TRUNCATE, every!(SYS_truncate)),
-    generic(ev::FTRUNCATE, every!(SYS_ftruncate)),
+    // What is cut shows in `fs.path.name` and in `fd.name`.
+    about(ev::TRUNCATE, every!(SYS_truncate), Family::Path, PATH),
+    about(ev::FTRUNCATE, every!(SYS_ftruncate), Family::Fd, FD),
     generic(ev::GETPRIORITY, every!(SYS_getpriority)),
     generic(ev::SETPRIORITY, every!(SYS_setpriority)),
     generic(ev::STATFS, every!(SYS_statfs)),

@@ -8,7 +8,9 @@ use rampart_rules::{
 };
 
 /// Texts near the values of fields.
-const TEXTS: [&str; 44] = [
+const TEXTS: [&str; 46] = [
+    "closed",
+    "order_entry",
     "/",
     "/etc",
     "/etc/",
@@ -79,7 +81,12 @@ const PARAMETERS: [&str; 26] = [
     "prot", "how", "filename",
 ];
 /// Fields that get more than their share: those whose comparisons are decided in the kernel.
-const FAVOURITES: [&str; 30] = [
+const FAVOURITES: [&str; 35] = [
+    "trading.asset",
+    "trading.role",
+    "trading.session",
+    "trading.venue",
+    "trading.venue.kind",
     "fd.name",
     "fd.name",
     "fd.name",

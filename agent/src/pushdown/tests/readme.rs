@@ -3,20 +3,28 @@
 //! Made from the pack and its plan. The test fails when the kept file differs, and writes it when `RAMPART_UPDATE` is
 //! set.
 
-use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path, sync::Arc};
 
-use rampart_rules::rule::Rule;
+use rampart_rules::{
+    load::{LoadOptions, Source, load},
+    rule::Rule,
+};
 
 use super::{Plan, compile};
-use crate::pushdown::{Decision, EventReport};
+use crate::{
+    config::{self, Sources},
+    pushdown::{Decision, EventReport},
+    trading::Trading,
+};
 
 const HEAD: &str = "\
 # Rule packs
 
 Made from the packs by a test; after a change run `RAMPART_UPDATE=1 cargo test -p rampart-agent --lib packs_readme`.
 
-`base.yaml` is built into the agent and is used when no rules are configured. Its tests are in `tests/base.yaml`:
-`rampart test rules/packs/tests`. Every rule has events it must match and events it must not.
+`base.yaml` is built into the agent and is used when no rules are configured; `trading.yaml` is too, before it, where the
+configuration has a section `trading`. Their tests are in `tests`: `rampart test rules/packs/tests`. Every rule has events
+it must match and events it must not; `cargo xtask triggers` plays those that can be played.
 
 A rule stays silent for the programs that its lists name. To widen an exception, append to the list from a file of your
 own, loaded after the pack:
@@ -43,6 +51,15 @@ What a rule costs:
 'NAME'` shows both in full.
 ";
 
+/// What is said before the rules of the trading pack.
+const TRADING: &str = "
+# The trading pack
+
+Its rules speak of venues, sessions, roles and assets, which the section `trading` of the configuration describes; without
+it all are silent. What the kernel decides depends on it: the table is made with that of `triggers/trading.yaml`.
+*counting* says that the agent counts, waits or looks at the time after the condition holds.
+";
+
 /// Tags that begin a section, in the order in which a rule is asked for them.
 const AREAS: [(&str, &str); 6] = [
     ("kubernetes", "Kubernetes"),
@@ -56,8 +73,16 @@ const AREAS: [(&str, &str); 6] = [
 #[test]
 fn packs_readme_is_current() {
     let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/packs");
-    let pack = fs::read_to_string(packs.join("base.yaml")).unwrap();
-    let made = text(&Plan::new(compile(&pack), 1));
+    let read = |name: &str| fs::read_to_string(packs.join(name)).unwrap();
+    let mut made = HEAD.to_owned();
+    section(&mut made, "base.yaml", &Plan::new(compile(&read("base.yaml")), 1), &AREAS, area);
+    made.push_str(TRADING);
+    let meanings = Trading::meanings(&trading(&read("triggers/trading.yaml")));
+    let options = LoadOptions { meanings, ..LoadOptions::default() };
+    let source = Source { name: "trading.yaml".to_owned(), text: read("trading.yaml").into_bytes() };
+    let rules = load(&[source], &options).rules.unwrap();
+    let areas = [("trading", "Trading")];
+    section(&mut made, "trading.yaml", &Plan::new(Arc::new(rules), 1), &areas, |_| "trading");
     let path = packs.join("README.md");
     if env::var_os("RAMPART_UPDATE").is_some() {
         fs::write(&path, &made).unwrap();
@@ -66,26 +91,45 @@ fn packs_readme_is_current() {
     assert!(kept == made, "rules/packs/README.md is old: run this test with RAMPART_UPDATE=1");
 }
 
-fn text(plan: &Plan) -> String {
+/// The section of the configuration that the live cases are played with.
+fn trading(cases: &str) -> config::Trading {
+    let cases: serde_yaml::Value = serde_yaml::from_str(cases).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rampart.yaml");
+    fs::write(&file, cases.get("configuration").and_then(serde_yaml::Value::as_str).unwrap()).unwrap();
+    Sources { file: Some(file), ..Sources::default() }.load().unwrap().trading
+}
+
+fn section(
+    text: &mut String,
+    pack: &str,
+    plan: &Plan,
+    areas: &[(&str, &str)],
+    area: impl Fn(&Rule) -> &'static str,
+) {
     let rules = plan.policy().rules();
-    let mut text = HEAD.to_owned();
     let costs: Vec<&str> = (0..rules.len()).map(|at| cost(&plan.report(at))).collect();
     let of = |cost: &str| costs.iter().filter(|other| **other == cost).count();
     let count = rules.len();
     let counts =
         ["start", "kernel", "shared", "calls", "all"].map(|cost| format!("{} {cost}", of(cost))).join(", ");
-    writeln!(text, "\n{count} rules: {counts}.").unwrap();
+    writeln!(text, "\n`{pack}`: {count} rules: {counts}.").unwrap();
     let mut told = 0;
-    for (tag, title) in AREAS {
+    for (tag, title) in areas {
         writeln!(
             text,
             "\n## {title}\n\n| Rule | Tells of | Priority | Cost | In the kernel | In the agent | ATT&CK |"
         )
         .unwrap();
         text.push_str("|---|---|---|---|---|---|---|\n");
-        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| area(rule) == tag) {
+        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| area(rule) == *tag) {
             let reports = plan.report(at);
             let (kernel, agent) = split(&reports);
+            let agent = match (&rule.window, agent.as_str()) {
+                (None, _) => agent,
+                (Some(_), "-") => "counting".to_owned(),
+                (Some(_), _) => format!("{agent}, counting"),
+            };
             let attack: Vec<&str> =
                 rule.tags.iter().map(String::as_str).filter(|tag| is_technique(tag)).collect();
             let desc = rule.desc.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -102,7 +146,6 @@ fn text(plan: &Plan) -> String {
         }
     }
     assert_eq!(told, count, "a rule has no tag of a section");
-    text
 }
 
 fn area(rule: &Rule) -> &'static str {

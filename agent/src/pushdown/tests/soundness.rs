@@ -1,6 +1,11 @@
 //! What the kernel would reject matches no rule: random rules over random events.
 
-use std::{cell::RefCell, collections::HashMap, fmt::Write as _, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+};
 
 use bumpalo::Bump;
 use jiff::tz::TimeZone;
@@ -22,6 +27,10 @@ use super::{
     processes::{self, States},
 };
 use crate::{
+    config::{
+        self,
+        trading::{PathPattern, Role, Venue},
+    },
     engine::push::ProcessMasks,
     engine::{
         clock::Clock,
@@ -30,6 +39,7 @@ use crate::{
     event::decode,
     pushdown::Plan,
     shared_facts,
+    trading::Trading,
 };
 
 /// Events that are tried together.
@@ -42,6 +52,46 @@ const GROUPS: [&[&str]; 7] = [
     &["dup", "dup3", "fcntl", "ioctl", "read", "write", "fchmod", "setns", "memfd_create"],
     &["kill", "ptrace", "mmap", "prctl", "clone", "setuid", "unshare", "bpf", "close", "execve", "execveat"],
 ];
+
+/// Something of which all fields of trading are made, in words that conditions use.
+static TRADING: LazyLock<(config::Trading, Trading)> = LazyLock::new(|| {
+    let text = |text: &str| text.to_owned();
+    let net = |net: &str| net.parse().unwrap();
+    let asset = |name: &str, paths: &[PathPattern]| (text(name), paths.to_vec());
+    let role = |name: &str, exes: &[&str], comms: &[&str], images: &[&str]| {
+        let all = |texts: &[&str]| texts.iter().map(|one| text(one)).collect::<Vec<_>>();
+        let exes = exes.iter().map(|path| PathPattern::Exact(text(path))).collect();
+        (text(name), Role { exes, comms: all(comms), images: all(images), ..Role::default() })
+    };
+    let venue = |name: &str, kind, cidrs: &[&str], ports: &[u16], hosts: &[&str]| {
+        let hosts = hosts.iter().map(|host| text(host)).collect();
+        let cidrs = cidrs.iter().map(|one| net(one)).collect();
+        (text(name), Venue { kind, hosts, cidrs, ports: ports.to_vec(), groups: Vec::new() })
+    };
+    let section = config::Trading {
+        assets: [
+            asset("etc", &[PathPattern::Below(text("/etc/"))]),
+            asset("file", &[PathPattern::Exact(text("/tmp/x")), PathPattern::Exact(text("/a"))]),
+            asset("shadow", &[PathPattern::Glob(text("*shadow"))]),
+            asset("id_rsa", &[PathPattern::Glob(text("/root/*"))]),
+        ]
+        .into(),
+        roles: [
+            role("cat", &["/usr/bin/cat"], &[], &[]),
+            role("bash", &[], &["bash", "web"], &[]),
+            role("web", &[], &[], &["web"]),
+        ]
+        .into(),
+        venues: [
+            venue("tcp", "order_entry", &["10.0.0.0/8"], &[443, 80], &[]),
+            venue("udp", "market_data", &["8.8.8.8/32", "::/0"], &[], &["web"]),
+        ]
+        .into(),
+        calendars: BTreeMap::new(),
+    };
+    let compiled = Trading::new(&section).unwrap().unwrap();
+    (section, compiled)
+});
 
 /// Counts of one run.
 #[derive(Debug, Default)]
@@ -59,7 +109,8 @@ pub(super) fn rule_set(conditions: &[String]) -> Arc<RuleSet> {
         let _ =
             writeln!(text, "- {{rule: r{at}, desc: d, condition: {condition}, output: o, priority: INFO}}");
     }
-    let loaded = load(&[Source { name: "test".into(), text: text.into() }], &LoadOptions::default());
+    let options = LoadOptions { meanings: Trading::meanings(&TRADING.0), ..LoadOptions::default() };
+    let loaded = load(&[Source { name: "test".into(), text: text.into() }], &options);
     Arc::new(loaded.rules.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)))
 }
 
@@ -90,6 +141,7 @@ fn check(
                 arena: &arena,
                 scratch: &scratch,
                 path_limit: None,
+                trading: Some(&TRADING.1),
             };
             f(&Facts::new(
                 &record,

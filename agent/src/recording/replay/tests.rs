@@ -48,7 +48,7 @@ static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| bundle(RULES));
 fn bundle(rules: &str) -> Bundle {
     let source = Source { name: "rules".into(), text: rules.into() };
     let rules = load(&[source], &LoadOptions::default()).rules.expect("the rules load");
-    Bundle { rules: Arc::new(rules), digest: "d1".into(), files: Vec::new() }
+    Bundle { rules: Arc::new(rules), digest: "d1".into(), files: Vec::new(), trading: None }
 }
 
 fn facts() -> Facts {

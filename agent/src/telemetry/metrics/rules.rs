@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rampart_common::event::Family;
+use rampart_rules::window::Withheld;
 
 use super::Page;
 use crate::{
@@ -47,6 +48,12 @@ impl Page {
             .filter_map(|family| Some((family, *detection.usage.family_ns.get(family as usize)?)))
         {
             self.add_f64(Name::FamilySeconds, &[("family", family.name())], seconds(ns));
+        }
+        self.add(Name::WindowKeys, &[], detection.windows.keys);
+        self.add(Name::WindowBytes, &[], detection.windows.bytes);
+        self.add(Name::WindowEvictions, &[], detection.windows.evicted);
+        for (reason, count) in Withheld::ALL.into_iter().zip(detection.windows.withheld) {
+            self.add(Name::WindowWithheld, &[("reason", reason.name())], count);
         }
         for standing in &detection.budgets {
             let family = [("family", standing.family.name())];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
 use super::query::{COLUMNS, TABLES, stored};
 use crate::store::{Dead, Notice, Told};
@@ -17,16 +17,32 @@ pub(super) fn due(db: &Connection, limit: usize, channels: &[Arc<str>]) -> rusql
     let mut due = Vec::new();
     let mut statement = db.prepare_cached(&sql)?;
     for channel in channels {
-        let rows = statement.query_map(params![&**channel, limit as i64], |row| {
-            let number: i64 = row.get(11)?;
-            let (channel, attempts) = (channel.to_string(), row.get(12)?);
-            Ok(Notice { number: number as u64, channel, attempts, stored: stored(row)? })
-        })?;
+        let rows =
+            statement.query_map(params![&**channel, limit as i64], |row| notice(row, channel.to_string()))?;
         for row in rows {
             due.push(row?);
         }
     }
     Ok(due)
+}
+
+/// Those of these that are still to be told, the oldest first.
+pub(super) fn claim(db: &Connection, numbers: &[u64]) -> rusqlite::Result<Vec<Notice>> {
+    let sql = format!(
+        "SELECT {COLUMNS}, notices.id, notices.attempts, channels.text
+         FROM {TABLES} JOIN notices ON notices.alert = alerts.id
+         JOIN texts AS channels ON channels.id = notices.channel
+         WHERE notices.id IN (SELECT value FROM json_each(?1)) ORDER BY notices.id"
+    );
+    let numbers = serde_json::Value::from(numbers).to_string();
+    let mut statement = db.prepare_cached(&sql)?;
+    let rows = statement.query_map([numbers], |row| notice(row, row.get(13)?))?;
+    rows.collect()
+}
+
+fn notice(row: &Row<'_>, channel: String) -> rusqlite::Result<Notice> {
+    let number: i64 = row.get(11)?;
+    Ok(Notice { number: number as u64, channel, attempts: row.get(12)?, stored: stored(row)? })
 }
 
 /// Makes dead letters of those of other channels.

@@ -10,14 +10,7 @@ use crate::{
     store::{Dead, NodeTotals, Reader, Size, StoreError},
 };
 
-/// Everything of an alert, in the order that [`stored`] reads.
-pub(super) const COLUMNS: &str =
-    "alerts.id, nodes.text, alerts.received, boots.boot, alerts.cpu, alerts.sequence,
-    alerts.time, alerts.priority, rules.text, sources.text, alerts.json";
-/// Where they come from.
-pub(super) const TABLES: &str = "alerts JOIN texts AS nodes ON nodes.id = alerts.node
-    JOIN boots ON boots.id = alerts.boot
-    JOIN texts AS rules ON rules.id = alerts.rule JOIN texts AS sources ON sources.id = alerts.source";
+pub(super) use crate::store::{COLUMNS, TABLES};
 
 /// An alert from its row.
 pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {

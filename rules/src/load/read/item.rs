@@ -9,7 +9,7 @@ use crate::{
 
 /// One item being read.
 #[derive(Clone, Copy)]
-pub(super) struct Item<'a> {
+pub(in crate::load) struct Item<'a> {
     pub(super) node: &'a Node,
     /// `rule`, `macro` or `list`.
     pub(super) kind: &'static str,
@@ -34,12 +34,16 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
+    pub(in crate::load) fn get(&self, key: &str) -> Option<&'a Node> {
         self.node.get(key)
     }
 
     /// A finding about this item.
-    pub(super) fn fault(&self, code: crate::diagnostic::Code, message: impl Into<String>) -> Diagnostic {
+    pub(in crate::load) fn fault(
+        &self,
+        code: crate::diagnostic::Code,
+        message: impl Into<String>,
+    ) -> Diagnostic {
         Diagnostic::new(code, message).at(self.node.span).item(self.kind, self.name)
     }
 

@@ -9,6 +9,7 @@ use crate::{
     load::{
         collect::RuleDraft,
         exception::{self, Exception},
+        window,
     },
     rule::Priority,
     source::Mapped,
@@ -38,7 +39,7 @@ const KEYS: [&str; 15] = [
 const APPENDABLE: [&str; 5] = ["condition", "output", "desc", "tags", "exceptions"];
 
 /// Keys an override may replace.
-const REPLACEABLE: [&str; 11] = [
+const REPLACEABLE: [&str; 15] = [
     "condition",
     "output",
     "desc",
@@ -50,6 +51,10 @@ const REPLACEABLE: [&str; 11] = [
     "capture_duration",
     "warn_evttypes",
     "skip-if-unknown-filter",
+    "threshold",
+    "throttle",
+    "active",
+    "sequence",
 ];
 
 /// Values of the keys a rule item may have.
@@ -67,12 +72,15 @@ struct Values {
     exceptions: Option<Vec<Exception>>,
     capture: Option<bool>,
     capture_duration_ms: Option<u64>,
+    window: window::Draft,
 }
 
 impl Reader<'_> {
     pub(super) fn rule(&mut self, node: &Node) -> Read<()> {
         let item = Item::named(node, "rule")?;
-        self.unknown_keys(item, &KEYS);
+        // Falco has no windows: in its strict mode these keys are unknown, as there.
+        let windows: &[&str] = if self.options.strict_falco { &[] } else { &window::KEYS };
+        self.unknown_keys(item, &[KEYS.as_slice(), windows].concat());
         let append = self.append_key(item)?;
         if let Some(node) = item.get("override") {
             if append {
@@ -85,6 +93,10 @@ impl Reader<'_> {
             return self.rule_override(item, node);
         }
         let values = self.values(item, append)?;
+        if append && let Some(key) = window::KEYS.into_iter().find(|key| item.get(key).is_some()) {
+            let message = format!("`{key}` cannot be appended to, only replaced");
+            return Err(Box::new(item.fault_at(key, code::BAD_OVERRIDE, message)));
+        }
         if append {
             return self.rule_append(item, values);
         }
@@ -158,6 +170,7 @@ impl Reader<'_> {
             exceptions,
             capture: values.capture.unwrap_or(false),
             capture_duration_ms: values.capture_duration_ms.unwrap_or(0),
+            window: values.window,
             span: item.name_span(),
         };
         let old = self.collection.rules.get(item.name).map(|old| old.span);
@@ -198,6 +211,9 @@ impl Reader<'_> {
         }
         for (key, _) in item.node.as_map().unwrap_or_default() {
             let name = key.as_text().unwrap_or("");
+            if self.options.strict_falco && window::KEYS.contains(&name) {
+                continue;
+            }
             let named = appended.contains(&name) || replaced.contains(&name);
             if REPLACEABLE.contains(&name) && !named {
                 let message = format!("`{name}` is given but not named under `override`");
@@ -294,6 +310,11 @@ impl Reader<'_> {
         replace(&mut rule.exceptions, exceptions);
         replace(&mut rule.capture, values.capture);
         replace(&mut rule.capture_duration_ms, values.capture_duration_ms);
+        let window = values.window;
+        rule.window.threshold = window.threshold.or_else(|| rule.window.threshold.take());
+        rule.window.throttle = window.throttle.or_else(|| rule.window.throttle.take());
+        rule.window.active = window.active.or_else(|| rule.window.active.take());
+        rule.window.sequence = window.sequence.or_else(|| rule.window.sequence.take());
         Ok(())
     }
 
@@ -343,6 +364,11 @@ impl Reader<'_> {
             exceptions,
             capture: item.bool("capture")?,
             capture_duration_ms: item.number("capture_duration")?,
+            window: if self.options.strict_falco {
+                window::Draft::default()
+            } else {
+                window::Draft::read(item, self.text)?
+            },
         })
     }
 
@@ -409,6 +435,7 @@ fn split(values: Values, appended: &[&str], additions: &mut Values, replacements
     replacements.skip_if_unknown = values.skip_if_unknown;
     replacements.capture = values.capture;
     replacements.capture_duration_ms = values.capture_duration_ms;
+    replacements.window = values.window;
 }
 
 fn replace<T>(place: &mut T, value: Option<T>) {

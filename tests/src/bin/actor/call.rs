@@ -15,6 +15,8 @@ use crate::{
 
 /// Largest room for a result; a case has no reason for more.
 const ROOM_MAX_BYTES: usize = 1 << 20;
+/// Most repetitions of a step.
+const TIMES_MAX: u64 = 100_000;
 /// Room for a result when a case names none.
 const ROOM_BYTES: usize = 4096;
 
@@ -23,6 +25,8 @@ struct Step {
     name: String,
     row: &'static Row,
     arguments: Value,
+    /// How often it is made, one right after the other.
+    times: u64,
 }
 
 /// Arguments of a call with the memory they point to.
@@ -50,6 +54,10 @@ pub(crate) fn run(step: &Value, bindings: &mut Bindings) -> Result<Option<String
             bindings.bind(&step.name, name, value.clone());
         }
     }
+    for _ in 1..step.times {
+        // What came of the last one is told.
+        let _ = frame.make(step.row);
+    }
     match frame.make(step.row) {
         Ok(result) => {
             bindings.bind(&step.name, "ret", result);
@@ -74,6 +82,9 @@ impl Step {
         let row = ROWS.iter().find(|row| row.name == call);
         let row = row.with_context(|| format!("no system call `{call}` is known on this architecture"))?;
         let arguments = fields.take("args").unwrap_or_default();
+        let times = fields.take("times").as_ref().map_or(Ok(1), number)?;
+        let times = u64::try_from(times).ok().filter(|times| (1..=TIMES_MAX).contains(times));
+        let times = times.with_context(|| format!("a step is made 1 to {TIMES_MAX} times"))?;
         fields.finish()?;
         let mut given = Fields::new(format!("the call `{call}`"), &arguments)?;
         for parameter in row.parameters.iter().filter(|parameter| !parameter.0.is_empty()) {
@@ -82,7 +93,7 @@ impl Step {
             }
         }
         given.finish()?;
-        Ok(Self { name, row, arguments })
+        Ok(Self { name, row, arguments, times })
     }
 }
 

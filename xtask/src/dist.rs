@@ -1,0 +1,178 @@
+//! `cargo xtask dist`: what is given away. Stripped binaries, completions, units of systemd, rules and alert rules as an
+//! archive and as a Debian package, with their checksums.
+//!
+//! The same files give the same archives, byte for byte: times are those of the last commit, order and owners are fixed, and
+//! everything is packed twice to see it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{build, console, process, workspace};
+
+/// Programs, by whether they print completions of their own.
+const PROGRAMS: [(&str, bool); 2] = [("rampart", true), ("rampart-collector", false)];
+/// Shells with the places of their completions.
+const SHELLS: [(&str, &str); 3] = [
+    ("bash", "usr/share/bash-completion/completions/rampart"),
+    ("zsh", "usr/share/zsh/vendor-completions/_rampart"),
+    ("fish", "usr/share/fish/vendor_completions.d/rampart.fish"),
+];
+/// Files of the workspace with their places.
+const FILES: [(&str, &str); 4] = [
+    ("deploy/systemd/rampart.service", "lib/systemd/system/rampart.service"),
+    ("deploy/systemd/rampart-collector.service", "lib/systemd/system/rampart-collector.service"),
+    ("LICENSE", "usr/share/doc/rampart/copyright"),
+    ("CHANGELOG.md", "usr/share/doc/rampart/CHANGELOG.md"),
+];
+/// Folders of YAML files with their places.
+const FOLDERS: [(&str, &str); 2] =
+    [("rules/packs", "usr/share/rampart/rules"), ("deploy/prometheus", "usr/share/rampart/prometheus")];
+
+/// From what, and where to.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Use these binaries instead of building with optimisation
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+    /// Where the archives go
+    #[arg(long, value_name = "DIR", default_value = "target/dist")]
+    out: PathBuf,
+}
+
+/// Packs everything.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let binaries = if let Some(folder) = &options.binaries {
+        folder.clone()
+    } else {
+        build::run(&build::Options { release: true })?;
+        workspace::metadata()?.target_directory.join("release").into_std_path_buf()
+    };
+    let out = workspace::root().join(&options.out);
+    fs::create_dir_all(&out).with_context(|| format!("cannot create `{}`", out.display()))?;
+    let scratch = tempfile::tempdir().context("cannot make a folder")?;
+    let tree = scratch.path().join("tree");
+    stage(&tree, &binaries)?;
+    let time = commit_time();
+    let version = version(&binaries)?;
+    let (machine, debian) = match std::env::consts::ARCH {
+        "aarch64" => ("aarch64", "arm64"),
+        other => (other, "amd64"),
+    };
+    let names =
+        [format!("rampart-{version}-linux-{machine}.tar.gz"), format!("rampart_{version}_{debian}.deb")];
+    let mut sums = String::new();
+    for name in &names {
+        let pack = |to: &Path| {
+            if Path::new(name).extension().is_some_and(|end| end == "deb") {
+                package(&tree, to, &version, debian, &time)
+            } else {
+                archive(&tree, to, &time)
+            }
+        };
+        let (path, again) = (out.join(name), scratch.path().join("again"));
+        pack(&path)?;
+        pack(&again)?;
+        let sum = checksum(&path)?;
+        if checksum(&again)? != sum {
+            bail!("`{name}` is another each time it is packed");
+        }
+        console::say(format!("{} ({} MB), the same when packed again", path.display(), megabytes(&path)?));
+        sums.extend([&sum, "  ", name, "\n"]);
+    }
+    fs::write(out.join("SHA256SUMS"), sums).context("cannot write the checksums")
+}
+
+/// Everything under the places where a system has it.
+fn stage(tree: &Path, binaries: &Path) -> Result<()> {
+    for (name, completes) in PROGRAMS {
+        let (from, to) = (binaries.join(name), tree.join("usr/bin").join(name));
+        if !from.is_file() {
+            bail!("`{}` is missing", from.display());
+        }
+        parent(&to)?;
+        process::capture(Command::new("strip").arg("-o").arg(&to).arg(&from))?;
+        fs::set_permissions(&to, Permissions::from_mode(0o755))?;
+        for (shell, place) in SHELLS.iter().filter(|_| completes) {
+            write(&tree.join(place), &process::capture(Command::new(&from).args(["completions", shell]))?)?;
+        }
+    }
+    for (from, place) in FILES {
+        let text = fs::read_to_string(workspace::root().join(from))
+            .with_context(|| format!("cannot read `{from}`"))?;
+        write(&tree.join(place), &text)?;
+    }
+    for (from, place) in FOLDERS {
+        for entry in
+            fs::read_dir(workspace::root().join(from)).with_context(|| format!("cannot list `{from}`"))?
+        {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "yaml") {
+                let name = path.file_name().unwrap_or_default();
+                write(&tree.join(place).join(name), &fs::read_to_string(&path)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn archive(tree: &Path, to: &Path, time: &str) -> Result<()> {
+    let mut command = Command::new("tar");
+    command.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"]);
+    command.arg(format!("--mtime=@{time}")).args(["--use-compress-program", "gzip -n"]);
+    command.arg("-C").arg(tree).arg("-cf").arg(to).arg(".");
+    process::capture(&mut command).map(drop)
+}
+
+fn package(tree: &Path, to: &Path, version: &str, debian: &str, time: &str) -> Result<()> {
+    let control = format!(
+        "Package: rampart\nVersion: {version}\nArchitecture: {debian}\nSection: admin\nPriority: optional\n\
+         Maintainer: Rampart <rampart@localhost>\nDepends: libc6 (>= 2.36), libgcc-s1\n\
+         Description: runtime security and traffic agent for every node\n \
+         Watches system calls, files, processes and the network by kernel programs, evaluates Falco's rules,\n \
+         limits rates per source and gives services backends. With a collector for the alerts of all nodes.\n"
+    );
+    write(&tree.join("DEBIAN/control"), &control)?;
+    let mut command = Command::new("dpkg-deb");
+    command.args(["--root-owner-group", "-Zxz", "--build"]).arg(tree).arg(to).env("SOURCE_DATE_EPOCH", time);
+    let packed = process::capture(&mut command).map(drop);
+    fs::remove_dir_all(tree.join("DEBIAN"))?;
+    packed
+}
+
+/// Seconds since the epoch of the last commit; of nothing where there is no history.
+fn commit_time() -> String {
+    let mut command = Command::new("git");
+    command.args(["log", "-1", "--format=%ct"]).current_dir(workspace::root());
+    process::capture(&mut command).map_or_else(|_| "0".to_owned(), |text| text.trim().to_owned())
+}
+
+/// What the agent says its version is.
+fn version(binaries: &Path) -> Result<String> {
+    let text = process::capture(Command::new(binaries.join("rampart")).arg("--version"))?;
+    text.split_whitespace().nth(1).map(str::to_owned).context("the agent says no version")
+}
+
+fn checksum(path: &Path) -> Result<String> {
+    let text = process::capture(Command::new("sha256sum").arg(path))?;
+    text.split_whitespace().next().map(str::to_owned).context("`sha256sum` says nothing")
+}
+
+fn megabytes(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path)?.len() / 1_000_000)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    parent(path)?;
+    fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(0o644)).context("cannot change a file's mode")
+}
+
+fn parent(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))
+}

@@ -1,0 +1,150 @@
+//! The table of programs and kernels, on the terminal and in `docs/kernels.md`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::{console, workspace};
+
+const HEAD: &str = "# Kernels
+
+What Debian's kernels make of the kernel programs, measured by `cargo xtask vm-test`: each kernel is booted in QEMU, loads
+and attaches every program, runs the kernel tests, and then the agent, which must tell a read of a file. A number is how
+many instructions the verifier went through (where the kernel tells, from 5.16 on; else how many the program has, in
+brackets); behind it is by what the program is attached. `events, untyped` are the same programs as kernels before 6.2 run
+them, without typed pointers. What a kernel is too old for it must refuse with a reason, which is part of the test.
+";
+
+/// A program on a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hook {
+    pub(super) set: String,
+    pub(super) program: String,
+    pub(super) loads: bool,
+    pub(super) attached: String,
+    /// Instructions the verifier went through.
+    pub(super) verified: Option<u64>,
+    /// Instructions of the program.
+    pub(super) kept: u64,
+}
+
+/// What a kernel came to.
+#[derive(Debug, Default)]
+pub(super) struct Leg {
+    pub(super) name: String,
+    pub(super) package: String,
+    pub(super) release: String,
+    pub(super) hooks: Vec<Hook>,
+    /// Why something was refused.
+    pub(super) reasons: Vec<String>,
+    pub(super) passed: usize,
+    pub(super) failed: usize,
+    pub(super) skipped: usize,
+    /// What the agent did.
+    pub(super) agent: String,
+    /// What is not as it must be.
+    pub(super) complaints: Vec<String>,
+}
+
+impl Leg {
+    /// One line for people.
+    pub(super) fn summary(&self) -> String {
+        let loaded = self.hooks.iter().filter(|hook| hook.loads).count();
+        format!(
+            "{loaded} programs load, tests: {} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+
+    fn cell(&self, set: &str, program: &str) -> String {
+        let of = |name: &str| self.hooks.iter().find(|hook| hook.set == set && hook.program == name);
+        match of(program).or_else(|| of("*")) {
+            None => "–".to_owned(),
+            Some(hook) if !hook.loads => "refused".to_owned(),
+            Some(hook) => {
+                let count =
+                    hook.verified.map_or_else(|| format!("({})", hook.kept), |count| count.to_string());
+                format!("{count} {}", hook.attached)
+            }
+        }
+    }
+}
+
+/// Header and rows of the table of programs.
+fn table(legs: &[Leg]) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut programs: Vec<(String, String)> = Vec::new();
+    for hook in legs.iter().flat_map(|leg| &leg.hooks).filter(|hook| hook.program != "*") {
+        let one = (hook.set.clone(), hook.program.clone());
+        if !programs.contains(&one) {
+            programs.push(one);
+        }
+    }
+    programs.sort_by_key(|(set, _)| set.clone());
+    let header =
+        ["set", "program"].into_iter().map(str::to_owned).chain(legs.iter().map(|leg| leg.name.clone()));
+    let row = |(set, program): &(String, String)| {
+        let cells = legs.iter().map(|leg| leg.cell(set, program));
+        [set.clone(), program.clone()].into_iter().chain(cells).collect()
+    };
+    (header.collect(), programs.iter().map(row).collect())
+}
+
+/// Prints the table.
+pub(super) fn print(legs: &[Leg]) {
+    let (header, rows) = table(legs);
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    console::table(&header, &rows);
+    for leg in legs {
+        for reason in &leg.reasons {
+            console::say(format!("  {}: {reason}", leg.name));
+        }
+    }
+}
+
+/// Writes the document, or, where not every kernel was booted, a copy of it beside the logs.
+pub(super) fn write(legs: &[Leg], is_whole: bool) -> Result<PathBuf> {
+    let place = if is_whole { "docs/kernels.md" } else { "target/vm/kernels.md" };
+    let path = workspace::root().join(place);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+    }
+    fs::write(&path, document(legs)).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(path)
+}
+
+fn document(legs: &[Leg]) -> String {
+    let mut text = format!("{HEAD}\n");
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let rule = |count: usize| line(&vec!["---".to_owned(); count]);
+    let header = ["kernel", "package", "tests", "agent"].map(str::to_owned);
+    text.push_str(&line(&header));
+    text.push_str(&rule(header.len()));
+    for leg in legs {
+        let tests = match leg.passed + leg.failed {
+            0 => "–".to_owned(),
+            _ => format!("{} passed, {} failed, {} skipped", leg.passed, leg.failed, leg.skipped),
+        };
+        text.push_str(&line(&[leg.name.clone(), leg.package.clone(), tests, leg.agent.clone()]));
+    }
+    let (header, rows) = table(legs);
+    text.push('\n');
+    text.push_str(&line(&header));
+    text.push_str(&rule(header.len()));
+    for row in &rows {
+        text.push_str(&line(row));
+    }
+    let reasons: Vec<String> = legs
+        .iter()
+        .flat_map(|leg| leg.reasons.iter().map(|reason| format!("{}: {reason}", leg.name)))
+        .collect();
+    if !reasons.is_empty() {
+        text.push_str("\nReasons of refusals:\n\n");
+    }
+    for reason in reasons {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "- {reason}");
+    }
+    text
+}
