@@ -157,8 +157,9 @@ fn a_backend_that_falls_silent_fails_in_time_and_the_other_takes_over() {
         }
         stage.state(1) == State::Open
     });
-    assert_eq!(failed, 5);
-    assert_eq!(stage.outcomes(1, Outcome::TimedOut), 5);
+    // The kernel tells the caller that a handshake timed out just before it tells the hook, so one more may slip in.
+    assert!(matches!(failed, 5 | 6), "{failed} failed");
+    wait(|| stage.outcomes(1, Outcome::TimedOut) == failed);
     for _ in 0..20 {
         assert_eq!(stage.ask().expect("an answer"), near.address.to_string());
     }
