@@ -27,6 +27,7 @@ pub mod mount;
 pub mod needle;
 pub mod output;
 pub mod pack;
+pub mod response;
 pub mod rule;
 pub mod schema;
 pub mod source;

@@ -9,6 +9,7 @@ mod collect;
 mod exception;
 mod read;
 mod resolve;
+mod response;
 mod version;
 mod window;
 

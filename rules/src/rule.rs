@@ -7,6 +7,7 @@ use crate::{
     event_set::EventSet,
     output::OutputFormat,
     program::{Memo, Program, Shared},
+    response::Responses,
     source::Span,
     typed::Node,
     typed::{FieldUse, Right},
@@ -49,13 +50,6 @@ pub enum Matching {
     All,
 }
 
-/// Extra capture a rule asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Capture {
-    /// How long, milliseconds; `None` for the configured default.
-    pub duration_ms: Option<u64>,
-}
-
 /// A loaded rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -81,10 +75,10 @@ pub struct Rule {
     pub condition: Node,
     /// Its condition with macros and lists resolved, as text.
     pub condition_text: String,
-    /// Capture it asks for.
-    pub capture: Option<Capture>,
     /// What it asks for beyond the condition.
     pub window: Option<Arc<Window>>,
+    /// What is to be done about its matches.
+    pub responses: Option<Arc<Responses>>,
     /// Where it is defined.
     pub span: Span,
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     catalog::{ArgKind, EVENTS, FIELDS, Field, FieldType},
+    response::{ACTIONS_MAX, CAPTURE_MAX_MS, Kind, Mode, Scope, Traffic},
     rule::Priority,
     unit::{event::CALL, series::TIMES_MAX},
     window::COUNT_MAX,
@@ -77,11 +78,12 @@ pub fn rules() -> Value {
             "throttle": rate("burst", "per", "how many alerts there may be in a time"),
             "active": active(),
             "sequence": sequence(),
+            "response": response(),
             "append": append,
             "override": changes(&[
                 "condition", "output", "desc", "tags", "exceptions", "priority", "enabled", "capture",
                 "capture_duration", "warn_evttypes", "skip-if-unknown-filter", "threshold", "throttle", "active",
-                "sequence",
+                "sequence", "response",
             ]),
         }),
         &["rule"],
@@ -131,6 +133,49 @@ fn active() -> Value {
             "cron": { "type": "string", "description": "minutes in the node's time zone, as in `* 9-17 * * mon-fri`" },
         },
         "additionalProperties": false,
+    })
+}
+
+/// What is done about a match.
+fn response() -> Value {
+    let text = json!({ "type": "string" });
+    let one = |kind: Kind| {
+        let settings = match kind {
+            Kind::Kill => json!({ "scope": { "enum": Scope::ALL.map(Scope::name) } }),
+            Kind::BlockIp => json!({ "ttl": duration() }),
+            Kind::LimitIp => json!({ "policy": text, "ttl": duration() }),
+            Kind::Quarantine => {
+                json!({ "traffic": { "enum": Traffic::ALL.map(Traffic::name) }, "ttl": duration() })
+            }
+            Kind::OpenBreaker => json!({ "service": text, "ttl": duration() }),
+            Kind::Notify => json!({ "channel": text }),
+            Kind::Capture => {
+                json!({ "seconds": { "type": "integer", "minimum": 1, "maximum": CAPTURE_MAX_MS / 1000 } })
+            }
+        };
+        let map = json!({ "type": "object", "properties": settings, "additionalProperties": false });
+        let body = json!({ "anyOf": [map, { "type": ["string", "integer", "null"] }] });
+        (kind.name().to_owned(), body)
+    };
+    let map = json!({
+        "type": "object",
+        "properties": Map::from_iter(Kind::ALL.map(one)),
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": false,
+    });
+    let alone = json!({ "enum": ["kill", "block_ip", "quarantine", "capture"] });
+    let action = json!({ "anyOf": [alone, map] });
+    let list = json!({ "type": "array", "items": action, "minItems": 1, "maxItems": ACTIONS_MAX });
+    let whole = json!({
+        "type": "object",
+        "properties": { "mode": { "enum": Mode::ALL.map(Mode::name) }, "actions": list },
+        "required": ["actions"],
+        "additionalProperties": false,
+    });
+    json!({
+        "description": "what is done about a match, as far as `responses.mode` of the agent lets it",
+        "anyOf": [action, list, whole],
     })
 }
 

@@ -96,6 +96,7 @@ codes! {
     EXCEPTION_NOT_UNIQUE "RMP0032" Warning Some("LOAD_EXCEPTION_NAME_NOT_UNIQUE"), "exception is defined twice";
     EXCEPTION_SHAPE "RMP0033" Error Some("LOAD_ERR_YAML_VALIDATE"), "exception has keys of the wrong shape";
     BAD_WINDOW "RMP0040" Error None, "window of a rule is malformed";
+    BAD_RESPONSE "RMP0041" Error None, "response of a rule is malformed";
     SYNTAX "RMP0100" Error Some("LOAD_ERR_COMPILE_CONDITION"), "condition does not parse";
     TOO_DEEP "RMP0101" Error Some("LOAD_ERR_COMPILE_CONDITION"), "condition is nested too deeply";
     TOO_LARGE "RMP0102" Error Some("LOAD_ERR_COMPILE_CONDITION"), "condition grows too large";

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Order of an item's keys; others follow as written.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "required_engine_version",
     "required_plugin_versions",
     "list",
@@ -28,6 +28,7 @@ const ORDER: [&str; 24] = [
     "sequence",
     "threshold",
     "throttle",
+    "response",
     "exceptions",
     "warn_evttypes",
     "skip-if-unknown-filter",

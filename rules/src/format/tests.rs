@@ -29,7 +29,7 @@ fn meaning(text: &str) -> String {
     let mut out = lines.join("\n");
     for rule in loaded.rules.iter().flat_map(|rules| rules.rules().iter().chain(rules.disabled())) {
         let head =
-            (&rule.name, &rule.desc, rule.priority, &rule.tags, &rule.source, rule.enabled, rule.capture);
+            (&rule.name, &rule.desc, rule.priority, &rule.tags, &rule.source, rule.enabled, &rule.responses);
         writeln!(out, "{head:?}\n{}\n{}", rule.condition_text, rule.output.text()).unwrap();
     }
     out

@@ -17,7 +17,8 @@ use crate::{
     event_set,
     meaning::Meanings,
     output::OutputFormat,
-    rule::{Capture, Rule, RuleId},
+    response::{Action, CAPTURE_MAX_MS, CAPTURE_MS, Mode, Responses},
+    rule::{Rule, RuleId},
     source::{Mapped, Span},
     typed::{Checker, Environment, Node},
     window::Window,
@@ -137,12 +138,22 @@ fn build(
         events,
         condition: meanings.narrow(node),
         condition_text: tree.to_string(),
-        capture: draft
-            .capture
-            .then(|| Capture { duration_ms: Some(draft.capture_duration_ms).filter(|&ms| ms > 0) }),
         window,
+        responses: responses(draft).map(Arc::new),
         span: draft.span,
     })
+}
+
+/// What is asked to be done: Falco's key `capture` is one more of them.
+fn responses(draft: &RuleDraft) -> Option<Responses> {
+    let mut responses =
+        draft.responses.clone().unwrap_or(Responses { mode: Mode::Enforce, actions: Vec::new() });
+    let has_capture = responses.actions.iter().any(|action| matches!(action, Action::Capture { .. }));
+    if draft.capture && !has_capture {
+        let ms = Some(draft.capture_duration_ms).filter(|ms| *ms > 0).unwrap_or(CAPTURE_MS);
+        responses.actions.push(Action::Capture { ms: ms.min(CAPTURE_MAX_MS) });
+    }
+    (!responses.actions.is_empty()).then_some(responses)
 }
 
 /// The alternative that spoils a condition whose other alternatives name their event types.

@@ -8,6 +8,7 @@ use std::{
 use super::{exception::Exception, version::Version, window};
 use crate::{
     diagnostic::{Diagnostic, Severity, code},
+    response::Responses,
     rule::Priority,
     source::{Mapped, Span},
 };
@@ -81,6 +82,7 @@ pub(super) struct RuleDraft {
     pub(super) capture: bool,
     pub(super) capture_duration_ms: u64,
     pub(super) window: window::Draft,
+    pub(super) responses: Option<Responses>,
     pub(super) span: Span,
 }
 

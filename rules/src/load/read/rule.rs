@@ -9,8 +9,9 @@ use crate::{
     load::{
         collect::RuleDraft,
         exception::{self, Exception},
-        window,
+        response, window,
     },
+    response::Responses,
     rule::Priority,
     source::Mapped,
     typed::Environment,
@@ -35,11 +36,17 @@ const KEYS: [&str; 15] = [
     "append",
 ];
 
+/// Keys that Falco does not have.
+const OWN_KEYS: [&str; 5] = {
+    let [threshold, throttle, active, sequence] = window::KEYS;
+    [threshold, throttle, active, sequence, response::KEY]
+};
+
 /// Keys an override may append to.
 const APPENDABLE: [&str; 5] = ["condition", "output", "desc", "tags", "exceptions"];
 
 /// Keys an override may replace.
-const REPLACEABLE: [&str; 15] = [
+const REPLACEABLE: [&str; 16] = [
     "condition",
     "output",
     "desc",
@@ -55,6 +62,7 @@ const REPLACEABLE: [&str; 15] = [
     "throttle",
     "active",
     "sequence",
+    response::KEY,
 ];
 
 /// Values of the keys a rule item may have.
@@ -73,14 +81,15 @@ struct Values {
     capture: Option<bool>,
     capture_duration_ms: Option<u64>,
     window: window::Draft,
+    responses: Option<Responses>,
 }
 
 impl Reader<'_> {
     pub(super) fn rule(&mut self, node: &Node) -> Read<()> {
         let item = Item::named(node, "rule")?;
-        // Falco has no windows: in its strict mode these keys are unknown, as there.
-        let windows: &[&str] = if self.options.strict_falco { &[] } else { &window::KEYS };
-        self.unknown_keys(item, &[KEYS.as_slice(), windows].concat());
+        // Falco has none of these: in its strict mode these keys are unknown, as there.
+        let own: &[&str] = if self.options.strict_falco { &[] } else { &OWN_KEYS };
+        self.unknown_keys(item, &[KEYS.as_slice(), own].concat());
         let append = self.append_key(item)?;
         if let Some(node) = item.get("override") {
             if append {
@@ -93,7 +102,7 @@ impl Reader<'_> {
             return self.rule_override(item, node);
         }
         let values = self.values(item, append)?;
-        if append && let Some(key) = window::KEYS.into_iter().find(|key| item.get(key).is_some()) {
+        if append && let Some(key) = OWN_KEYS.into_iter().find(|key| item.get(key).is_some()) {
             let message = format!("`{key}` cannot be appended to, only replaced");
             return Err(Box::new(item.fault_at(key, code::BAD_OVERRIDE, message)));
         }
@@ -171,6 +180,7 @@ impl Reader<'_> {
             capture: values.capture.unwrap_or(false),
             capture_duration_ms: values.capture_duration_ms.unwrap_or(0),
             window: values.window,
+            responses: values.responses,
             span: item.name_span(),
         };
         let old = self.collection.rules.get(item.name).map(|old| old.span);
@@ -211,7 +221,7 @@ impl Reader<'_> {
         }
         for (key, _) in item.node.as_map().unwrap_or_default() {
             let name = key.as_text().unwrap_or("");
-            if self.options.strict_falco && window::KEYS.contains(&name) {
+            if self.options.strict_falco && OWN_KEYS.contains(&name) {
                 continue;
             }
             let named = appended.contains(&name) || replaced.contains(&name);
@@ -315,6 +325,7 @@ impl Reader<'_> {
         rule.window.throttle = window.throttle.or_else(|| rule.window.throttle.take());
         rule.window.active = window.active.or_else(|| rule.window.active.take());
         rule.window.sequence = window.sequence.or_else(|| rule.window.sequence.take());
+        rule.responses = values.responses.or_else(|| rule.responses.take());
         Ok(())
     }
 
@@ -369,6 +380,7 @@ impl Reader<'_> {
             } else {
                 window::Draft::read(item, self.text)?
             },
+            responses: if self.options.strict_falco { None } else { response::read(item)? },
         })
     }
 
@@ -436,6 +448,7 @@ fn split(values: Values, appended: &[&str], additions: &mut Values, replacements
     replacements.capture = values.capture;
     replacements.capture_duration_ms = values.capture_duration_ms;
     replacements.window = values.window;
+    replacements.responses = values.responses;
 }
 
 fn replace<T>(place: &mut T, value: Option<T>) {
