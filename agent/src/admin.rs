@@ -12,6 +12,7 @@ mod limits;
 mod live;
 mod pages;
 mod patience;
+mod responses;
 mod services;
 pub mod top;
 
@@ -40,7 +41,10 @@ use self::{
     live::Live,
     patience::Listening,
 };
-use crate::{limits::desk::Desk, services::desk::Desk as ServicesDesk, telemetry::status::Status};
+use crate::{
+    limits::desk::Desk, responses::desk::Desk as ResponsesDesk, services::desk::Desk as ServicesDesk,
+    telemetry::status::Status,
+};
 
 /// Name of the socket in `node.runtime_dir`.
 pub const SOCKET: &str = "admin.sock";
@@ -78,6 +82,7 @@ pub struct Admin {
     guard: Guard,
     limits: Option<Desk>,
     services: Option<ServicesDesk>,
+    responses: Option<ResponsesDesk>,
 }
 
 /// What the pages see.
@@ -87,6 +92,7 @@ struct Site {
     guard: Arc<Guard>,
     limits: Option<Desk>,
     services: Option<ServicesDesk>,
+    responses: Option<ResponsesDesk>,
     live: Arc<Live>,
 }
 
@@ -120,6 +126,12 @@ impl FromRef<Site> for Option<ServicesDesk> {
     }
 }
 
+impl FromRef<Site> for Option<ResponsesDesk> {
+    fn from_ref(site: &Site) -> Self {
+        site.responses.clone()
+    }
+}
+
 impl Admin {
     /// Takes the port, so that a port in use is found out before anything is loaded.
     pub fn bind(listen: SocketAddr) -> Result<Self, AdminError> {
@@ -127,7 +139,8 @@ impl Admin {
             let listener = TcpListener::bind(listen)?;
             listener.set_nonblocking(true)?;
             let listen = listener.local_addr()?;
-            Ok(Self { listener, listen, socket: None, guard: Guard::default(), limits: None, services: None })
+            let guard = Guard::default();
+            Ok(Self { listener, listen, socket: None, guard, limits: None, services: None, responses: None })
         };
         bind().map_err(|source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => AdminError::InUse { listen },
@@ -158,6 +171,12 @@ impl Admin {
         Self { services: Some(services), ..self }
     }
 
+    /// Where responses are asked.
+    #[must_use]
+    pub fn with_responses(self, responses: ResponsesDesk) -> Self {
+        Self { responses: Some(responses), ..self }
+    }
+
     /// Also answers on a socket in the file system, where the caller is known by its user, and says why if it cannot.
     /// The caller holds the node's lock, so what lies there is an agent's that is gone.
     #[must_use]
@@ -180,9 +199,9 @@ impl Admin {
 
     /// Answers until `stop` turns true. Must run inside the runtime.
     pub async fn serve(self, status: Arc<Status>, stop: watch::Receiver<bool>) -> Result<(), AdminError> {
-        let Self { listener, socket, guard, limits, services, .. } = self;
+        let Self { listener, socket, guard, limits, services, responses, .. } = self;
         let live = Arc::new(Live::new(Arc::clone(&status), limits.clone(), stop.clone()));
-        let site = Site { status, guard: Arc::new(guard), limits, services, live: Arc::clone(&live) };
+        let site = Site { status, guard: Arc::new(guard), limits, services, responses, live: Arc::clone(&live) };
         let service = router(site).into_make_service_with_connect_info::<Peer>();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(AdminError::Serve)?;
         let remote =
@@ -267,6 +286,8 @@ routes! {
     "/limits/allow/{*net}" => delete(limits::unallow),
     "/limits/deny/{*net}" => delete(limits::undeny),
     "/limits/{policy}" => get(limits::policy),
+    "/responses" => get(responses::list),
+    "/responses/{id}/undo" => post(responses::undo),
     "/services" => get(services::services),
     "/services/{service}" => get(services::service).post(services::make).delete(services::forget),
     "/services/{service}/failback" => post(services::fail_back),

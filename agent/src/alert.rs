@@ -10,7 +10,7 @@ use rampart_rules::rule::Priority;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use crate::engine::clock::iso_into;
+use crate::{engine::clock::iso_into, responses::order::Order};
 
 /// Source of alerts that the agent raises about itself.
 pub const INTERNAL_SOURCE: &str = "internal";
@@ -44,6 +44,8 @@ pub struct Alert {
     pub policy_digest: Option<Arc<str>>,
     /// How it waited for what is known of its container; `None` when it did not.
     pub wait: Option<Wait>,
+    /// What is to be done about it; taken out on the way to the outputs.
+    pub order: Option<Box<Order>>,
 }
 
 /// An alert's wait for the metadata of its container.
@@ -225,6 +227,7 @@ mod tests {
             sequence: 7,
             policy_digest: Some("d1".into()),
             wait: None,
+            order: None,
         }
     }
 

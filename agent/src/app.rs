@@ -9,6 +9,7 @@ mod ports;
 mod pushing;
 mod quiet;
 pub mod record;
+mod responding;
 mod serving;
 mod settle;
 mod supervisor;
@@ -52,7 +53,7 @@ use crate::{
         lock::{LockError, NodeLock},
     },
     pushdown::Plan,
-    services,
+    responses, services,
     state::{self, cgroup::CtrTasks},
     telemetry::{
         ready::Latch,
@@ -243,9 +244,11 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let (stop_admin, stopped) = watch::channel(false);
     let (limits_desk, limits_asked) = desk();
     let (services_desk, services_asked) = services::desk::desk();
+    let (responses_desk, responses_asked) = responses::desk::desk();
     let admin = admin.map(|admin| {
         let status = Arc::clone(&status);
         let admin = admin.with_limits(limits_desk.clone()).with_services(services_desk.clone());
+        let admin = admin.with_responses(responses_desk.clone());
         tasks.task(ADMIN, async move { admin.serve(status, stopped).await.map_err(Into::into) })
     });
     let (stop_uplink, stopped) = watch::channel(false);
@@ -290,7 +293,15 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let (notices, said) = mpsc::sync_channel(NOTICES);
     let is_limiting = limiting::start(&config, limits_asked, notices.clone(), &mut tasks, &status)?;
     let serving = (services_desk.clone(), services_asked);
-    let is_serving = serving::start(&config, serving, notices, &mut tasks, &status)?;
+    let is_serving = serving::start(&config, serving, notices.clone(), &mut tasks, &status)?;
+    let others = responding::Others {
+        limits: is_limiting.then(|| limits_desk.clone()),
+        services: is_serving.then(|| services_desk.clone()),
+        notices,
+        config_file: sources.file_path().to_owned(),
+    };
+    let responding = (responses_desk.clone(), responses_asked);
+    let responder = responding::start(&config, responding, others, &mut tasks, &status)?;
     let (commands, received) = mpsc::sync_channel(COMMANDS);
     let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
     let detection = Detection {
@@ -302,6 +313,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         budgeting,
         commands: received,
         notices: said,
+        responder,
         fanout: fanout.clone(),
         status: Arc::clone(&status),
     };
@@ -312,6 +324,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         commands,
         limits: is_limiting.then_some(limits_desk),
         services: is_serving.then_some(services_desk),
+        responses: responses_desk,
         fanout,
         outputs,
         status,

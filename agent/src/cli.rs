@@ -13,6 +13,7 @@ mod limits;
 mod print;
 mod record;
 mod replay;
+mod responses;
 mod run;
 mod screen;
 mod services;
@@ -112,6 +113,9 @@ enum Command {
     /// Show circuit breakers and what led to their states; reset or force one
     #[command(after_help = services::BREAKERS_EXAMPLES)]
     Breakers(services::BreakersArguments),
+    /// Show what is in force by responses of rules; take it back
+    #[command(after_help = responses::EXAMPLES)]
+    Responses(responses::Arguments),
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
@@ -183,6 +187,7 @@ impl Cli {
             Command::Limits(arguments) => limits::run(&arguments),
             Command::Services(arguments) => services::services(&arguments),
             Command::Breakers(arguments) => services::breakers(&arguments),
+            Command::Responses(arguments) => responses::run(&arguments),
             Command::Completions(arguments) => completions::run(arguments),
         };
         match done {

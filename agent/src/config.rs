@@ -8,6 +8,7 @@ pub mod keys;
 mod limits;
 mod places;
 mod raw;
+mod responses;
 pub mod schema;
 mod services;
 pub mod trading;
@@ -27,6 +28,7 @@ use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
+pub use self::responses::Responses;
 pub use self::services::{
     AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Calendar, Check, Drain, DrainCause,
     Failback, Health, Panic, ServiceSettings, Services, Span, TlsCheck, service_of,
@@ -66,6 +68,8 @@ pub struct Config {
     pub services: Services,
     /// Venues, calendars, roles and assets of trading.
     pub trading: Trading,
+    /// What is done about matches.
+    pub responses: Responses,
     /// This node.
     pub node: Node,
 }
@@ -382,6 +386,7 @@ impl Config {
             // The rest takes effect at once.
             ("limits", other.limits == other.limits.after(&self.limits)),
             ("services", other.services == other.services.after(&self.services)),
+            ("responses", other.responses == other.responses.after(&self.responses)),
             ("node", self.node == other.node),
         ];
         // The engine takes this one at its start, although it stands among the rules.

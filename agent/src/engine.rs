@@ -49,6 +49,7 @@ use crate::{
         syscall::{Row, SyscallTable},
     },
     state::{self, State, cgroup::CtrTasks},
+    responses::order::Order,
     trading::Trading,
 };
 
@@ -299,7 +300,12 @@ impl Detector {
                         Err(reason) => return is_told |= reason == Withheld::Throttle,
                     }
                     self.tally.matched(rule);
-                    sink(build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids));
+                    let mut alert =
+                        build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids);
+                    alert.order = rule.responses.as_ref().map(|responses| {
+                        Order::new(responses, event.process(), event.header.task.cgroup_id, &fields)
+                    });
+                    sink(alert);
                 };
                 match &candidates {
                     Some((plan, mask)) => {

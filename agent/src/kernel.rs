@@ -11,6 +11,7 @@ pub mod limiter;
 mod names;
 mod object;
 mod programs;
+pub mod quarantine;
 mod ring;
 pub mod services;
 #[cfg(test)]

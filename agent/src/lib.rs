@@ -23,6 +23,7 @@ pub mod policy;
 pub mod privilege;
 pub mod pushdown;
 pub mod recording;
+pub mod responses;
 pub mod retry;
 pub mod services;
 pub mod spool;

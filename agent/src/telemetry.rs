@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod names;
 pub mod ready;
 pub mod recent;
+pub mod responses;
 pub mod services;
 pub mod status;
 

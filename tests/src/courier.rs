@@ -31,5 +31,6 @@ pub fn alert(sequence: u64, rule: &str) -> Alert {
         sequence,
         policy_digest: None,
         wait: None,
+        order: None,
     }
 }

@@ -229,7 +229,7 @@ fn wanted(kind: Kind, who: &str, body: &[u8], now: Timestamp) -> Result<Wanted, 
         Some(secs) if secs > SECS_MAX => return Err("the end is too far away".to_owned()),
         _ => {}
     }
-    Ok(Wanted { kind, net, rate, secs, by: who.to_owned(), comment: body.comment })
+    Ok(Wanted { kind, net, rate, policy: None, secs, by: who.to_owned(), comment: body.comment })
 }
 
 /// What `?ip=…&protocol=…&port=…&interface=…&direction=…` asks.

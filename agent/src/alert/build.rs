@@ -72,6 +72,7 @@ pub fn alert<S: FieldSource>(
         sequence,
         policy_digest: style.policy_digest.clone(),
         wait: None,
+        order: None,
     }
 }
 
@@ -108,6 +109,7 @@ pub fn internal(notice: Internal, wall_ns: u64, clock: &Clock, style: &Style, id
         sequence,
         policy_digest: style.policy_digest.clone(),
         wait: None,
+        order: None,
     }
 }
 

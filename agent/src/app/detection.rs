@@ -21,6 +21,7 @@ use super::{
     enrich::Enrich,
     ports::{Hooks, Records},
     pushing::Pushing,
+    responding::Responder,
     settle::Settle,
 };
 use crate::{
@@ -76,6 +77,8 @@ pub(super) struct Detection<R> {
     pub(super) commands: Receiver<Command>,
     /// What other threads have to say; bounded, the sender drops and counts.
     pub(super) notices: Receiver<Internal>,
+    /// Where it is told what rules ask for.
+    pub(super) responder: Responder,
     /// Where alerts go.
     pub(super) fanout: Fanout,
     /// Where the heartbeat is written.
@@ -84,6 +87,7 @@ pub(super) struct Detection<R> {
 
 /// What the alerts added up to.
 struct Sink {
+    responder: Responder,
     fanout: Fanout,
     status: Arc<Status>,
     alerts: u64,
@@ -94,8 +98,8 @@ impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
     pub(super) fn run(self) -> Result<(), KernelError> {
         let Self { mut records, hooks, mut detector, mut pushing, .. } = self;
-        let Self { mut budgeting, mut enrich, commands, notices, fanout, status, .. } = self;
-        let mut sink = Sink { fanout, status: Arc::clone(&status), alerts: 0, matches: HashMap::new() };
+        let Self { mut budgeting, mut enrich, commands, notices, responder, fanout, status, .. } = self;
+        let mut sink = Sink { responder, fanout, status: Arc::clone(&status), alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
         let mut next_beat = Instant::now();
         loop {
@@ -217,7 +221,9 @@ pub(super) fn by_family(counted: &[(Family, FamilyCounters)]) -> Counters {
 }
 
 impl Sink {
-    fn take(&mut self, alert: Alert) {
+    fn take(&mut self, mut alert: Alert) {
+        // First of all: what is to be stopped goes on meanwhile.
+        self.responder.take(&mut alert);
         self.alerts += 1;
         if alert.source != INTERNAL_SOURCE {
             if let Some(known) = self.matches.get_mut(&alert.rule) {

@@ -7,11 +7,11 @@
 mod answers;
 mod feeds;
 mod lists;
-mod node;
+pub(super) mod node;
 mod notices;
 mod places;
 mod quotas;
-mod store;
+pub(super) mod store;
 mod throttling;
 
 use std::{
@@ -46,7 +46,7 @@ use crate::{
     engine::clock::boot_now_ns,
     kernel::limiter::{self, Attached, Limiter, LimiterConfig, LimiterError},
     limits::{
-        desk::{Command, Denied},
+        desk::{Ask, Command, Denied, Desk},
         entries::{Entries, Entry, Kind},
         plan::{Given, Granted, Listed, Passing, Plan, PlanError, plan},
         safety,
@@ -79,6 +79,15 @@ enum Fault {
     Plan(#[from] PlanError),
     #[error("cannot get a random number")]
     Random(#[source] io::Error),
+}
+
+/// Asks the thread for a change on behalf of the agent itself.
+pub(super) async fn ask(desk: Option<Desk>, ask: Ask) -> Result<(), String> {
+    let answer = match desk {
+        Some(desk) => desk.ask(ask).await,
+        None => Err(Denied::Off),
+    };
+    answer.map(drop).map_err(|denied| denied.to_string())
 }
 
 /// Starts the thread when limits are on, and says whether it did; takes away what an agent before left otherwise.
@@ -337,6 +346,11 @@ impl Thread {
             allow: of(Kind::Allow).chain(named(self.lists.allow(&self.limits))).collect(),
             deny: of(Kind::Deny).chain(named(self.lists.deny(&self.limits))).collect(),
             grants: self.entries.of_kind(Kind::Grant).filter_map(granted).collect(),
+            limited: self
+                .entries
+                .of_kind(Kind::Limit)
+                .filter_map(|entry| Some((entry.net, entry.policy.clone()?)))
+                .collect(),
             closed: self.quotas.closed().to_vec(),
         }
     }

@@ -31,6 +31,7 @@ use rampart_common::service::{
 };
 use tokio::sync::watch;
 
+pub(super) use self::node::unified_root;
 use self::{
     draining::Draining,
     known::Known,
@@ -47,7 +48,7 @@ use crate::{
     kernel::services::{self, Services, ServicesConfig, ServicesError},
     services::{
         check::{self, MARK, Target},
-        desk::{Command, Denied, Desk},
+        desk::{Ask, Command, Denied, Desk},
         plan::{Given, Name, Numbers, Plan, SELF_TEST_SERVICE, plan},
         routes,
         tiers::Tiers,
@@ -82,6 +83,15 @@ enum Fault {
     Random(#[source] io::Error),
     #[error("cannot start a thread that ends connections")]
     Thread(#[source] io::Error),
+}
+
+/// Asks the thread for a change on behalf of the agent itself.
+pub(super) async fn ask(desk: Option<Desk>, ask: Ask) -> Result<(), String> {
+    let answer = match desk {
+        Some(desk) => desk.ask(ask).await,
+        None => Err(Denied::Off),
+    };
+    answer.map(drop).map_err(|denied| denied.to_string())
 }
 
 /// Starts the thread and the checks when services are on, and says whether it did; takes away what an agent before left
@@ -195,7 +205,7 @@ impl Thread {
     ) -> Result<Self, Fault> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| Fault::Random(io::Error::other(error)))?;
-        let cgroup = settings.cgroup.clone().or_else(node::unified_root).ok_or(Fault::NoCgroup)?;
+        let cgroup = settings.cgroup.clone().or_else(unified_root).ok_or(Fault::NoCgroup)?;
         let config = ServicesConfig { cgroup, pins: Some(settings.pin_dir.clone()), probe_mark: MARK };
         let services = Services::load(config)?;
         let numbers = Numbers::in_force(&services.services_in_force()?, &services.backends_in_force()?);

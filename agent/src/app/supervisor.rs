@@ -20,7 +20,7 @@ use super::{
     detection::{Command, SharedHooks, needs_names, wanted},
     limiting,
     ports::Wake,
-    serving,
+    responding, serving,
     tasks::Tasks,
 };
 use crate::{
@@ -34,6 +34,7 @@ use crate::{
         reload::{Reload, Reloader},
     },
     pushdown::Plan,
+    responses::desk as responses_desk,
     services::desk as serving_desk,
     telemetry::status::{Fault, Status},
 };
@@ -47,7 +48,7 @@ const ADMIN_MAX: Duration = Duration::from_secs(1);
 
 /// Time the way to the collector has to hand over the last alerts.
 const UPLINK_MAX: Duration = Duration::from_secs(2);
-/// Time the threads of limits and services have to see that the agent ends.
+/// Time the threads of limits, services and responses have to see that the agent ends.
 const LIMITS_MAX: Duration = Duration::from_secs(2);
 
 /// Names of the tasks; outputs are named after themselves.
@@ -62,6 +63,7 @@ pub(super) struct Supervisor {
     pub(super) commands: SyncSender<Command>,
     pub(super) limits: Option<Desk>,
     pub(super) services: Option<serving_desk::Desk>,
+    pub(super) responses: responses_desk::Desk,
     pub(super) fanout: Fanout,
     pub(super) outputs: Vec<&'static str>,
     pub(super) status: Arc<Status>,
@@ -157,6 +159,10 @@ impl Supervisor {
                 tracing::error!("Services stay as they are, their thread does not answer");
             }
         }
+        let change = responses_desk::Command::Change(Box::new(reload.responses.clone()));
+        if !self.responses.tell(change) {
+            tracing::error!("Responses stay as they are, their thread does not answer");
+        }
         self.set_wanted(&[&self.rules])?;
         Ok(self.reloader.accept(reload))
     }
@@ -197,7 +203,7 @@ impl Supervisor {
     /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
     /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
     pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
-        let Self { hooks, waker, commands, limits, services, fanout, outputs, .. } = self;
+        let Self { hooks, waker, commands, limits, services, responses, fanout, outputs, .. } = self;
         let Self { mut tasks, stop_uplink, admin, stop_admin, .. } = self;
         let grace = Grace::start(limit);
         if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
@@ -220,6 +226,9 @@ impl Supervisor {
         }
         // It only counts; what it has in force stays.
         let _ = tasks.ended(&[limiting::LIMITS, serving::SERVICES], LIMITS_MAX).await;
+        // After the detector, whose last matches it does.
+        let _ = responses.tell(responses_desk::Command::Stop);
+        let _ = tasks.ended(&[responding::RESPONSES], LIMITS_MAX).await;
         drop(fanout);
         if !tasks.ended(&outputs, grace.left()).await {
             late = late.or(Some(Phase::Outputs));

@@ -24,6 +24,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// `ADDRESS:PORT`.
     Socket,
+    /// A list of words.
+    Words,
     /// A list of web addresses.
     Urls,
     /// A list of addresses and prefixes.
@@ -73,6 +75,8 @@ pub const ALGORITHMS: &[&str] = &["round_robin", "weighted", "least_connections"
 pub const LIMITING: &[&str] = &["observe", "enforce"];
 /// Whether rates are scaled down when the node is too busy.
 pub const THROTTLING: &[&str] = &["off", "observe", "enforce"];
+/// How far responses go.
+pub const RESPONDING: &[&str] = &["off", "observe", "enforce"];
 /// When pods are watched.
 pub const WATCH: &[&str] = &["auto", "on", "off"];
 /// Falco's priorities, most severe first.
@@ -514,6 +518,30 @@ pub static KEYS: &[Key] = &[
          ends there",
     ),
     key("services.list", Kind::Services, "no service", "services by name"),
+    key(
+        "responses.mode",
+        Kind::Choice(RESPONDING),
+        "off",
+        "what becomes of the `response` of rules: nothing, it is counted and noted (observe), it is done (enforce)",
+    ),
+    key("responses.per_minute", Kind::Number, "30", "most responses of a kind in any minute"),
+    key(
+        "responses.protect_processes",
+        Kind::Words,
+        "what nodes run on: systemd, init, containerd, kubelet, sshd, …",
+        "processes of the host that no response ends: paths of executables, or their names, which count in the system's \
+         directories only; the agent itself is always protected",
+    ),
+    key("responses.protect_namespaces", Kind::Words, "kube-system", "namespaces whose pods no response hits"),
+    key(
+        "responses.protect_nets",
+        Kind::Nets,
+        "no address",
+        "addresses that no response blocks or limits and that a pod in quarantine reaches still, besides those that no \
+         limit locks out",
+    ),
+    key("responses.captures_mib", Kind::Number, "256", "size of all captures together; the oldest make room"),
+    key("responses.pin_dir", Kind::Path, "/sys/fs/bpf/rampart", "where quarantines are pinned, on a BPF file system"),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key(
         "trading.venues",

@@ -103,6 +103,8 @@ pub struct PolicyLimits {
     pub mark: u32,
     /// Only observed.
     pub is_dry: bool,
+    /// Nobody is under it who is not put there while the agent runs.
+    pub is_on_demand: bool,
     /// Prefix length of IPv4 sources that are one key.
     pub key_v4: u8,
     /// Prefix length of IPv6 sources that are one key.
@@ -132,7 +134,7 @@ impl Limits {
     pub fn conflicts(&self) -> BTreeSet<(&str, &str)> {
         let mut claims = BTreeMap::new();
         let mut conflicts = BTreeSet::new();
-        for (name, policy) in &self.policies {
+        for (name, policy) in self.policies.iter().filter(|(_, policy)| !policy.is_on_demand) {
             let interfaces = or_all(&policy.interfaces);
             for (interface, port) in interfaces
                 .iter()

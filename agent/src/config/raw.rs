@@ -140,7 +140,7 @@ impl Raw {
 
     fn text(&mut self, key: &'static Key, text: &str, place: Place) {
         let value = match key.kind {
-            Kind::Paths | Kind::Nets | Kind::Urls => {
+            Kind::Paths | Kind::Words | Kind::Nets | Kind::Urls => {
                 Value::Sequence(text.split(',').filter(|part| !part.is_empty()).map(Into::into).collect())
             }
             Kind::Bool

@@ -55,7 +55,7 @@ fn value(key: &Key) -> Value {
         Kind::Text | Kind::Path => {
             out.insert("type".to_owned(), "string".into());
         }
-        Kind::Paths | Kind::Nets => {
+        Kind::Paths | Kind::Words | Kind::Nets => {
             out.insert("type".to_owned(), "array".into());
             out.insert("items".to_owned(), json!({ "type": "string" }));
         }
@@ -147,6 +147,7 @@ fn policy() -> Value {
             "action": { "description": "default: drop", "enum": read::ACTIONS },
             "mark": { "description": "mark of the action mark", "type": "integer", "minimum": 1 },
             "dry_run": { "description": "only count; default: false", "type": "boolean" },
+            "on_demand": { "description": "only for sources that a response puts under it; default: false", "type": "boolean" },
             "key_v4": { "description": "prefix length that is one source; default: 32", "type": "integer", "minimum": 8, "maximum": 32 },
             "key_v6": { "description": "prefix length that is one source; default: 64", "type": "integer", "minimum": 16, "maximum": 64 },
             "class": {

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod collector;
+mod responses;
 mod services;
 mod throttle;
 mod trading;
@@ -121,6 +122,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         limits: check.limits(),
         services: check.services(),
         trading: check.trading(),
+        responses: check.responses(),
         node: Node {
             hostname,
             runtime_dir: check.path("node.runtime_dir").unwrap_or_else(|| PathBuf::from("/run/rampart")),
@@ -373,6 +375,7 @@ impl Check {
             action: Action::Drop,
             mark: 0,
             is_dry: false,
+            is_on_demand: false,
             key_v4: 32,
             key_v6: 64,
             interfaces: Vec::new(),

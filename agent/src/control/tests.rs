@@ -158,6 +158,7 @@ fn alert(sequence: u64, priority: Priority) -> Alert {
         sequence,
         policy_digest: None,
         wait: None,
+        order: None,
     }
 }
 

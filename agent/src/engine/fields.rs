@@ -153,6 +153,11 @@ impl<'e> Facts<'e> {
         self.event.process()
     }
 
+    /// The control group of the event's process, in the unified hierarchy.
+    pub fn cgroup_id(&self) -> u64 {
+        self.event.header.task.cgroup_id
+    }
+
     /// Whether the event's process is in the table and its ancestors are known for certain.
     pub fn lineage_known(&self) -> Option<bool> {
         Some(self.context.state.processes.lineage_known(self.process?))

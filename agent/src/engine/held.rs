@@ -13,6 +13,7 @@ use rampart_common::event::Family;
 use rampart_rules::{
     catalog::{FieldId, ids},
     output::OutputFormat,
+    response::Responses,
     rule::{Rule, RuleId, RuleSet},
     typed::{Arg, FieldUse, Right},
     value::{FieldArg, FieldSource, Truth, Value},
@@ -49,6 +50,7 @@ pub struct Waits {
 pub(super) struct Waiting {
     pub(super) container: Arc<Container>,
     pub(super) process: ProcessId,
+    pub(super) cgroup_id: u64,
     pub(super) family: Family,
     pub(super) time_ns: u64,
     /// The rules it is judged by, also after a reload.
@@ -92,13 +94,16 @@ pub(super) fn waiting(
         policy.evaluate_among(row.event, &source, &among, |rule, truth| {
             rules.push(rule.id);
             let unknown = |(field, arg): (FieldId, &Arg)| source.field(field, arg.as_ref()) == Value::Unknown;
-            waits = waits || truth == Truth::Unknown || shown(rule, suffix).any(unknown);
+            // What a namespace protects must be known before something is done.
+            let place = rule.responses.is_some().then_some((ids::K8S_NS_NAME, &Arg::None));
+            waits = waits || truth == Truth::Unknown || shown(rule, suffix).chain(place).any(unknown);
         });
         undecided.push((source, rules));
     }
     waits.then(|| Waiting {
         container: Arc::clone(container),
         process: facts.process_id(),
+        cgroup_id: facts.cgroup_id(),
         family: row.family,
         time_ns: facts.time_ns(),
         policy: Arc::clone(policy),
@@ -135,6 +140,11 @@ fn view<S: FieldSource>(
         }
         if let Some(window) = &rule.window {
             window.for_each_field(&mut |used| values.keep(used.id, &used.arg, source));
+        }
+        if rule.responses.is_some() {
+            for field in Responses::FIELDS {
+                values.keep(field, &Arg::None, source);
+            }
         }
     }
     // A role is made of these.

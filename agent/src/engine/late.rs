@@ -16,6 +16,7 @@ use crate::{
         Alert, Wait, WaitOutcome,
         build::{self, Style},
     },
+    responses::order::Order,
     state::container::{News, Wanted},
 };
 
@@ -73,7 +74,10 @@ impl Detector {
                             self.tally.matched(rule);
                         }
                         let alert = build::alert(rule, &fields, wall_ns, &self.clock, &style, &mut self.ids);
-                        sink(Alert { wait: Some(wait), ..alert });
+                        let order = rule.responses.as_ref().map(|responses| {
+                            Order::new(responses, waiting.process, waiting.cgroup_id, &fields)
+                        });
+                        sink(Alert { wait: Some(wait), order, ..alert });
                     }
                 }
                 if ends {

@@ -56,6 +56,8 @@ pub struct Wanted {
     pub net: IpNet,
     /// On top of a policy's rate; of grants.
     pub rate: Option<Rate>,
+    /// Under which policy; of limits.
+    pub policy: Option<String>,
     /// How long it holds; for ever when absent.
     pub secs: Option<u64>,
     /// Who asks.

@@ -25,6 +25,8 @@ pub enum Kind {
     Deny,
     /// Its limits are higher.
     Grant,
+    /// It is under a policy.
+    Limit,
 }
 
 /// The two clocks at a moment.
@@ -55,6 +57,9 @@ pub struct Entry {
     pub net: IpNet,
     /// On top of a policy's rate; of grants only.
     pub rate: Option<Rate>,
+    /// Under which policy; of limits only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// When it ends; grants always do.
     pub until: Option<End>,
     /// Who made it.
@@ -139,7 +144,10 @@ impl Entries {
             return Err(Refusal::Part { net });
         }
         match entry.kind {
-            Kind::Deny => {
+            Kind::Deny | Kind::Limit => {
+                if entry.kind == Kind::Limit && entry.policy.is_none() {
+                    return Err(Refusal::Unfit("a limit needs a policy"));
+                }
                 if let Some((safe, why)) = safe.iter().find(|(safe, _)| safe.contains(&net)) {
                     return Err(Refusal::Safe { net, safe: *safe, why: why.clone() });
                 }
@@ -164,7 +172,7 @@ impl Entries {
         match entry.kind {
             Kind::Allow => drop(self.0.remove(&(Kind::Deny, net))),
             Kind::Deny => drop(self.0.remove(&(Kind::Allow, net))),
-            Kind::Grant => {}
+            Kind::Grant | Kind::Limit => {}
         }
         let comment = entry.comment.map(|text| text.chars().take(COMMENT_MAX).collect());
         self.0.insert((entry.kind, net), Entry { comment, ..entry });
@@ -192,6 +200,7 @@ impl Kind {
             Self::Allow => "allow",
             Self::Deny => "deny",
             Self::Grant => "grant",
+            Self::Limit => "limit",
         }
     }
 }
@@ -232,6 +241,7 @@ mod tests {
             kind,
             net: net.parse().unwrap(),
             rate: (kind == Kind::Grant).then_some(Rate { amount: 10, period_secs: 1, burst: 5 }),
+            policy: (kind == Kind::Limit).then(|| "slow".to_owned()),
             until: secs.map(|secs| End::after(NOW, secs)),
             by: "test".to_owned(),
             made_secs: NOW.wall_secs,

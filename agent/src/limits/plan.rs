@@ -59,6 +59,8 @@ pub struct Passing {
     pub deny: Vec<Listed>,
     /// Sources whose limits are higher.
     pub grants: Vec<Granted>,
+    /// Sources that are under a policy, by its name, whatever is said of them elsewhere.
+    pub limited: Vec<(IpNet, String)>,
     /// Sources that have used up the quota of a policy.
     pub closed: Vec<Closed>,
 }
@@ -281,7 +283,7 @@ fn own_deeds(
         for interface in interfaces {
             for key in keys(policy, interface) {
                 let deeds = own.entry(key).or_default();
-                if policy.sources.is_empty() {
+                if policy.sources.is_empty() && !policy.is_on_demand {
                     deeds.default = *number;
                 }
                 for source in &policy.sources {
@@ -290,7 +292,26 @@ fn own_deeds(
             }
         }
     }
+    put_under(given, numbers, &mut own);
     own
+}
+
+/// Puts sources under the policies that they are to be under: in the services that the policy names, and in all narrower
+/// ones, where they would be under another.
+fn put_under(given: &Given<'_>, numbers: &BTreeMap<&str, u16>, own: &mut BTreeMap<ServiceKey, Deeds>) {
+    for (net, name) in &given.passing.limited {
+        let (Some(number), Some(policy)) = (numbers.get(name.as_str()), given.limits.policies.get(name)) else {
+            continue;
+        };
+        let indices = policy.interfaces.iter().filter_map(|name| given.interfaces.get(name).copied());
+        let indices: Vec<u32> = if policy.interfaces.is_empty() { vec![0] } else { indices.collect() };
+        let of_policy: Vec<ServiceKey> = indices.into_iter().flat_map(|index| keys(policy, index)).collect();
+        for (key, deeds) in own.iter_mut() {
+            if of_policy.contains(key) || wider(key).iter().any(|wider| of_policy.contains(wider)) {
+                deeds.rules.insert(*net, *number);
+            }
+        }
+    }
 }
 
 /// Keys of the services that a policy names on an interface (0 = all).

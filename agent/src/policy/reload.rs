@@ -8,7 +8,7 @@ use super::{
     files::{self, Stamp},
     watch::Watch,
 };
-use crate::config::{Config, Limits, Services, Sources, fault::Faults};
+use crate::config::{Config, Limits, Responses, Services, Sources, fault::Faults};
 
 /// Remembers what is in force.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Reload {
     pub limits: Limits,
     /// Services, which take effect at once but for what waits.
     pub services: Services,
+    /// Responses, likewise.
+    pub responses: Responses,
     config: Config,
 }
 
@@ -72,8 +74,9 @@ impl Reloader {
         let waiting = self.config.differences(&config);
         let limits = config.limits.after(&self.config.limits);
         let services = config.services.after(&self.config.services);
+        let responses = config.responses.after(&self.config.responses);
         let warnings = concise.lines().map(str::to_owned).collect();
-        Ok(Reload { bundle, warnings, waiting, limits, services, config })
+        Ok(Reload { bundle, warnings, waiting, limits, services, responses, config })
     }
 
     /// Notes that a reload was put in force.
@@ -86,6 +89,7 @@ impl Reloader {
         self.config.trading = reload.config.trading;
         self.config.limits = reload.limits;
         self.config.services = reload.services;
+        self.config.responses = reload.responses;
         reload.bundle
     }
 }

@@ -40,6 +40,8 @@ pub enum Ask {
     Reset(Name),
     /// Force a breaker, or let it work by itself again.
     Force(Name, Mode),
+    /// The same for all breakers of a service.
+    ForceAll(String, Mode),
     /// What is wanted of a backend.
     Admin(Name, AdminState),
     /// Return to the best tier.

@@ -64,12 +64,7 @@ impl ProcFs {
 
     /// All processes there are.
     pub fn scan(&self) -> Vec<Found> {
-        let Ok(entries) = fs::read_dir(&self.root) else { return Vec::new() };
-        entries
-            .filter_map(Result::ok)
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter_map(|pid| self.read(pid))
-            .collect()
+        self.ids().into_iter().filter_map(|pid| self.read(pid)).collect()
     }
 
     /// One process; `None` when it is gone.
@@ -116,6 +111,22 @@ impl ProcFs {
     pub fn start_ticks(&self, pid: u32) -> Option<u64> {
         let stat = read(&self.root.join(pid.to_string()).join("stat"), TEXT_MAX_BYTES)?;
         Some(Stat::parse(&stat)?.start_ticks)
+    }
+
+    /// Numbers of all processes there are.
+    pub fn ids(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(&self.root) else { return Vec::new() };
+        entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// The parent of the process of that id.
+    pub fn parent(&self, pid: u32) -> Option<u32> {
+        Some(Stat::parse(&read(&self.root.join(pid.to_string()).join("stat"), TEXT_MAX_BYTES)?)?.ppid)
+    }
+
+    /// Its executable, as the kernel names it; `None` when it has none or is gone.
+    pub fn exe(&self, pid: u32) -> Option<PathBuf> {
+        fs::read_link(self.root.join(pid.to_string()).join("exe")).ok()
     }
 
     /// The `cgroup` file of a process.

@@ -156,6 +156,8 @@ pub fn policy_page(limits: &Limiting, name: &str, policy: &PolicyLimits) -> Valu
         "recent": samples.map(|sample| recent(sample, Some(name))).collect::<Vec<_>>(),
         "grants": limits.entries.iter().filter(|one| one.kind == Kind::Grant)
             .map(|one| entry(one, now)).collect::<Vec<_>>(),
+        "limited": limits.entries.iter().filter(|one| one.policy.as_deref() == Some(name))
+            .map(|one| entry(one, now)).collect::<Vec<_>>(),
         "used_up": limits.closed.iter().filter(|closed| closed.policy == name)
             .map(|closed| shown(closed.net)).collect::<Vec<_>>(),
     })
@@ -188,6 +190,7 @@ fn policy_settings(name: &str, policy: &PolicyLimits) -> Value {
             Action::Observe => "observe",
         },
         "dry_run": policy.is_dry,
+        "on_demand": policy.is_on_demand,
         "class": policy.class.name(),
         "quota": quota,
         "direction": policy.direction.name(),
@@ -205,6 +208,7 @@ pub fn entry(entry: &Entry, now: Now) -> Value {
         "kind": entry.kind.name(),
         "net": shown(entry.net),
         "rate": entry.rate.map(|rate| rate.to_string()),
+        "policy": entry.policy,
         "until": entry.until.and_then(|end| time(end.wall_secs)),
         "left_secs": entry.until.map(|end| end.boot_ns.saturating_sub(now.boot_ns) / 1_000_000_000),
         "by": entry.by,
@@ -295,7 +299,7 @@ pub(super) fn add(page: &mut Page, limits: &Limiting) {
     }
     page.add(Name::LimitsAlertsDropped, &[], limits.unsaid);
     if limits.settings.is_some() {
-        for kind in [Kind::Allow, Kind::Deny, Kind::Grant] {
+        for kind in [Kind::Allow, Kind::Deny, Kind::Grant, Kind::Limit] {
             let count = limits.entries.iter().filter(|entry| entry.kind == kind).count();
             page.add(Name::LimitsEntries, &[("kind", kind.name())], count as u64);
         }

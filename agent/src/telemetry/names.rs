@@ -141,6 +141,12 @@ names! {
     WindowEvictions = COUNTER "rampart_window_evictions_total": "Keys forgotten before their time to make room",
     /// Events that were no match because of a window.
     WindowWithheld = COUNTER "rampart_window_withheld_total": "Events that a rule's condition holds for and that are no match yet, or are not told, by reason",
+    /// Responses, by what became of them.
+    Responses = COUNTER "rampart_responses_total": "What rules asked to be done, by action and by what became of it",
+    /// Responses without room.
+    ResponsesDropped = COUNTER "rampart_responses_dropped_total": "Matches whose responses found no room on the way to the thread that does them",
+    /// Responses in force.
+    ResponsesInForce = GAUGE "rampart_responses_in_force": "What is in force by responses, by action",
     /// Number of the services' tables in force.
     ServicesGeneration = GAUGE "rampart_services_generation": "Number of the services' tables in force; 0 when there are none",
     /// Services in panic.

@@ -111,6 +111,7 @@ mod tests {
             sequence: 0,
             policy_digest: None,
             wait: None,
+            order: None,
         })
     }
 

@@ -12,7 +12,9 @@ use std::{
 use rampart_common::{counter::FamilyCounters, event::Family};
 use rampart_rules::window;
 
-use super::{limits::Limiting, ready::Latches, recent::Recent, services::Serving};
+use super::{
+    limits::Limiting, ready::Latches, recent::Recent, responses::Responding, services::Serving,
+};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,
@@ -38,6 +40,7 @@ pub struct Status {
     limits: Mutex<Limiting>,
     delivery: Mutex<Delivery>,
     services: Mutex<Serving>,
+    responses: Mutex<Responding>,
 }
 
 /// What does not change while the agent runs.
@@ -231,6 +234,16 @@ impl Status {
     /// What the thread of services last said.
     pub fn services(&self) -> Serving {
         lock(&self.services).clone()
+    }
+
+    /// Replaces what the thread of responses said.
+    pub fn set_responses(&self, responses: Responding) {
+        *lock(&self.responses) = responses;
+    }
+
+    /// What the thread of responses last said.
+    pub fn responses(&self) -> Responding {
+        lock(&self.responses).clone()
     }
 
     /// Gives the outputs' counters.

@@ -276,5 +276,6 @@ pub(super) fn alert(text: &str, priority: Priority) -> Arc<Alert> {
         sequence: 1,
         policy_digest: None,
         wait: None,
+        order: None,
     })
 }

@@ -27,6 +27,7 @@ pub(super) fn alert(rule: &str, priority: Priority) -> Arc<Alert> {
         sequence: 0,
         policy_digest: None,
         wait: None,
+        order: None,
     })
 }
 

@@ -46,7 +46,7 @@ impl Thread {
         let (configured, files) = match kind {
             Kind::Allow => (self.limits.allow.as_slice(), self.lists.allow_files(&self.limits)),
             Kind::Deny => (self.limits.deny.as_slice(), self.lists.deny_files(&self.limits)),
-            Kind::Grant => (&[][..], Vec::new()),
+            Kind::Grant | Kind::Limit => (&[][..], Vec::new()),
         };
         json!({
             "entries": entries,
@@ -178,11 +178,17 @@ impl Thread {
             kind: wanted.kind,
             net: wanted.net,
             rate: wanted.rate,
+            policy: wanted.policy,
             until: wanted.secs.map(|secs| End::after(now, secs)),
             by: wanted.by,
             made_secs: now.wall_secs,
             comment: wanted.comment,
         };
+        if let Some(policy) = &entry.policy
+            && !self.limits.policies.contains_key(policy)
+        {
+            return Err(Denied::Absent(format!("policy `{policy}` below `limits.policies`")));
+        }
         let safe = self.safe();
         let before = self.entries.clone();
         let mut denied = self.lists.deny(&self.limits);
@@ -210,7 +216,7 @@ impl Thread {
         let configured = match kind {
             Kind::Allow => self.limits.allow.contains(&net),
             Kind::Deny => self.limits.deny.contains(&net),
-            Kind::Grant => false,
+            Kind::Grant | Kind::Limit => false,
         };
         let note = configured.then(|| format!("`{}` is still on the list of the configuration", shown(net)));
         Ok(json!({ "removed": was_there, "notes": note.into_iter().collect::<Vec<_>>() }))

@@ -41,12 +41,12 @@ pub(super) fn reading() -> Reading {
 }
 
 /// The id of this boot; empty when the kernel does not tell.
-pub(super) fn boot_id() -> String {
+pub(in crate::app) fn boot_id() -> String {
     text("/proc/sys/kernel/random/boot_id").trim().to_owned()
 }
 
 /// Both clocks.
-pub(super) fn now() -> Now {
+pub(in crate::app) fn now() -> Now {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now { wall_secs: wall.as_secs(), boot_ns: boot_now_ns() }
 }

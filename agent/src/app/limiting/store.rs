@@ -94,7 +94,7 @@ impl Store {
 }
 
 /// Replaces a file whole.
-pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::app) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let beside = directory.join(format!("{name}.new"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -121,6 +121,7 @@ mod tests {
             kind: Kind::Deny,
             net: "192.0.2.0/24".parse().unwrap(),
             rate: None,
+            policy: None,
             until: Some(End::after(now, 60)),
             by: "test".to_owned(),
             made_secs: 100,

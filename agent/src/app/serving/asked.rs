@@ -121,6 +121,18 @@ impl Thread {
                 self.put_in_force().map_err(|error| Denied::Failed(in_full(&error)))?;
                 crate::telemetry::services::breaker(&self.report(), &name.0, &name.1).ok_or_else(absent)
             }
+            Ask::ForceAll(service, mode) => {
+                let absent = || Denied::Absent(format!("service `{service}`"));
+                let names: Vec<Name> =
+                    self.plan.backends.values().filter(|name| name.0 == *service).cloned().collect();
+                if names.is_empty() {
+                    return Err(absent());
+                }
+                for name in names {
+                    self.answer(&Ask::Force(name, *mode))?;
+                }
+                crate::telemetry::services::service(&self.report(), service).ok_or_else(absent)
+            }
             Ask::Admin(name, admin) => {
                 let absent = || Denied::Absent(format!("backend `{}` of a service `{}`", name.1, name.0));
                 let settings =

@@ -23,7 +23,7 @@ const COUNTED: Duration = Duration::from_millis(300);
 const FILE: &str = "services.json";
 
 /// Where the unified hierarchy is mounted.
-pub(super) fn unified_root() -> Option<PathBuf> {
+pub(in crate::app) fn unified_root() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {
         let mut words = line.split(' ');

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Settings of a policy, in the order of the documentation.
-pub(in crate::config) const POLICY_KEYS: [&str; 13] = [
+pub(in crate::config) const POLICY_KEYS: [&str; 14] = [
     "rate",
     "burst",
     "unit",
@@ -36,6 +36,7 @@ pub(in crate::config) const POLICY_KEYS: [&str; 13] = [
     "action",
     "mark",
     "dry_run",
+    "on_demand",
     "key_v4",
     "key_v6",
     "class",
@@ -176,6 +177,7 @@ pub(in crate::config) fn policy(
         _ => Direction::Ingress,
     };
     let is_dry = section.bool("dry_run");
+    let is_on_demand = section.bool("on_demand");
     let key_v4 = section.number("key_v4", 8, 32, 32) as u8;
     let key_v6 = section.number("key_v6", 16, 64, 64) as u8;
     let (mut interfaces, mut protocol, mut ports, mut sources) = (Vec::new(), None, Vec::new(), Vec::new());
@@ -197,6 +199,7 @@ pub(in crate::config) fn policy(
         action,
         mark,
         is_dry,
+        is_on_demand,
         key_v4,
         key_v6,
         interfaces,

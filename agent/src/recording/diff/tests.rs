@@ -19,6 +19,7 @@ fn alert(rule: &str, time_ns: u64, message: &str) -> Alert {
         message: message.into(),
         fields: BTreeMap::from([("proc.name".to_owned(), json!("cat"))]),
         wait: None,
+        order: None,
         uuid: Uuid::from_u128(u128::from(time_ns)),
         sequence: time_ns,
         policy_digest: Some("d".into()),
