@@ -201,7 +201,8 @@ impl Admin {
     pub async fn serve(self, status: Arc<Status>, stop: watch::Receiver<bool>) -> Result<(), AdminError> {
         let Self { listener, socket, guard, limits, services, responses, .. } = self;
         let live = Arc::new(Live::new(Arc::clone(&status), limits.clone(), stop.clone()));
-        let site = Site { status, guard: Arc::new(guard), limits, services, responses, live: Arc::clone(&live) };
+        let site =
+            Site { status, guard: Arc::new(guard), limits, services, responses, live: Arc::clone(&live) };
         let service = router(site).into_make_service_with_connect_info::<Peer>();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(AdminError::Serve)?;
         let remote =

@@ -48,8 +48,8 @@ use crate::{
         Event, EventKind, decode, lexical,
         syscall::{Row, SyscallTable},
     },
-    state::{self, State, cgroup::CtrTasks},
     responses::order::Order,
+    state::{self, State, cgroup::CtrTasks},
     trading::Trading,
 };
 

@@ -22,7 +22,11 @@ pub(super) async fn list(State(status): State<Arc<Status>>) -> Json<Value> {
 }
 
 /// Takes one back. The thread notes who asked.
-pub(super) async fn undo(writer: Writer, State(desk): State<Option<Desk>>, Path(id): Path<String>) -> Response {
+pub(super) async fn undo(
+    writer: Writer,
+    State(desk): State<Option<Desk>>,
+    Path(id): Path<String>,
+) -> Response {
     let Ok(id) = id.parse() else {
         let why = format!("`{id}` is no number of a response; `/responses` lists them");
         return (StatusCode::BAD_REQUEST, Json(json!({ "error": why }))).into_response();

@@ -99,7 +99,8 @@ impl<R: Records> Detection<R> {
     pub(super) fn run(self) -> Result<(), KernelError> {
         let Self { mut records, hooks, mut detector, mut pushing, .. } = self;
         let Self { mut budgeting, mut enrich, commands, notices, responder, fanout, status, .. } = self;
-        let mut sink = Sink { responder, fanout, status: Arc::clone(&status), alerts: 0, matches: HashMap::new() };
+        let mut sink =
+            Sink { responder, fanout, status: Arc::clone(&status), alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
         let mut next_beat = Instant::now();
         loop {

@@ -78,8 +78,7 @@ impl Responder {
         if mode == Mode::Enforce && !channels.is_empty() {
             alert.fields.insert(NOTIFY.to_owned(), Json::from(channels));
         }
-        let matched =
-            Match { rule: alert.rule.clone(), alert: alert.uuid, time_ns: alert.time_ns, order };
+        let matched = Match { rule: alert.rule.clone(), alert: alert.uuid, time_ns: alert.time_ns, order };
         // Full policy: drop, and count.
         if !self.desk.tell(Command::Do(Box::new(matched))) {
             self.dropped.fetch_add(1, Ordering::Relaxed);

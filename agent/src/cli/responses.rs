@@ -75,7 +75,8 @@ fn in_words(doing: &Value) -> String {
 
 /// For people.
 fn list(page: &Value) -> String {
-    let mut out = format!("mode {}, at most {} of a kind in a minute\n", text(page, "mode"), page["per_minute"]);
+    let mut out =
+        format!("mode {}, at most {} of a kind in a minute\n", text(page, "mode"), page["per_minute"]);
     let in_force = page["in_force"].as_array().map(Vec::as_slice).unwrap_or_default();
     if in_force.is_empty() {
         out.push_str("nothing is in force\n");

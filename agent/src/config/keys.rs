@@ -541,7 +541,12 @@ pub static KEYS: &[Key] = &[
          limit locks out",
     ),
     key("responses.captures_mib", Kind::Number, "256", "size of all captures together; the oldest make room"),
-    key("responses.pin_dir", Kind::Path, "/sys/fs/bpf/rampart", "where quarantines are pinned, on a BPF file system"),
+    key(
+        "responses.pin_dir",
+        Kind::Path,
+        "/sys/fs/bpf/rampart",
+        "where quarantines are pinned, on a BPF file system",
+    ),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key(
         "trading.venues",

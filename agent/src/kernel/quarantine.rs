@@ -113,8 +113,7 @@ impl Quarantines {
     /// Gives a group another end.
     fn extend(&self, id: u64, until_ns: u64) -> Result<(), QuarantineError> {
         let data = MapData::from_pin(self.of(id).join(UNTIL)).map_err(kernel("open the map of ends"))?;
-        let mut map: Array<_, u64> =
-            Map::Array(data).try_into().map_err(kernel("read the map of ends"))?;
+        let mut map: Array<_, u64> = Map::Array(data).try_into().map_err(kernel("read the map of ends"))?;
         map.set(0, until_ns, 0).map_err(kernel("write the map of ends"))
     }
 
@@ -152,7 +151,8 @@ fn attach(
         .verifier_log_level(VerifierLogLevel::empty())
         .load(OBJECT)
         .map_err(kernel("load the programs of quarantine"))?;
-    let mut ends: Array<_, u64> = map(&mut object, UNTIL)?.try_into().map_err(kernel("read the map of ends"))?;
+    let mut ends: Array<_, u64> =
+        map(&mut object, UNTIL)?.try_into().map_err(kernel("read the map of ends"))?;
     ends.set(0, until_ns, 0).map_err(kernel("write the map of ends"))?;
     let mut trie: LpmTrie<_, [u8; 16], u8> =
         map(&mut object, REACH)?.try_into().map_err(kernel("read the map of addresses"))?;
@@ -176,7 +176,8 @@ fn attach(
             .map_err(kernel("use a program of quarantine"))?;
         program.load().map_err(kernel("load a program of quarantine"))?;
         let link = program
-            .attach(&group, *way, CgroupAttachMode::AllowMultiple)
+            // A link stands beside others by itself.
+            .attach(&group, *way, CgroupAttachMode::Single)
             .and_then(|id| program.take_link(id))
             .map_err(kernel("attach a program of quarantine"))?;
         let link = FdLink::try_from(link).map_err(kernel("hold a link of quarantine"))?;
@@ -197,7 +198,9 @@ fn remove(pins: &Path) -> Result<bool, QuarantineError> {
         Err(error) => return Err(file("read", pins)(error)),
     };
     let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
-    paths.sort_by_key(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("quarantine")));
+    paths.sort_by_key(|path| {
+        !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("quarantine"))
+    });
     for path in paths {
         fs::remove_file(&path).map_err(file("remove", &path))?;
     }

@@ -300,7 +300,8 @@ fn own_deeds(
 /// ones, where they would be under another.
 fn put_under(given: &Given<'_>, numbers: &BTreeMap<&str, u16>, own: &mut BTreeMap<ServiceKey, Deeds>) {
     for (net, name) in &given.passing.limited {
-        let (Some(number), Some(policy)) = (numbers.get(name.as_str()), given.limits.policies.get(name)) else {
+        let (Some(number), Some(policy)) = (numbers.get(name.as_str()), given.limits.policies.get(name))
+        else {
             continue;
         };
         let indices = policy.interfaces.iter().filter_map(|name| given.interfaces.get(name).copied());

@@ -41,7 +41,10 @@ mod tests {
         assert!(!budget.take(Kind::Kill, 2, 59 * second), "the first still counts");
         assert!(budget.take(Kind::BlockIp, 2, 59 * second), "others have their own");
         assert!(budget.take(Kind::Kill, 2, 60 * second));
-        assert!(!budget.take(Kind::Kill, 2, 61 * second), "what was refused is not counted, what was done is");
+        assert!(
+            !budget.take(Kind::Kill, 2, 61 * second),
+            "what was refused is not counted, what was done is"
+        );
         assert!(budget.take(Kind::Kill, 2, 90 * second));
         assert!(!budget.take(Kind::Kill, 0, 900 * second));
     }

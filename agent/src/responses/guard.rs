@@ -73,7 +73,11 @@ impl Guard {
         let exe = exe?;
         let is_system = SYSTEM.iter().any(|directory| exe.starts_with(directory));
         let is_named = |wanted: &PathBuf| {
-            if wanted.is_absolute() { exe == wanted } else { is_system && exe.file_name() == Some(wanted.as_os_str()) }
+            if wanted.is_absolute() {
+                exe == wanted
+            } else {
+                is_system && exe.file_name() == Some(wanted.as_os_str())
+            }
         };
         let name = self.processes.iter().find(|wanted| is_named(wanted))?;
         Some(format!("`{}` is protected (`responses.protect_processes`)", name.display()))

@@ -160,8 +160,7 @@ impl Killer<'_> {
     fn protected(&self, pid: u32) -> Option<String> {
         let exe = self.proc.exe(pid);
         let parent = self.proc.parent(pid).unwrap_or(0);
-        let candidate =
-            Candidate { pid, parent, exe: exe.as_deref(), in_container: self.in_container };
+        let candidate = Candidate { pid, parent, exe: exe.as_deref(), in_container: self.in_container };
         self.guard.process(candidate)
     }
 
@@ -212,11 +211,7 @@ mod tests {
     use super::*;
 
     fn start(script: &str) -> (Child, ProcessId) {
-        let child = Command::new("sh")
-            .args(["-c", script])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a shell");
+        let child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("a shell");
         let start_ticks = ProcFs::default().start_ticks(child.id()).expect("it runs");
         let id = ProcessId { pid: child.id(), start_ticks };
         (child, id)
@@ -258,7 +253,8 @@ mod tests {
     #[test]
     fn what_is_protected_is_left_alone() {
         let own = [std::process::id()].into();
-        let settings = crate::config::Responses { protect_processes: vec!["sleep".into()], ..Default::default() };
+        let settings =
+            crate::config::Responses { protect_processes: vec!["sleep".into()], ..Default::default() };
         let (proc, guard) = (ProcFs::default(), Guard::new(&settings, own));
         let (mut child, id) = start("exec sleep 60");
         // The shell becomes the program a moment later.

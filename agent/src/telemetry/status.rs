@@ -12,9 +12,7 @@ use std::{
 use rampart_common::{counter::FamilyCounters, event::Family};
 use rampart_rules::window;
 
-use super::{
-    limits::Limiting, ready::Latches, recent::Recent, responses::Responding, services::Serving,
-};
+use super::{limits::Limiting, ready::Latches, recent::Recent, responses::Responding, services::Serving};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,

@@ -79,7 +79,9 @@ impl Thread {
                 self.ask(matched, Deed::OpenBreaker { service: service.clone() }, *ttl_ms);
                 None
             }
-            Action::Quarantine { traffic, ttl_ms } => Some(self.quarantine(matched, *traffic, *ttl_ms, target)),
+            Action::Quarantine { traffic, ttl_ms } => {
+                Some(self.quarantine(matched, *traffic, *ttl_ms, target))
+            }
             Action::Notify { .. } => Some((Outcome::Done, target, Json::Null)),
             Action::Capture { ms } => Some(match self.captures.start(*ms, self.settings.captures_bytes) {
                 Ok(file) => (Outcome::Done, target, json!({ "file": file.to_string_lossy() })),
@@ -117,7 +119,8 @@ impl Thread {
     }
 
     fn kill(&self, scope: Scope, subject: &Subject, target: String) -> Done {
-        let killer = Killer { proc: &self.proc, guard: &self.guard, in_container: subject.container.is_some() };
+        let killer =
+            Killer { proc: &self.proc, guard: &self.guard, in_container: subject.container.is_some() };
         let killed = match scope {
             Scope::Process => killer.process(subject.process),
             Scope::Tree => killer.tree(subject.process),
@@ -235,7 +238,13 @@ impl Thread {
         *self.counts.entry((kind, outcome)).or_default() += 1;
         let what = format!("response {}", kind.name());
         let who = format!("rule `{rule}`");
-        let record = Record { who: &who, what: &what, about: target, outcome: outcome.name(), details: details.clone() };
+        let record = Record {
+            who: &who,
+            what: &what,
+            about: target,
+            outcome: outcome.name(),
+            details: details.clone(),
+        };
         if let Err(error) = self.audit.open().and_then(|line| line.write(&record)) {
             tracing::error!(what, target, "A response was not noted: {error}");
         }

@@ -38,7 +38,8 @@ impl Captures {
         }
         let share = (room / SHARE).max(1);
         let because = |what: &str, error: std::io::Error| format!("cannot {what}: {error}");
-        fs::create_dir_all(&self.directory).map_err(|error| because("make the directory of captures", error))?;
+        fs::create_dir_all(&self.directory)
+            .map_err(|error| because("make the directory of captures", error))?;
         prune(&self.directory, room.saturating_sub(share));
         let name = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ.rec").to_string();
         let file = self.directory.join(name);
@@ -110,8 +111,10 @@ mod tests {
         }
         fs::write(dir.path().join("note.txt"), [0; 1000]).unwrap();
         prune(dir.path(), 250);
-        let mut left: Vec<String> =
-            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut left: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         left.sort();
         assert_eq!(left, ["20260201T000000.000Z.rec", "20260301T000000.000Z.rec", "note.txt"]);
         prune(dir.path(), 0);

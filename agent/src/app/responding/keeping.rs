@@ -93,7 +93,9 @@ impl Thread {
         self.book = self.shelf.read(now());
         // Nobody knows of these any more; a group's number is another's once it is gone.
         let known = |id: u64| {
-            self.book.iter().any(|doing| matches!(doing.deed, Deed::Quarantine { cgroup_id, .. } if cgroup_id == id))
+            self.book
+                .iter()
+                .any(|doing| matches!(doing.deed, Deed::Quarantine { cgroup_id, .. } if cgroup_id == id))
         };
         for id in self.quarantines.ids().into_iter().filter(|id| !known(*id)) {
             tracing::warn!(group = id, "A quarantine that nobody knows of is ended");
@@ -250,7 +252,9 @@ pub(super) fn pod_of(group: &Path) -> PathBuf {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let id = name.strip_suffix(".slice").unwrap_or(name);
         let id = id.rsplit_once("-pod").map_or_else(|| id.strip_prefix("pod"), |(_, id)| Some(id));
-        id.is_some_and(|id| id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || b"-_".contains(&byte)))
+        id.is_some_and(|id| {
+            id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || b"-_".contains(&byte))
+        })
     };
     group.ancestors().take(4).find(is_pod).unwrap_or(group).to_owned()
 }
@@ -262,7 +266,10 @@ mod tests {
     #[test]
     fn a_container_in_a_pod_is_cut_off_with_its_pod() {
         let uid = "3f9c2f1e-7f64-4d3c-9f5a-0a1b2c3d4e5f";
-        let systemd = format!("/c/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
+        let systemd = format!(
+            "/c/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
+            uid.replace('-', "_")
+        );
         let plain = format!("/c/kubepods/besteffort/pod{uid}");
         for pod in [systemd.as_str(), plain.as_str()] {
             assert_eq!(pod_of(&Path::new(pod).join("cri-containerd-0123.scope")), Path::new(pod));
