@@ -3,6 +3,7 @@
 //! The texts and JSON keys are Falco's, so that whatever reads Falco's alerts reads these.
 
 pub mod build;
+pub mod order;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -10,7 +11,8 @@ use rampart_rules::rule::Priority;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use crate::{engine::clock::iso_into, responses::order::Order};
+use self::order::Order;
+use crate::engine::clock::iso_into;
 
 /// Source of alerts that the agent raises about itself.
 pub const INTERNAL_SOURCE: &str = "internal";

@@ -43,12 +43,12 @@ use crate::{
     alert::{
         Alert, AlertIds,
         build::{self, Style},
+        order::Order,
     },
     event::{
         Event, EventKind, decode, lexical,
         syscall::{Row, SyscallTable},
     },
-    responses::order::Order,
     state::{self, State, cgroup::CtrTasks},
     trading::Trading,
 };

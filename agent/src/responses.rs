@@ -1,6 +1,6 @@
 //! Responses: what is done about a match beside the alert.
 //!
-//! The detector says what a rule asks for and about whom ([`order`]); a thread of `app` carries it out. What may be done is
+//! The detector says what a rule asks for and about whom (`alert::order`); a thread of `app` carries it out. What may be done is
 //! decided here: [`guard`] knows what nothing may hit, [`budget`] how much there may be in a minute. What holds for a time
 //! is written down in [`book`], so that it ends, can be undone, and is known to the next agent. Never called on the
 //! detection thread.
@@ -10,7 +10,6 @@ pub mod budget;
 pub mod desk;
 pub mod guard;
 pub mod kill;
-pub mod order;
 
 use serde::Serialize;
 

@@ -21,6 +21,7 @@ mod published;
 mod ratelimit;
 mod reload;
 mod replay;
+mod responses;
 mod results;
 mod rules;
 mod ruleset;
@@ -93,6 +94,8 @@ enum Bench {
         #[arg(long)]
         postgres: bool,
     },
+    /// From an order-entry connection of a process that may not to that process's death
+    Responses,
     /// How fast a recording, made in the same run, is judged again
     Replay,
     /// How fast rules load and events are evaluated, over a recorded mix of events; needs no privileges
@@ -144,6 +147,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         Bench::Replay => {
             let agent = agent(options)?;
             measure(options, Some(&agent), || replay::run(&stage(&agent, options)?))
+                .map(|report| report.holds)
+        }
+        Bench::Responses => {
+            let agent = agent(options)?;
+            measure(options, Some(&agent), || responses::run(&stage(&agent, options)?))
                 .map(|report| report.holds)
         }
         Bench::Ratelimit => {

@@ -6,6 +6,7 @@ mod datagrams;
 mod repeat;
 mod talk;
 mod unheard;
+mod victim;
 mod visit;
 
 use std::fs::{self, File};
@@ -68,6 +69,8 @@ pub(crate) enum Workload {
     Connect(connect::Options),
     /// Connect, ask and go, several at a time; says how often, and of each that failed when it began and ended.
     Visit(visit::Options),
+    /// Do what a rule answers with a kill, once told to; says the time first.
+    Victim(victim::Options),
     /// Do one thing over and over; says how many nanoseconds it took each time, and how often it was done.
     Loop(repeat::Options),
 }
@@ -93,6 +96,7 @@ pub(crate) fn run(workload: &Workload) -> Result<()> {
             process::run(&mut Command::new(link))
         }
         Workload::Loop(options) => options.run(),
+        Workload::Victim(options) => options.run(),
         Workload::Connect(options) => options.run(),
         Workload::Visit(options) => options.run(),
         Workload::Datagrams(options) => options.run(),

@@ -15,8 +15,8 @@ use crate::{
     alert::{
         Alert, Wait, WaitOutcome,
         build::{self, Style},
+        order::Order,
     },
-    responses::order::Order,
     state::container::{News, Wanted},
 };
 

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::order::Order;
 use crate::{
+    alert::order::Order,
     config::Responses,
     desk::{self, Unanswered},
 };

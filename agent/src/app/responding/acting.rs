@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use super::{Thread, keeping::group_of, now};
 use crate::{
     admin::audit::Record,
-    alert::build::Internal,
+    alert::{build::Internal, order::Subject},
     app::{in_full, limiting, serving},
     engine::clock::boot_now_ns,
     limits::{
@@ -25,7 +25,6 @@ use crate::{
         book::{Deed, Doing},
         desk::{Command, Match, Told},
         kill::{Fault, Killed, Killer},
-        order::Subject,
     },
     services::desk::Ask as AskServices,
     telemetry::responses::Last,
