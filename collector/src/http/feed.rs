@@ -1,4 +1,4 @@
-//! `/alerts/stream`: server-sent events. A client that comes back says what it saw last and gets what it missed.
+//! `/alerts/stream` and `/timeline/stream`: server-sent events. A client that comes back says what it saw last and gets what it missed.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 
@@ -35,6 +35,8 @@ struct Feed {
     /// Whether the store may have some that it missed.
     is_behind: bool,
     ready: VecDeque<Arc<Stored>>,
+    /// Name of the events, and what is in them.
+    show: (&'static str, fn(&Stored) -> String),
 }
 
 pub(super) async fn stream(
@@ -42,13 +44,24 @@ pub(super) async fn stream(
     headers: HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
+    streamed(views, &headers, asked, ("alert", shown))
+}
+
+/// A feed of what was asked for.
+pub(super) fn streamed(
+    views: Arc<Views>,
+    headers: &HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
+    show: (&'static str, fn(&Stored) -> String),
+) -> Response {
     let filter = match asked.map_err(|error| error.body_text()).and_then(|Query(asked)| asked.filter()) {
         Ok(filter) => filter,
         Err(problem) => return fault(StatusCode::BAD_REQUEST, &problem),
     };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let (live, stop) = (views.ingest.watch(), views.stop.clone());
-    let feed = Feed { views, filter, live, stop, last, is_behind: last.is_some(), ready: VecDeque::new() };
+    let feed =
+        Feed { views, filter, live, stop, last, is_behind: last.is_some(), ready: VecDeque::new(), show };
     Sse::new(events(feed)).keep_alive(KeepAlive::default()).into_response()
 }
 
@@ -61,8 +74,9 @@ impl Feed {
         loop {
             if let Some(stored) = self.ready.pop_front() {
                 self.last = Some(stored.number);
-                let event = Event::default().id(stored.number.to_string()).event("alert");
-                return Some(event.data(shown(&stored)));
+                let (name, show) = self.show;
+                let event = Event::default().id(stored.number.to_string()).event(name);
+                return Some(event.data(show(&stored)));
             }
             if let Some(last) = self.last.filter(|_| self.is_behind) {
                 let missed = self.views.alerts_after(self.filter.clone(), last).await.ok()?;
