@@ -35,7 +35,8 @@ function showTimeline() {
   $("events").closest(".wide").hidden = !items.length;
   $("more").hidden = next === null;
   sync($("events"), items, (item) => item.number, createEvent, (row, item) => {
-    cells(row, [clock(item.time), [item.priority, lookOf(item.priority)], item.kind, item.node, item.what, item.about, item.text]);
+    cells(row, [clock(item.time), [item.priority, lookOf(item.priority)], item.kind, item.node, item.what, item.about]);
+    put(row.cells[6].firstElementChild, item.text, "clamp");
   });
   sync($("rules"), [...new Set(items.map((item) => item.rule))].sort(), (rule) => rule, () => make("option"), (option, rule) => { option.value = rule; });
   drawStrip(items);
@@ -43,6 +44,8 @@ function showTimeline() {
 
 function createEvent(item) {
   const row = make("tr");
+  while (row.cells.length < 6) row.append(make("td"));
+  row.append(make("td", make("div")));
   row.tabIndex = 0;
   row.onclick = () => show(item.number);
   row.onkeydown = (event) => {
