@@ -155,14 +155,14 @@ impl Collector {
             .map_err(|source| AppError::System { operation: "start a thread", source })?;
         let (stop, stopped) = watch::channel(false);
         let registry = Arc::new(Registry::default());
-        let from = place.clone();
-        let open = move || from.reader();
+        let (any, current) = (place.clone(), place.clone());
         let views = Arc::new(Views::new(
             ingest.clone(),
             Arc::clone(&metrics),
             Arc::clone(&registry),
             stopped.clone(),
-            Box::new(open),
+            Box::new(move || any.reader()),
+            Box::new(move || current.current_reader()),
         ));
         let agents = Agents {
             ingest: ingest.clone(),

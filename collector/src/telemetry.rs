@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-    core::Collector,
+    core::Collector, proto::MetricFamily,
 };
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
@@ -127,7 +127,7 @@ impl Metrics {
     /// What became of tries to tell, by channel and outcome, since the collector started.
     pub fn told_by_channel(&self) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
         let mut told: BTreeMap<String, BTreeMap<&'static str, u64>> = BTreeMap::new();
-        for metric in self.notifications.collect().iter().flat_map(|family| family.get_metric()) {
+        for metric in self.notifications.collect().iter().flat_map(MetricFamily::get_metric) {
             let label = |name: &str| metric.get_label().iter().find(|pair| pair.name() == name);
             let (Some(channel), Some(outcome)) = (label("channel"), label("outcome")) else { continue };
             let counts =

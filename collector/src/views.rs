@@ -25,6 +25,9 @@ pub const PAGE: usize = 100;
 pub const PAGE_MAX: usize = 1000;
 /// Alerts that a search looks at for one page; the next one goes on from there.
 const SEARCHED: u64 = 200_000;
+/// Which readers.
+const ANY: usize = 0;
+const CURRENT: usize = 1;
 /// Questions answered at a time; more wait.
 const READERS: usize = 4;
 
@@ -39,9 +42,15 @@ pub struct Views {
     /// True when the collector ends.
     pub stop: watch::Receiver<bool>,
     registry: Arc<Registry>,
+    /// Of any copy of the store, and of what is stored by now.
+    readers: [Pool; 2],
+    turns: Semaphore,
+}
+
+/// Readers of one kind.
+struct Pool {
     open: Box<Open>,
     idle: Mutex<Vec<Box<dyn Reader>>>,
-    turns: Semaphore,
 }
 
 /// A node, as far as it is known.
@@ -75,15 +84,17 @@ impl fmt::Debug for Views {
 }
 
 impl Views {
-    /// Views of what `open` opens.
+    /// Views of what `any` opens, which may be a little behind, and where that must not be, of what `current` opens.
     pub fn new(
         ingest: Ingest,
         metrics: Arc<Metrics>,
         registry: Arc<Registry>,
         stop: watch::Receiver<bool>,
-        open: Box<Open>,
+        any: Box<Open>,
+        current: Box<Open>,
     ) -> Self {
-        Self { ingest, metrics, stop, registry, open, idle: Mutex::default(), turns: Semaphore::new(READERS) }
+        let readers = [any, current].map(|open| Pool { open, idle: Mutex::default() });
+        Self { ingest, metrics, stop, registry, readers, turns: Semaphore::new(READERS) }
     }
 
     /// A page of alerts, newest first, and where the next one begins. A search may give a short page, or an empty one, and
@@ -103,7 +114,8 @@ impl Views {
         filter: Filter,
         after: u64,
     ) -> Result<Vec<Stored>, ViewError> {
-        self.read(move |reader| reader.alerts_after(&filter, PAGE_MAX, after)).await
+        // Who watches goes on from here: what a copy does not have yet would be missed for good.
+        self.read_of(CURRENT, move |reader| reader.alerts_after(&filter, PAGE_MAX, after)).await
     }
 
     /// One alert.
@@ -142,14 +154,23 @@ impl Views {
         self: &Arc<Self>,
         work: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ViewError> {
+        self.read_of(ANY, work).await
+    }
+
+    async fn read_of<T: Send + 'static>(
+        self: &Arc<Self>,
+        kind: usize,
+        work: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ViewError> {
         let _turn = self.turns.acquire().await.map_err(|_| ViewError::Ending)?;
         let views = Arc::clone(self);
         let done = spawn_blocking(move || {
-            let idle = || views.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(pool) = views.readers.get(kind) else { return Err(ViewError::Ending) };
+            let idle = || pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = idle().pop();
             let reader = match kept {
                 Some(reader) => reader,
-                None => (views.open)()?,
+                None => (pool.open)()?,
             };
             let value = work(&*reader)?;
             idle().push(reader);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Query, State, rejection::QueryRejection},
     http::HeaderMap,
     response::Response,
@@ -15,10 +16,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     alerts::{Asked, paged},
-    feed::streamed,
+    feed::{Pass, streamed},
 };
 use crate::{
     alert::{Kind, Stored, what},
+    identity::access::{Access, Caller},
     notify::channel::rfc3339,
     views::Views,
 };
@@ -32,10 +34,13 @@ pub(super) async fn list(
 
 pub(super) async fn stream(
     State(views): State<Arc<Views>>,
+    Extension(access): Extension<Arc<Access>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    streamed(views, &headers, asked, ("event", entry))
+    let pass = Pass::new(&access, caller, &headers);
+    streamed(views, pass, &headers, asked, ("event", entry))
 }
 
 /// What is looked at of an alert's JSON.

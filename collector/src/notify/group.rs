@@ -58,12 +58,11 @@ impl Grouping {
         for notice in notices {
             let key: Vec<String> = self.by.iter().map(|common| common.of(&notice).to_owned()).collect();
             let last = open.get(&key).and_then(|at| groups.get_mut(*at));
-            match last.filter(|group| group.len() < self.max) {
-                Some(group) => group.push(notice),
-                None => {
-                    open.insert(key, groups.len());
-                    groups.push(vec![notice]);
-                }
+            if let Some(group) = last.filter(|group| group.len() < self.max) {
+                group.push(notice);
+            } else {
+                open.insert(key, groups.len());
+                groups.push(vec![notice]);
             }
         }
         groups

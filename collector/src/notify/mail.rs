@@ -210,15 +210,15 @@ fn rows(facts: &Facts) -> Vec<(String, String)> {
 }
 
 fn plain(facts: &Facts) -> String {
-    let rows: String = rows(facts).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("{}\r\n\r\n{rows}", facts.output)
+    let rows: Vec<String> = rows(facts).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{}\r\n\r\n{}", facts.output, rows.concat())
 }
 
 fn html(facts: &Facts) -> String {
     let row = |(name, value): &(String, String)| {
         format!("<tr><th align=\"left\">{}</th><td>{}</td></tr>\r\n", escaped(name), escaped(value))
     };
-    let rows: String = rows(facts).iter().map(row).collect();
+    let rows = rows(facts).iter().map(row).collect::<Vec<_>>().concat();
     format!(
         "<!doctype html>\r\n<html><body><p style=\"white-space: pre-wrap\">{}</p>\r\n<table>\r\n{rows}</table></body></html>\r\n",
         escaped(&facts.output)

@@ -27,7 +27,7 @@ impl Template {
         let made = |text: &String| {
             let made = render(text, facts);
             made.map_err(|error| {
-                tracing::warn!("A template cannot be filled, the usual text is sent: {error}")
+                tracing::warn!("A template cannot be filled, the usual text is sent: {error}");
             })
             .ok()
         };

@@ -1,8 +1,8 @@
 //! The page where people log in: what a role may, dead letters, and the way out.
 
-use std::{net::TcpListener, thread};
-
+use axum::{Router, http::StatusCode, routing::post};
 use rampart_collector::identity::access::Role;
+use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
     alone, browser,
@@ -27,23 +27,11 @@ fn people_log_in_see_what_they_may_and_log_out() {
     let _alone = alone();
     let Some(mut browser) = browser("people_log_in_see_what_they_may_and_log_out") else { return };
     // A channel that refuses everything for good, so that there are dead letters.
-    let sink = TcpListener::bind("127.0.0.1:0").unwrap();
+    let runtime = Runtime::new().unwrap();
+    let sink = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = sink.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in sink.incoming() {
-            let Ok(mut stream) = stream else { return };
-            thread::spawn(move || {
-                use std::io::{Read as _, Write as _};
-                let mut bytes = [0; 65536];
-                while stream.read(&mut bytes).is_ok_and(|length| length > 0) {
-                    let _ = stream.write_all(
-                        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno",
-                    );
-                    return;
-                }
-            });
-        }
-    });
+    let app = Router::new().route("/", post(async || (StatusCode::BAD_REQUEST, "no")));
+    runtime.spawn(async { axum::serve(sink, app).await });
     let channel = format!("webhook: {{address: 'http://{address}/', minimumpriority: critical}}");
     let mut stage = Stage::new(", auth: always", &channel);
     stage.user("vera", Role::Viewer);
@@ -85,4 +73,10 @@ fn people_log_in_see_what_they_may_and_log_out() {
     }
     browser.picture(&picture("audit"));
     is_clean(&browser, &stage);
+
+    // What was signed for somebody is taken back: their feed ends, and they are asked who they are.
+    go(&mut browser, "timeline");
+    browser.until("document.querySelector('#link').innerText === 'live'");
+    stage.refuse("otto");
+    browser.until("location.pathname === '/login'");
 }

@@ -8,8 +8,9 @@ use rampart_collector::{
     config,
     identity::{
         access::Role,
-        items::{User, write},
+        items::{Refusal, User, write},
         password,
+        revoked::What,
     },
     ingest::now_ns,
     store::{
@@ -92,6 +93,14 @@ impl Stage {
         let change = Change::put(Kind::User, name, Expect::Anything, write(&user).unwrap());
         let mut book = sqlite::identity::book(&self.dir.path().join("db")).unwrap();
         assert!(book.change(&[change], &Note::new("cli:test", "user.set", name, ""), now_ns()).unwrap());
+    }
+
+    /// Takes back what was signed for somebody.
+    pub(crate) fn refuse(&self, user: &str) {
+        let value = write(&Refusal { since_ns: now_ns() }).unwrap();
+        let change = Change::put(Kind::Revoked, What::User(user.to_owned()).name(), Expect::Anything, value);
+        let mut book = sqlite::identity::book(&self.dir.path().join("db")).unwrap();
+        assert!(book.change(&[change], &Note::new("cli:test", "revoke", user, ""), now_ns()).unwrap());
     }
 
     /// Lets a node tell of events, all of them a second after the one before, and waits until they are stored.
@@ -185,10 +194,11 @@ pub(crate) fn own(what: &str, priority: v1::Priority, text: &str, fields: Value)
 
 /// An intrusion, a flood and a backend that dies and comes back.
 pub(crate) fn day() -> Vec<Event> {
+    use v1::Priority::{Critical, Notice, Warning};
+
     let a = json!({ "service": "shop", "backend": "a" });
     let flood =
         json!({ "source": "198.51.100.7", "policy": "web", "packets": 58_000, "direction": "ingress" });
-    use v1::Priority::{Critical, Notice, Warning};
     vec![
         detection("Credential file read by unexpected program", Critical, "cat read /etc/shadow"),
         own(

@@ -93,7 +93,7 @@ fn finds_texts_and_kinds(make: Make<'_>) {
     let (mut writer, reader) = (place.writer().unwrap(), place.reader().unwrap());
     let own = |sequence, what: &str| {
         let mut own = alert(1, sequence, Priority::Notice, &format!("Rampart internal: {what}"));
-        own.source = "internal".to_owned();
+        "internal".clone_into(&mut own.source);
         own
     };
     let mut hit = alert(1, 5, Priority::Error, "Rampart internal: failover");
