@@ -1,14 +1,14 @@
 //! The settings of each channel, by falcosidekick's names; `filter`, `template`, `grouping` and `quiet` are our own.
 
-mod common;
 mod known;
+mod wishes;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use self::common::Shared;
-pub use self::{common::Filter, known::is_known, mail::Smtp};
+use self::wishes::Shared;
+pub use self::{known::is_known, mail::Smtp, wishes::Filter};
 use super::{Channel, Kind, Look, Suffix};
 use crate::{config::ConfigError, notify::template::Template};
 
@@ -26,16 +26,16 @@ macro_rules! section {
         pub struct $name {
             minimumpriority: String,
             filter: Filter,
-            template: common::Texts,
-            grouping: common::Groups,
-            quiet: common::Hours,
+            template: wishes::Texts,
+            grouping: wishes::Groups,
+            quiet: wishes::Hours,
             $($field: $kind,)*
         }
 
         impl $name {
             /// What all channels have.
-            fn common(&self) -> common::Common<'_> {
-                common::Common {
+            fn common(&self) -> wishes::Common<'_> {
+                wishes::Common {
                     minimumpriority: &self.minimumpriority,
                     filter: &self.filter,
                     template: &self.template,

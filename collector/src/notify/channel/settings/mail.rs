@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::{Filter, Made, OneOrMany, Words, channel, common, given, wrong};
+use super::{Filter, Made, OneOrMany, Words, channel, given, wishes, wrong};
 use crate::notify::{
     channel::Kind,
     mail::{Mail, Server},
