@@ -1,6 +1,14 @@
 //! Alerts as the collector knows them.
 
+mod filter;
+mod kind;
+
 use std::{fmt, str::FromStr, sync::Arc};
+
+pub use self::{
+    filter::{Filter, Needle},
+    kind::{Kind, Kinds, NoKind, what},
+};
 
 /// Severity, the most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,23 +78,6 @@ pub struct Stored {
     pub alert: Alert,
 }
 
-/// Which alerts. What is `None` says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Name of the node.
-    pub node: Option<String>,
-    /// Name of the rule.
-    pub rule: Option<String>,
-    /// This severe or more.
-    pub priority: Option<Priority>,
-    /// Source of the event.
-    pub source: Option<String>,
-    /// Not before.
-    pub since_ns: Option<u64>,
-    /// Before.
-    pub until_ns: Option<u64>,
-}
-
 impl Priority {
     /// All, the most severe first.
     pub const ALL: [Self; 8] = [
@@ -138,22 +129,9 @@ impl FromStr for Priority {
     }
 }
 
-impl Filter {
-    /// Whether an alert is one of them.
-    pub fn accepts(&self, node: &str, alert: &Alert) -> bool {
-        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-        is(&self.node, node)
-            && is(&self.rule, &alert.rule)
-            && is(&self.source, &alert.source)
-            && self.priority.is_none_or(|least| alert.priority <= least)
-            && self.since_ns.is_none_or(|since| alert.time_ns >= since)
-            && self.until_ns.is_none_or(|until| alert.time_ns < until)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Alert, Filter, Id, Priority};
+    use super::{Alert, Id, Priority};
 
     /// An alert for tests.
     pub(crate) fn alert(boot: u8, sequence: u64, priority: Priority, rule: &str) -> Alert {
@@ -173,20 +151,5 @@ pub(crate) mod tests {
         }
         assert_eq!("INFO".parse::<Priority>().unwrap(), Priority::Informational);
         assert!("".parse::<Priority>().is_err() && Priority::of(8).is_none());
-    }
-
-    #[test]
-    fn a_filter_takes_what_fits_in_all_it_says() {
-        let alert = alert(1, 5, Priority::Error, "A");
-        let all = Filter::default();
-        assert!(all.accepts("n", &alert));
-        let text = |text: &str| Some(text.to_owned());
-        assert!(Filter { node: text("n"), rule: text("A"), ..all.clone() }.accepts("n", &alert));
-        assert!(!Filter { node: text("m"), ..all.clone() }.accepts("n", &alert));
-        assert!(!Filter { source: text("internal"), ..all.clone() }.accepts("n", &alert));
-        assert!(Filter { priority: Some(Priority::Error), ..all.clone() }.accepts("n", &alert));
-        assert!(!Filter { priority: Some(Priority::Critical), ..all.clone() }.accepts("n", &alert));
-        assert!(Filter { since_ns: Some(alert.time_ns), ..all.clone() }.accepts("n", &alert));
-        assert!(!Filter { until_ns: Some(alert.time_ns), ..all }.accepts("n", &alert));
     }
 }

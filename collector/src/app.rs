@@ -29,7 +29,7 @@ use crate::{
     notify::{Fault, Notifier, Sharing, backoff::Backoff, route::Routes},
     registry::Registry,
     store::{Retention, StoreError},
-    tail::Tail,
+    tail::{self, Tail},
     telemetry::Metrics,
     views::Views,
 };
@@ -146,6 +146,8 @@ impl Collector {
         let routes = Arc::new(Routes::of_channels(&channels));
         let opened = place.clone();
         let writer = blocking(move || opened.writer()).await??;
+        let shared = place.clone();
+        let from = if place.is_shared() { blocking(move || tail::newest(&shared)).await?? } else { 0 };
         let bus = bus.map(|settings| Bus::new(settings, Arc::clone(&metrics))).transpose()?.map(Arc::new);
         let (sender, queue) = mpsc::channel(bus::QUEUE);
         let shown =
@@ -155,14 +157,14 @@ impl Collector {
             .map_err(|source| AppError::System { operation: "start a thread", source })?;
         let (stop, stopped) = watch::channel(false);
         let registry = Arc::new(Registry::default());
-        let from = place.clone();
-        let open = move || from.reader();
+        let (any, current) = (place.clone(), place.clone());
         let views = Arc::new(Views::new(
             ingest.clone(),
             Arc::clone(&metrics),
             Arc::clone(&registry),
             stopped.clone(),
-            Box::new(open),
+            Box::new(move || any.reader()),
+            Box::new(move || current.current_reader()),
         ));
         let agents = Agents {
             ingest: ingest.clone(),
@@ -213,7 +215,7 @@ impl Collector {
         let (hear, heard) = watch::channel(0);
         if place.is_shared() {
             let (feed, commits) = (ingest.feed(), ingest.commits());
-            let tail = Tail { place: place.clone(), feed, commits, heard: heard.clone() };
+            let tail = Tail { place: place.clone(), feed, commits, heard: heard.clone(), from };
             let ends = stopped.clone();
             tasks.spawn(async move {
                 tail.run(ends).await;

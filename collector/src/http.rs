@@ -7,6 +7,7 @@ mod feed;
 mod health;
 pub mod login;
 mod records;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub fn router(views: Arc<Views>, logins: Logins) -> Router {
         .route("/alerts", get(alerts::list))
         .route("/alerts/stream", get(feed::stream))
         .route("/alerts/{number}", get(alerts::one))
+        .route("/timeline", get(timeline::list))
+        .route("/timeline/stream", get(timeline::stream))
         .route("/nodes", get(health::nodes))
         .route("/dead", get(alerts::dead))
         .route("/dead/redrive", post(alerts::redrive))

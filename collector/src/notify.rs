@@ -6,9 +6,13 @@
 
 pub mod backoff;
 pub mod channel;
+pub mod group;
+pub mod mail;
+pub mod quiet;
 pub mod route;
 mod send;
 mod source;
+pub mod template;
 
 use std::{
     collections::HashMap,
@@ -36,11 +40,14 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// Parts of the time after which a collector is dead: it says so often that it is not.
 const KEEPS: u32 = 4;
+/// Before what was kept for the end of quiet hours.
+const HELD: &str = "Held in quiet hours: ";
 /// Tries of one thing before it is a dead letter.
 const ATTEMPTS: u32 = 10;
 
 /// The task.
 pub struct Notifier {
+    /// By name; what waits for a channel has a name of its own.
     channels: HashMap<Arc<str>, Arc<Channel>>,
     ingest: Ingest,
     metrics: Arc<Metrics>,
@@ -49,7 +56,7 @@ pub struct Notifier {
     shared: Sharing,
     source: Source,
     kept: Instant,
-    /// Channels that fail: since how many tries, and when they are tried again.
+    /// Channels that rest: how often they failed, and when they are told again.
     resting: HashMap<Arc<str>, (u32, u64)>,
 }
 
@@ -81,11 +88,7 @@ struct Report {
 /// Sends a sample to a channel, once.
 pub async fn try_channel(channel: &Channel) -> Result<(), Fault> {
     let client = Client::new()?;
-    let facts = Facts::of(&channel::sample());
-    for request in channel.requests(&facts) {
-        client.send(&request).await?;
-    }
-    Ok(())
+    client.tell(channel, Facts::of(&channel::sample())).await
 }
 
 impl Notifier {
@@ -97,12 +100,16 @@ impl Notifier {
         backoff: Backoff,
         shared: Sharing,
     ) -> Result<Self, Fault> {
-        let by_name = |channel: Channel| (Arc::clone(&channel.name), Arc::new(channel));
+        let by_name = |channel: Channel| {
+            let channel = Arc::new(channel);
+            // Without quiet hours too: they may have had some before.
+            [(Arc::clone(&channel.name), Arc::clone(&channel)), (quiet::held(&channel.name), channel)]
+        };
         Ok(Self {
             source: Source::new(shared.bus.clone(), &metrics),
             kept: Instant::now(),
             shared,
-            channels: channels.into_iter().map(by_name).collect(),
+            channels: channels.into_iter().flat_map(by_name).collect(),
             ingest,
             metrics,
             client: Client::new()?,
@@ -147,10 +154,12 @@ impl Notifier {
     /// Channels that can be told something.
     fn free(&self, busy: &[Arc<str>]) -> Vec<Arc<str>> {
         let now = now_ns();
-        let is_free = |name: &&Arc<str>| {
-            !busy.contains(name) && self.resting.get(*name).is_none_or(|(_, until)| *until <= now)
+        let is_free = |(name, channel): &(&Arc<str>, &Arc<Channel>)| {
+            let waits =
+                channel.name != **name && channel.quiet.as_ref().is_some_and(|quiet| quiet.is_at(now));
+            !waits && !busy.contains(name) && self.resting.get(*name).is_none_or(|(_, until)| *until <= now)
         };
-        self.channels.keys().filter(is_free).cloned().collect()
+        self.channels.iter().filter(is_free).map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Says that this collector lives, and looks for what those that do not have left.
@@ -172,9 +181,9 @@ impl Notifier {
             by_channel.entry(notice.channel.clone()).or_default().push(notice);
         }
         for (name, notices) in by_channel {
-            let Some(channel) = self.channels.get(name.as_str()) else { continue };
-            busy.push(Arc::clone(&channel.name));
-            running.spawn(tell(Arc::clone(channel), self.client.clone(), notices));
+            let Some((name, channel)) = self.channels.get_key_value(name.as_str()) else { continue };
+            busy.push(Arc::clone(name));
+            running.spawn(tell(Arc::clone(name), Arc::clone(channel), self.client.clone(), notices));
         }
     }
 
@@ -195,6 +204,12 @@ impl Notifier {
             let (failures, until) = self.resting.entry(Arc::clone(&channel)).or_default();
             *failures += 1;
             *until = now_ns() + self.backoff.wait_ns(*failures);
+        } else if let Some(grouping) =
+            self.channels.get(&channel).and_then(|channel| channel.grouping.as_ref())
+        {
+            // What comes until then goes into the next message.
+            let window = u64::try_from(grouping.window.as_nanos()).unwrap_or(u64::MAX);
+            self.resting.insert(channel.clone(), (0, now_ns().saturating_add(window)));
         } else {
             self.resting.remove(&channel);
         }
@@ -214,34 +229,34 @@ impl Notifier {
 }
 
 /// Tells a channel what is due, in order, until it fails.
-async fn tell(channel: Arc<Channel>, client: Client, notices: Vec<Notice>) -> Report {
-    let mut report = Report { channel: Arc::clone(&channel.name), results: Vec::new(), failed: false };
-    for notice in notices {
-        let facts = Facts::of(&notice.stored);
-        let mut outcome = Ok(());
-        for request in channel.requests(&facts) {
-            outcome = client.send(&request).await;
-            if outcome.is_err() {
-                break;
-            }
-        }
-        let tried = notice.attempts + 1;
+async fn tell(name: Arc<str>, channel: Arc<Channel>, client: Client, notices: Vec<Notice>) -> Report {
+    let (messages, why) = match &channel.grouping {
+        _ if name != channel.name => (vec![notices], HELD),
+        Some(grouping) => (grouping.groups(notices), ""),
+        None => (notices.into_iter().map(|notice| vec![notice]).collect(), ""),
+    };
+    let mut report = Report { channel: name, results: Vec::new(), failed: false };
+    for message in messages {
+        let Some(facts) = group::facts(&message, why) else { continue };
+        let outcome = client.tell(&channel, facts).await;
+        let tried = message.iter().map(|notice| notice.attempts).max().unwrap_or(0) + 1;
         let told = match outcome {
             Ok(()) => Told::Done,
             Err(fault) if fault.is_final() || tried >= ATTEMPTS => {
                 tracing::error!(
-                    channel = &*channel.name,
-                    "An alert cannot be told and is a dead letter: {fault}"
+                    channel = &*report.channel,
+                    "{} alerts cannot be told and are dead letters: {fault}",
+                    message.len()
                 );
                 Told::Never(fault.to_string())
             }
             Err(fault) => {
-                tracing::warn!(channel = &*channel.name, tried, "An alert is told again later: {fault}");
+                tracing::warn!(channel = &*report.channel, tried, "An alert is told again later: {fault}");
                 report.failed = true;
                 Told::Again
             }
         };
-        report.results.push((notice.number, told));
+        report.results.extend(message.iter().map(|notice| (notice.number, told.clone())));
         if report.failed {
             break;
         }

@@ -127,6 +127,7 @@ fn filter_of(filter: Option<v1::AlertFilter>) -> Result<Filter, Status> {
         source: text(filter.source),
         since_ns: time(filter.since_ns)?,
         until_ns: time(filter.until_ns)?,
+        ..Filter::default()
     })
 }
 

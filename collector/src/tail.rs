@@ -34,6 +34,18 @@ pub(crate) struct Tail {
     pub(crate) commits: watch::Receiver<u64>,
     /// Changes when something was stored elsewhere.
     pub(crate) heard: watch::Receiver<u64>,
+    /// Number of the last alert before anybody could watch ([`newest`]).
+    pub(crate) from: u64,
+}
+
+/// Number of the newest alert. Read before the first watcher is let in: what comes after it is never skipped.
+pub(crate) fn newest(place: &Place) -> Result<u64, StoreError> {
+    last(&*place.current_reader()?)
+}
+
+fn last(reader: &dyn Reader) -> Result<u64, StoreError> {
+    let newest = reader.alerts(&Filter::default(), 1, None)?;
+    Ok(newest.first().map_or(0, |stored| stored.number))
 }
 
 /// What a look has found.
@@ -46,7 +58,7 @@ struct Look {
 impl Tail {
     /// Runs until `stop` is true.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let (mut reader, mut place) = (None, None);
+        let (mut reader, mut place) = (None, self.from);
         loop {
             let (from, feed, at) = (self.place.clone(), self.feed.clone(), place);
             let taken = reader.take();
@@ -55,7 +67,7 @@ impl Tail {
             match looked {
                 Ok(Ok(found)) => {
                     is_behind = found.alerts.len() >= PAGE_MAX;
-                    (reader, place) = (Some(found.reader), Some(found.place));
+                    (reader, place) = (Some(found.reader), found.place);
                     for (index, stored) in found.alerts.into_iter().enumerate() {
                         // Without watchers by now, nobody misses it.
                         let _ = self.feed.send(Arc::new(stored));
@@ -87,28 +99,25 @@ fn look(
     from: &Place,
     reader: Option<Box<dyn Reader>>,
     feed: &broadcast::Sender<Arc<Stored>>,
-    place: Option<u64>,
+    place: u64,
 ) -> Result<Look, StoreError> {
     let reader = match reader {
         Some(reader) => reader,
         None => from.current_reader()?,
     };
     // The end is read before it is asked who watches: who begins in between has missed nothing.
-    let newest = reader.alerts(&Filter::default(), 1, None)?;
-    let newest = newest.first().map_or(0, |stored| stored.number);
-    let alerts = match place {
-        Some(place) if feed.receiver_count() > 0 && newest > place => {
-            reader.alerts_after(&Filter::default(), PAGE_MAX, place)?
-        }
-        _ => Vec::new(),
+    let newest = last(&*reader)?;
+    let alerts = if feed.receiver_count() > 0 && newest > place {
+        reader.alerts_after(&Filter::default(), PAGE_MAX, place)?
+    } else {
+        Vec::new()
     };
-    let watched = feed.receiver_count() > 0 && place.is_some();
-    let last = alerts.last().map(|stored| stored.number);
-    let place = match (last, place) {
-        (Some(last), _) => last,
+    let place = match alerts.last() {
+        Some(stored) => stored.number,
+        // Who has begun to watch meanwhile sees the rest in the next look.
+        None if feed.receiver_count() > 0 => place,
         // Retention may have removed the newest ones: a place never goes back.
-        (None, Some(place)) if watched => place,
-        (None, place) => newest.max(place.unwrap_or(0)),
+        None => newest.max(place),
     };
     Ok(Look { reader, place, alerts })
 }

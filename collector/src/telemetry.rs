@@ -1,12 +1,18 @@
 //! What the collector says about itself: logs on standard error, and metrics.
 
+use std::collections::BTreeMap;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    core::Collector, proto::MetricFamily,
 };
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
 /// Bounds of the histogram of transactions, seconds.
 const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// What may become of a try to tell.
+const OUTCOMES: [&str; 3] = ["delivered", "retried", "dead"];
 
 /// All metrics.
 #[derive(Debug)]
@@ -116,6 +122,21 @@ impl Metrics {
             nodes_active: gauge("rampart_collector_nodes_active", "Nodes heard of within three heartbeats")?,
             registry,
         })
+    }
+
+    /// What became of tries to tell, by channel and outcome, since the collector started.
+    pub fn told_by_channel(&self) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
+        let mut told: BTreeMap<String, BTreeMap<&'static str, u64>> = BTreeMap::new();
+        for metric in self.notifications.collect().iter().flat_map(MetricFamily::get_metric) {
+            let label = |name: &str| metric.get_label().iter().find(|pair| pair.name() == name);
+            let (Some(channel), Some(outcome)) = (label("channel"), label("outcome")) else { continue };
+            let counts =
+                told.entry(channel.value().to_owned()).or_insert_with(|| OUTCOMES.map(|one| (one, 0)).into());
+            if let Some(count) = counts.get_mut(outcome.value()) {
+                *count = metric.get_counter().get_value() as u64;
+            }
+        }
+        told
     }
 
     /// The page in the Prometheus text format.

@@ -23,6 +23,11 @@ use crate::{
 pub const PAGE: usize = 100;
 /// Alerts of the largest page.
 pub const PAGE_MAX: usize = 1000;
+/// Alerts that a search looks at for one page; the next one goes on from there.
+const SEARCHED: u64 = 200_000;
+/// Which readers.
+const ANY: usize = 0;
+const CURRENT: usize = 1;
 /// Questions answered at a time; more wait.
 const READERS: usize = 4;
 
@@ -37,9 +42,15 @@ pub struct Views {
     /// True when the collector ends.
     pub stop: watch::Receiver<bool>,
     registry: Arc<Registry>,
+    /// Of any copy of the store, and of what is stored by now.
+    readers: [Pool; 2],
+    turns: Semaphore,
+}
+
+/// Readers of one kind.
+struct Pool {
     open: Box<Open>,
     idle: Mutex<Vec<Box<dyn Reader>>>,
-    turns: Semaphore,
 }
 
 /// A node, as far as it is known.
@@ -73,27 +84,28 @@ impl fmt::Debug for Views {
 }
 
 impl Views {
-    /// Views of what `open` opens.
+    /// Views of what `any` opens, which may be a little behind, and where that must not be, of what `current` opens.
     pub fn new(
         ingest: Ingest,
         metrics: Arc<Metrics>,
         registry: Arc<Registry>,
         stop: watch::Receiver<bool>,
-        open: Box<Open>,
+        any: Box<Open>,
+        current: Box<Open>,
     ) -> Self {
-        Self { ingest, metrics, stop, registry, open, idle: Mutex::default(), turns: Semaphore::new(READERS) }
+        let readers = [any, current].map(|open| Pool { open, idle: Mutex::default() });
+        Self { ingest, metrics, stop, registry, readers, turns: Semaphore::new(READERS) }
     }
 
-    /// A page of alerts, newest first, and where the next one begins.
+    /// A page of alerts, newest first, and where the next one begins. A search may give a short page, or an empty one, and
+    /// go on at the next.
     pub async fn alerts(
         self: &Arc<Self>,
         filter: Filter,
         limit: usize,
         before: Option<u64>,
     ) -> Result<(Vec<Stored>, Option<u64>), ViewError> {
-        let alerts = self.read(move |reader| reader.alerts(&filter, limit, before)).await?;
-        let next = if alerts.len() < limit { None } else { alerts.last().map(|stored| stored.number) };
-        Ok((alerts, next))
+        self.read(move |reader| page(reader, filter, limit, before, SEARCHED)).await
     }
 
     /// Alerts above a number, oldest first.
@@ -102,7 +114,8 @@ impl Views {
         filter: Filter,
         after: u64,
     ) -> Result<Vec<Stored>, ViewError> {
-        self.read(move |reader| reader.alerts_after(&filter, PAGE_MAX, after)).await
+        // Who watches goes on from here: what a copy does not have yet would be missed for good.
+        self.read_of(CURRENT, move |reader| reader.alerts_after(&filter, PAGE_MAX, after)).await
     }
 
     /// One alert.
@@ -141,19 +154,86 @@ impl Views {
         self: &Arc<Self>,
         work: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ViewError> {
+        self.read_of(ANY, work).await
+    }
+
+    async fn read_of<T: Send + 'static>(
+        self: &Arc<Self>,
+        kind: usize,
+        work: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ViewError> {
         let _turn = self.turns.acquire().await.map_err(|_| ViewError::Ending)?;
         let views = Arc::clone(self);
         let done = spawn_blocking(move || {
-            let idle = || views.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(pool) = views.readers.get(kind) else { return Err(ViewError::Ending) };
+            let idle = || pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = idle().pop();
             let reader = match kept {
                 Some(reader) => reader,
-                None => (views.open)()?,
+                None => (pool.open)()?,
             };
             let value = work(&*reader)?;
             idle().push(reader);
             Ok(value)
         });
         done.await.unwrap_or(Err(ViewError::Ending))
+    }
+}
+
+/// See [`Views::alerts`].
+fn page(
+    reader: &dyn Reader,
+    mut filter: Filter,
+    limit: usize,
+    before: Option<u64>,
+    searched: u64,
+) -> Result<(Vec<Stored>, Option<u64>), StoreError> {
+    let mut end = None;
+    if filter.is_a_search() {
+        let top = match before {
+            Some(before) => before,
+            None => reader.alerts(&Filter::default(), 1, None)?.first().map_or(0, |stored| stored.number + 1),
+        };
+        let above = top.saturating_sub(searched.saturating_add(1));
+        // Numbers begin at 1.
+        end = (above > 0).then_some(above + 1);
+        filter.above = Some(above);
+    }
+    let alerts = reader.alerts(&filter, limit, before)?;
+    let next = if alerts.len() < limit { end } else { alerts.last().map(|stored| stored.number) };
+    Ok((alerts, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        alert::{Needle, Priority, tests::alert},
+        store::{Batch, sqlite},
+    };
+
+    #[test]
+    fn a_search_looks_at_so_many_and_goes_on_at_the_next_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = sqlite::writer(&dir.path().join("db")).unwrap();
+        let rule = |number| if number % 7 == 0 { "odd" } else { "even" };
+        let alerts = (1..=50).map(|number| alert(1, number, Priority::Error, rule(number))).collect();
+        crate::store::Writer::store(&mut writer, vec![Batch { node: "n".into(), alerts }], 1, &|_, _| {
+            Vec::new()
+        })
+        .unwrap();
+        let reader = sqlite::reader(&dir.path().join("db")).unwrap();
+        let filter = Filter { text: Some(Needle::new("odd")), ..Filter::default() };
+        let (mut found, mut before, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let (alerts, next) = page(&reader, filter.clone(), 2, before, 10).unwrap();
+            found.extend(alerts.iter().map(|stored| stored.number));
+            pages += 1;
+            assert!(next.is_none_or(|next| before.is_none_or(|before| next < before)));
+            let Some(next) = next else { break };
+            before = Some(next);
+        }
+        assert_eq!(found, [49, 42, 35, 28, 21, 14, 7]);
+        assert!(pages >= 5, "{pages}");
     }
 }

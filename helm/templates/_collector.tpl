@@ -21,7 +21,7 @@
 
 {{/* Channels of falcosidekick that the collector has too. */}}
 {{- define "rampart.collector.channels" -}}
-[webhook, slack, teams, pagerduty, opsgenie, alertmanager, loki, elasticsearch, cloudevents]
+[webhook, slack, teams, pagerduty, opsgenie, alertmanager, loki, elasticsearch, cloudevents, smtp]
 {{- end -}}
 
 {{/* Whether replicas share a store. */}}

@@ -1,10 +1,11 @@
 //! `cargo xtask demo`: a scripted intrusion against a running agent, what the agent said about each step, a flood that it
-//! cuts, and a backend that dies and comes back.
+//! cuts, and a backend that dies and comes back. A collector beside it shows all of it in one timeline.
 //!
 //! Everything happens in scratch folders, and what touches the network or `/var/log` in namespaces of its own; all
 //! of it is gone afterwards, also after a failure.
 
 mod alert;
+mod collector;
 mod flood;
 mod outage;
 mod report;
@@ -20,6 +21,7 @@ use clap::Args;
 use nix::unistd::geteuid;
 
 use self::alert::Alert;
+use self::collector::Collector;
 use self::flood::Flood;
 use self::outage::Outage;
 use self::report::Seen;
@@ -57,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !geteuid().is_root() {
         bail!("the demo loads kernel programs: run it as root");
     }
-    console::say("[1/6] set-up and release build");
+    console::say("[1/7] set-up and release build");
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => build::agent()?,
@@ -65,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if options.compare_pushdown {
         return Ok(differential(&binary)?.report("steps"));
     }
-    console::say("[2/6] scratch folders, a decoy, and programs named as an intruder would name them");
+    console::say("[2/7] scratch folders, a decoy, and programs named as an intruder would name them");
     let upstream = workspace::upstream_rules();
     let scene = Scene::prepare(upstream.is_some())?;
     let mut rules = vec![workspace::root().join("rules/packs/base.yaml")];
@@ -74,7 +76,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         None => console::say("    Falco's own rule file is not at `../shared`; only the base pack is shown"),
     }
     rules.push(scene.rules.clone());
-    console::say("[3/6] starting the agent");
+    console::say("[3/7] starting a collector and the agent");
+    let collector = Collector::start(&binary, scene.folder())?;
+    console::say(format!("    everything that happens is in one timeline at {}", collector.url()));
     let flood = Flood::prepare(scene.folder())?;
     let mut outage = Outage::prepare(flood.pins())?;
     let mut agent = Agent::start_as(&Setup {
@@ -82,26 +86,29 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         folder: scene.folder(),
         rules: &rules,
         matching: "all",
-        configuration: &(flood.configuration() + &outage.configuration()),
+        configuration: &(flood.configuration() + &outage.configuration() + &collector.configuration()),
         passwd: None,
     })?;
     console::say(format!("    ready, pid {}, rules from:", agent.pid()));
     for file in &rules {
         console::say(format!("      {}", file.display()));
     }
-    console::say(format!("    look at http://{}/dashboard meanwhile", agent.address()));
-    console::say("[4/6] the intrusion");
+    console::say(format!("    the node alone is at http://{}/dashboard", agent.address()));
+    console::say("[4/7] the intrusion");
     let seen = intrude(&mut agent, &scene)?;
-    console::say("\n[5/6] a flood from a namespace, and somebody else who sends what he may");
+    console::say("\n[5/7] a flood from a namespace, and somebody else who sends what he may");
     let cut = flood.run(&agent)?;
     console::say(if cut { "    the flood is cut, the other source is not" } else { "    FAILED: see above" });
-    console::say("\n[6/6] a service with two backends, of which one dies and comes back");
+    console::say("\n[6/7] a service with two backends, of which one dies and comes back");
     let survived = outage.run(&agent)?;
     let verdict = if survived { "    who used the service noticed little" } else { "    FAILED: see above" };
     console::say(verdict);
-    let passed = report::summary(&seen, NEEDED) && cut && survived;
+    console::say("\n[7/7] all of it in the collector's timeline");
+    let stored = collector.has_everything()?;
+    collector.picture()?;
+    let passed = report::summary(&seen, NEEDED) && cut && survived && stored;
     if !options.once {
-        follow(&mut agent);
+        follow(&mut agent, &collector);
     }
     let status = agent.stop()?;
     if !status.success() {
@@ -212,9 +219,10 @@ fn collect(agent: &Agent, step: &Step) -> Vec<Alert> {
 }
 
 /// Prints alerts as they come until the user has seen enough.
-fn follow(agent: &mut Agent) {
+fn follow(agent: &mut Agent, collector: &Collector) {
     console::say(format!(
-        "\nthe agent keeps running; try it from another terminal or at http://{}/dashboard, and end it with Ctrl-C",
+        "\nthe agent keeps running; try it from another terminal, look at {} or http://{}/dashboard, and end it with Ctrl-C",
+        collector.url(),
         agent.address()
     ));
     while !interrupt::pending() && agent.runs() {

@@ -6,7 +6,7 @@ use serde_yaml::{Mapping, Value};
 /// What names of our own begin with.
 const PREFIX: &str = "RAMPART_COLLECTOR_";
 /// Sections that falcosidekick has too.
-const CHANNELS: [&str; 9] = [
+const CHANNELS: [&str; 10] = [
     "webhook",
     "slack",
     "teams",
@@ -16,6 +16,7 @@ const CHANNELS: [&str; 9] = [
     "loki",
     "elasticsearch",
     "cloudevents",
+    "smtp",
 ];
 /// Settings that are maps, written `key:value,key:value`.
 const MAPS: [&str; 5] =

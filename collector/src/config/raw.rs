@@ -45,6 +45,7 @@ pub(super) struct Raw {
     loki: settings::Loki,
     elasticsearch: settings::Elasticsearch,
     cloudevents: settings::CloudEvents,
+    smtp: settings::Smtp,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,6 +109,7 @@ pub(super) fn check(raw: Raw) -> Result<Config, ConfigError> {
             raw.loki.channel("loki")?,
             raw.elasticsearch.channel("elasticsearch")?,
             raw.cloudevents.channel("cloudevents")?,
+            raw.smtp.channel("smtp")?,
         ]
         .into_iter()
         .flatten()

@@ -17,13 +17,16 @@ use super::{
     unavailable,
 };
 use crate::{
-    alert::{Filter, Stored},
+    alert::{Filter, Kind, Needle, NoKind, Stored},
     audit::Note,
     identity::access::{Access, Caller},
     ingest::now_ns,
     notify::channel::rfc3339,
     views::{PAGE, PAGE_MAX, Views},
 };
+
+/// Longest text that is searched for.
+const TEXT_MAX: usize = 200;
 
 /// What may stand behind the question mark.
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +36,8 @@ pub(super) struct Asked {
     rule: Option<String>,
     priority: Option<String>,
     source: Option<String>,
+    kind: Option<String>,
+    text: Option<String>,
     since: Option<String>,
     until: Option<String>,
     limit: Option<usize>,
@@ -57,6 +62,10 @@ impl Asked {
                 .map_err(|_| format!("`{name}` must be a time such as 2026-01-31T08:00:00Z, not `{text}`"))?;
             Ok(Some(u64::try_from(time.as_nanosecond()).unwrap_or(0)))
         };
+        if self.text.as_ref().is_some_and(|text| text.len() > TEXT_MAX) {
+            return Err(format!("`text` must not be longer than {TEXT_MAX} bytes"));
+        }
+        let kinds = self.kind.as_ref().map(|words| words.parse());
         let priority = self.priority.as_ref().map(|text| text.parse()).transpose();
         Ok(Filter {
             node: self.node.clone(),
@@ -65,6 +74,9 @@ impl Asked {
             source: self.source.clone(),
             since_ns: time("since", &self.since)?,
             until_ns: time("until", &self.until)?,
+            kinds: kinds.transpose().map_err(|error: NoKind| error.to_string())?.unwrap_or_default(),
+            text: self.text.as_deref().filter(|text| !text.is_empty()).map(Needle::new),
+            above: None,
         })
     }
 }
@@ -75,6 +87,7 @@ pub(super) fn shown(stored: &Stored) -> String {
         "number": stored.number,
         "node": &*stored.node,
         "received": rfc3339(stored.received_ns),
+        "kind": Kind::of(&stored.alert.source, &stored.alert.rule).name(),
     });
     let head = head.to_string();
     format!("{},\"alert\":{}}}", head.strip_suffix('}').unwrap_or(&head), stored.alert.json)
@@ -83,6 +96,16 @@ pub(super) fn shown(stored: &Stored) -> String {
 pub(super) async fn list(
     State(views): State<Arc<Views>>,
     asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    paged(&views, asked, "alerts", shown).await
+}
+
+/// A page of what was asked for, each as `show` shows it.
+pub(super) async fn paged(
+    views: &Arc<Views>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    name: &str,
+    show: fn(&Stored) -> String,
 ) -> Response {
     let asked = match asked {
         Ok(Query(asked)) => asked,
@@ -98,9 +121,9 @@ pub(super) async fn list(
     };
     match views.alerts(filter, limit, asked.before).await {
         Ok((alerts, next)) => {
-            let alerts: Vec<String> = alerts.iter().map(shown).collect();
+            let alerts: Vec<String> = alerts.iter().map(show).collect();
             let next = next.map_or_else(|| "null".to_owned(), |next| next.to_string());
-            json(format!(r#"{{"alerts":[{}],"next":{next}}}"#, alerts.join(",")))
+            json(format!(r#"{{"{name}":[{}],"next":{next}}}"#, alerts.join(",")))
         }
         Err(error) => unavailable(&error),
     }

@@ -1,8 +1,10 @@
-//! `/alerts/stream`: server-sent events. A client that comes back says what it saw last and gets what it missed.
+//! `/alerts/stream` and `/timeline/stream`: server-sent events. A client that comes back says what it saw last and gets what it
+//! missed. A feed ends with the token that it was asked with.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use std::{collections::VecDeque, convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::{
@@ -11,17 +13,24 @@ use axum::{
     },
 };
 use futures_util::{Stream, stream};
-use tokio::sync::{
-    broadcast::{self, error::RecvError},
-    watch,
+use tokio::{
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
+    time::sleep,
 };
 
 use super::{
     alerts::{Asked, shown},
-    fault,
+    door, fault,
 };
 use crate::{
     alert::{Filter, Stored},
+    identity::{
+        access::{Access, Caller, Role, now_secs},
+        revoked::Watch,
+    },
     views::{PAGE_MAX, Views},
 };
 
@@ -35,12 +44,61 @@ struct Feed {
     /// Whether the store may have some that it missed.
     is_behind: bool,
     ready: VecDeque<Arc<Stored>>,
+    /// Name of the events, and what is in them.
+    show: (&'static str, fn(&Stored) -> String),
+    pass: Pass,
+}
+
+/// What let somebody in.
+pub(super) struct Pass {
+    access: Arc<Access>,
+    token: Option<String>,
+    /// When the token ends, seconds since the epoch; `None` where nobody is asked who they are.
+    ends: Option<u64>,
+    revoked: Watch,
+}
+
+impl Pass {
+    pub(super) fn new(access: &Arc<Access>, caller: Caller, headers: &HeaderMap) -> Self {
+        Self {
+            token: door::token(headers).map(str::to_owned),
+            ends: caller.token.map(|(_, ends)| ends),
+            revoked: access.revoked.clone(),
+            access: Arc::clone(access),
+        }
+    }
+
+    /// Waits until it is good no more.
+    async fn ended(&mut self) {
+        let Some(ends) = self.ends else { return pending().await };
+        while self.access.check(self.token.as_deref(), Role::Viewer).is_ok() {
+            let left = Duration::from_secs(ends.saturating_sub(now_secs()).max(1));
+            tokio::select! {
+                () = sleep(left) => {}
+                Ok(()) = self.revoked.changed() => {}
+            }
+        }
+    }
 }
 
 pub(super) async fn stream(
     State(views): State<Arc<Views>>,
+    Extension(access): Extension<Arc<Access>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let pass = Pass::new(&access, caller, &headers);
+    streamed(views, pass, &headers, asked, ("alert", shown))
+}
+
+/// A feed of what was asked for.
+pub(super) fn streamed(
+    views: Arc<Views>,
+    pass: Pass,
+    headers: &HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
+    show: (&'static str, fn(&Stored) -> String),
 ) -> Response {
     let filter = match asked.map_err(|error| error.body_text()).and_then(|Query(asked)| asked.filter()) {
         Ok(filter) => filter,
@@ -48,7 +106,17 @@ pub(super) async fn stream(
     };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let (live, stop) = (views.ingest.watch(), views.stop.clone());
-    let feed = Feed { views, filter, live, stop, last, is_behind: last.is_some(), ready: VecDeque::new() };
+    let feed = Feed {
+        views,
+        filter,
+        live,
+        stop,
+        last,
+        is_behind: last.is_some(),
+        ready: VecDeque::new(),
+        show,
+        pass,
+    };
     Sse::new(events(feed)).keep_alive(KeepAlive::default()).into_response()
 }
 
@@ -61,8 +129,9 @@ impl Feed {
         loop {
             if let Some(stored) = self.ready.pop_front() {
                 self.last = Some(stored.number);
-                let event = Event::default().id(stored.number.to_string()).event("alert");
-                return Some(event.data(shown(&stored)));
+                let (name, show) = self.show;
+                let event = Event::default().id(stored.number.to_string()).event(name);
+                return Some(event.data(show(&stored)));
             }
             if let Some(last) = self.last.filter(|_| self.is_behind) {
                 let missed = self.views.alerts_after(self.filter.clone(), last).await.ok()?;
@@ -73,6 +142,7 @@ impl Feed {
             let heard = tokio::select! {
                 heard = self.live.recv() => heard,
                 _ = self.stop.wait_for(|stop| *stop) => return None,
+                () = self.pass.ended() => return None,
             };
             match heard {
                 Ok(stored) => {

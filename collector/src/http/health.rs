@@ -45,7 +45,9 @@ pub(super) async fn detailed(State(views): State<Arc<Views>>) -> Response {
                 "stored": metrics.stored.get(), "duplicates": metrics.duplicates.get(),
                 "trimmed": metrics.trimmed.get(),
             },
-            "notifications": { "waiting": size.notices, "dead": size.dead },
+            "notifications": {
+                "waiting": size.notices, "dead": size.dead, "channels": metrics.told_by_channel(),
+            },
             "nodes": { "known": nodes.len(), "active": active },
             "sessions": metrics.sessions.get(),
         })

@@ -207,7 +207,7 @@ async fn everything_that_is_described_is_there() {
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() > 8);
     for (path, methods) in paths {
-        if methods.get("get").is_some() && path != "/alerts/stream" {
+        if methods.get("get").is_some() && !path.ends_with("/stream") {
             let (status, body) = ask(&collector, &path.replace("{number}", "1")).await;
             assert!(
                 status == 200 || (status == 404 && path.contains('{') && body.contains("error")),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use self::facts::{Facts, rfc3339, sample};
-use super::route::Only;
+use super::{group::Grouping, mail::Mail, quiet::Quiet, route::Only, template::Template};
 use crate::alert::Priority;
 
 /// A channel.
@@ -25,6 +25,12 @@ pub struct Channel {
     pub only: Only,
     /// Headers of its own.
     pub headers: Vec<(String, String)>,
+    /// Texts of its own.
+    pub template: Template,
+    /// Whether several alerts go into one message.
+    pub grouping: Option<Grouping>,
+    /// When it waits with what is not urgent.
+    pub quiet: Option<Quiet>,
     /// What it is.
     pub kind: Kind,
 }
@@ -103,6 +109,8 @@ pub enum Kind {
         /// Extensions of every event.
         extensions: Vec<(String, String)>,
     },
+    /// Mails.
+    Smtp(Box<Mail>),
 }
 
 /// How a message of a chat looks.
@@ -154,7 +162,7 @@ pub struct Outgoing {
 const JSON: &str = "application/json";
 
 impl Channel {
-    /// What to send; all must arrive.
+    /// What to send over HTTP; all must arrive.
     pub fn requests(&self, facts: &Facts) -> Vec<Outgoing> {
         let mut requests = match &self.kind {
             Kind::Webhook { url, method } => vec![Outgoing {
@@ -187,6 +195,7 @@ impl Channel {
                 headers: log::cloud_event(facts, extensions),
                 ..post(url.clone(), facts.alert.clone())
             }],
+            Kind::Smtp(_) => Vec::new(),
         };
         for request in &mut requests {
             request.headers.extend(self.headers.iter().cloned());

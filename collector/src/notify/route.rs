@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use super::channel::Channel;
-use crate::alert::{Alert, Priority};
+use super::{
+    channel::Channel,
+    quiet::{Quiet, held},
+};
+use crate::{
+    alert::{Alert, Priority},
+    ingest::now_ns,
+};
 
 /// Which alerts a channel wants, besides their priority; an empty list says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +25,17 @@ pub struct Only {
 /// All channels' wishes.
 #[derive(Debug, Default)]
 pub struct Routes {
-    wishes: Vec<(Arc<str>, Priority, Only)>,
+    wishes: Vec<Wish>,
+}
+
+/// What a channel wants.
+#[derive(Debug)]
+struct Wish {
+    channel: Arc<str>,
+    priority: Priority,
+    only: Only,
+    /// When it wants that later, and the name under which it waits.
+    quiet: Option<(Quiet, Arc<str>)>,
 }
 
 impl Only {
@@ -32,15 +48,27 @@ impl Only {
 impl Routes {
     /// The wishes of these channels.
     pub fn of_channels(channels: &[Channel]) -> Self {
-        let wish = |channel: &Channel| (Arc::clone(&channel.name), channel.priority, channel.only.clone());
+        let wish = |channel: &Channel| Wish {
+            channel: Arc::clone(&channel.name),
+            priority: channel.priority,
+            only: channel.only.clone(),
+            quiet: channel.quiet.clone().map(|quiet| (quiet, held(&channel.name))),
+        };
         Self { wishes: channels.iter().map(wish).collect() }
     }
 
-    /// Channels that want an alert.
+    /// Channels that want an alert that comes now.
     pub fn of(&self, node: &str, alert: &Alert) -> Vec<Arc<str>> {
-        let wants =
-            |wish: &&(Arc<str>, Priority, Only)| alert.priority <= wish.1 && wish.2.accepts(node, alert);
-        self.wishes.iter().filter(wants).map(|wish| Arc::clone(&wish.0)).collect()
+        self.of_at(node, alert, now_ns())
+    }
+
+    fn of_at(&self, node: &str, alert: &Alert, now_ns: u64) -> Vec<Arc<str>> {
+        let wants = |wish: &&Wish| alert.priority <= wish.priority && wish.only.accepts(node, alert);
+        let name = |wish: &Wish| match &wish.quiet {
+            Some((quiet, held)) if quiet.holds(alert.priority, now_ns) => Arc::clone(held),
+            _ => Arc::clone(&wish.channel),
+        };
+        self.wishes.iter().filter(wants).map(name).collect()
     }
 }
 
@@ -52,17 +80,35 @@ mod tests {
     #[test]
     fn priority_and_lists_both_decide() {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let routes = Routes {
+        let wish = |name: &str, priority, only| Wish { channel: name.into(), priority, only, quiet: None };
+        let mut routes = Routes {
             wishes: vec![
-                ("all".into(), Priority::Debug, Only::default()),
-                ("loud".into(), Priority::Error, Only::default()),
-                ("a".into(), Priority::Debug, Only { rules: list(&["A"]), ..Only::default() }),
-                ("n".into(), Priority::Debug, Only { nodes: list(&["n", "m"]), ..Only::default() }),
+                wish("all", Priority::Debug, Only::default()),
+                wish("loud", Priority::Error, Only::default()),
+                wish("a", Priority::Debug, Only { rules: list(&["A"]), ..Only::default() }),
+                wish("n", Priority::Debug, Only { nodes: list(&["n", "m"]), ..Only::default() }),
             ],
         };
         let told = |node, priority, rule| routes.of(node, &alert(1, 1, priority, rule)).join(" ");
         assert_eq!(told("n", Priority::Critical, "A"), "all loud a n");
         assert_eq!(told("o", Priority::Error, "B"), "all loud");
         assert_eq!(told("m", Priority::Warning, "B"), "all n");
+
+        // In its quiet hours a channel gets what is not urgent under another name.
+        let quiet = Quiet {
+            zone: jiff::tz::TimeZone::UTC,
+            times: vec!["22:00-06:00".parse().unwrap()],
+            is_outside: false,
+            dates: Vec::new(),
+            except: Some(Priority::Critical),
+        };
+        routes.wishes.truncate(2);
+        routes.wishes[0].quiet = Some((quiet, held("all")));
+        let at = |hour: u64, priority| {
+            routes.of_at("n", &alert(1, 1, priority, "A"), hour * 3_600_000_000_000).join("|")
+        };
+        assert_eq!(at(23, Priority::Error), "all (held)|loud");
+        assert_eq!(at(23, Priority::Critical), "all|loud");
+        assert_eq!(at(12, Priority::Error), "all|loud");
     }
 }

@@ -12,7 +12,10 @@ use hyper_util::{
 };
 use tokio::time::timeout;
 
-use super::Outgoing;
+use super::{
+    Outgoing,
+    channel::{Channel, Facts, Kind},
+};
 
 /// Time for a whole request.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -36,6 +39,14 @@ pub enum Fault {
     /// Nobody answered in time.
     #[error("no answer within {} s", LIMIT.as_secs())]
     Timeout,
+    /// A mail was not taken.
+    #[error("the mail server: {text}")]
+    Mail {
+        /// Whether it said that it never will.
+        is_final: bool,
+        /// What it said.
+        text: String,
+    },
     /// The answer was no.
     #[error("answered {status}: {text}")]
     Status {
@@ -62,6 +73,7 @@ impl Fault {
                     [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
                 !status.is_server_error() && !may_pass.contains(status)
             }
+            Self::Mail { is_final, .. } => *is_final,
             Self::Certificates(_) | Self::Connection(_) | Self::Timeout => false,
         }
     }
@@ -76,6 +88,18 @@ impl Client {
             .enable_http1()
             .build();
         Ok(Self { pool: Pool::builder(TokioExecutor::new()).build(https) })
+    }
+
+    /// Tells a channel of something, in the channel's own words.
+    pub(super) async fn tell(&self, channel: &Channel, mut facts: Facts) -> Result<(), Fault> {
+        channel.template.apply(&mut facts);
+        if let Kind::Smtp(mail) = &channel.kind {
+            return mail.send(&facts).await;
+        }
+        for request in channel.requests(&facts) {
+            self.send(&request).await?;
+        }
+        Ok(())
     }
 
     /// Sends it; an answer from 200 to 299 is success.

@@ -162,3 +162,61 @@ async fn a_sample_is_sent_to_one_channel() {
     try_channel(&channels[0]).await.unwrap();
     assert_eq!(sink.got.lock().unwrap()[0]["rule"], "Test rule");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_within_the_window_is_one_message_for_each_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let sink = Arc::new(Sink::default());
+    let url = serve(&sink).await;
+    let settings = format!("webhook: {{address: '{url}', grouping: {{window_secs: 2, by: [rule]}}}}");
+    let bench = start(&path, channels(&settings));
+    let started = Instant::now();
+    bench.store(1, 1, Priority::Notice).await;
+    until("the first, at once", || sink.got.lock().unwrap().len() == 1).await;
+    bench.store(2, 8, Priority::Notice).await;
+    let reader = sqlite::reader(&path).unwrap();
+    until("nothing to tell", || reader.size().unwrap().notices == 0).await;
+    assert!(started.elapsed() >= Duration::from_secs(2), "the window is waited for");
+    let got = sink.got.lock().unwrap().clone();
+    assert_eq!((got.len(), &got[0]["sequence"]), (2, &1.into()));
+    let mut told = Vec::new();
+    for message in &got {
+        match message["alerts"].as_array() {
+            Some(alerts) => told.extend(alerts.iter().map(|alert| alert["sequence"].as_u64().unwrap())),
+            None => told.push(message["sequence"].as_u64().unwrap()),
+        }
+    }
+    assert_eq!(told, (1..=9).collect::<Vec<_>>());
+    let delivered = bench.metrics.notifications.with_label_values(&["webhook", "delivered"]);
+    until("the count", || delivered.get() == 9).await;
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_quiet_hours_is_told_afterwards_in_one_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let sink = Arc::new(Sink::default());
+    let url = serve(&sink).await;
+    let always =
+        format!("webhook: {{address: '{url}', quiet: {{times: ['00:00-24:00'], except: critical}}}}");
+    let bench = start(&path, channels(&always));
+    bench.store(1, 20, Priority::Notice).await;
+    bench.store(21, 1, Priority::Critical).await;
+    until("what is urgent", || sink.got.lock().unwrap().len() == 1).await;
+    assert_eq!(sink.got.lock().unwrap()[0]["sequence"], 21);
+    let reader = sqlite::reader(&path).unwrap();
+    until("only what waits", || reader.size().unwrap().notices == 20).await;
+    bench.end().await;
+
+    // Another start, at a time when it is not quiet: here, without quiet hours.
+    let bench = start(&path, channels(&format!("webhook: {{address: '{url}'}}")));
+    until("the summary", || sink.got.lock().unwrap().len() == 2).await;
+    let summary = sink.got.lock().unwrap()[1].clone();
+    assert_eq!(summary["alerts"].as_array().unwrap().len(), 20);
+    assert!(summary["output"].as_str().unwrap().starts_with("Held in quiet hours: 20 alerts from "));
+    until("nothing to tell", || reader.size().unwrap().notices == 0).await;
+    assert!(reader.dead(10).unwrap().is_empty());
+    bench.end().await;
+}

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use rampart_collector::{
-    alert::{Alert, Filter, Priority, Stored},
+    alert::{Alert, Filter, Kind, Kinds, Needle, Priority, Stored},
     store::{Batch, Place, Reader, Retention, Told, Writer},
 };
 
@@ -17,6 +17,7 @@ type Make<'a> = &'a dyn Fn() -> Place;
 
 fn all(make: Make<'_>) {
     reads_by_filter_and_page(make);
+    finds_texts_and_kinds(make);
     stores_once_and_counts_holes(make);
     tells_tries_again_and_gives_up(make);
     claims_what_is_still_to_be_told(make);
@@ -79,11 +80,63 @@ fn reads_by_filter_and_page(make: Make<'_>) {
     let since = Some(1_700_000_000_000_000_002);
     assert_eq!(found(Filter { since_ns: since, ..every.clone() }), of(&[3, 1]));
     assert_eq!(found(Filter { until_ns: since, rule: text("A"), ..every.clone() }), of(&[2, 0]));
+    assert_eq!(found(Filter { above: Some(given[1]), ..every.clone() }), of(&[3, 2]));
     assert_eq!(numbers(&reader.alerts(&every, 2, None).unwrap()), of(&[3, 2]));
     assert_eq!(numbers(&reader.alerts(&every, 2, Some(given[2])).unwrap()), of(&[1, 0]));
     assert_eq!(numbers(&reader.alerts_after(&every, 2, given[0]).unwrap()), of(&[1, 2]));
     assert_eq!(reader.alert(given[1]).unwrap().map(|stored| stored.alert.rule), text("B"));
     assert_eq!(reader.alert(given[3] + 100).unwrap(), None);
+}
+
+fn finds_texts_and_kinds(make: Make<'_>) {
+    let place = make();
+    let (mut writer, reader) = (place.writer().unwrap(), place.reader().unwrap());
+    let own = |sequence, what: &str| {
+        let mut own = alert(1, sequence, Priority::Notice, &format!("Rampart internal: {what}"));
+        "internal".clone_into(&mut own.source);
+        own
+    };
+    let mut hit = alert(1, 5, Priority::Error, "Rampart internal: failover");
+    hit.json = serde_json::json!({ "output": "\"Ärger\" 100%_\\ \u{0}" }).to_string();
+    let alerts = vec![
+        own(1, "circuit breaker open"),
+        own(2, "rate limit exceeded"),
+        own(3, "event loss"),
+        own(4, "failover"),
+        hit,
+        alert(1, 6, Priority::Error, "Shell"),
+    ];
+    writer.store(vec![batch("n", alerts.clone())], 1000, &nobody).unwrap();
+    let mut questions = Vec::new();
+    for kinds in 0_u8..16 {
+        let some: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kinds & 1 << *kind as u8 != 0).collect();
+        questions.push(Filter { kinds: Kinds::of(&some), ..Filter::default() });
+    }
+    for text in
+        ["\"Ä", "ÄRGER", "Ärger", "100%_", "%", "\\", "\0", "internal: E", "1-5", "'", "nothing at all"]
+    {
+        let text = Some(Needle::new(text));
+        questions.push(Filter { text: text.clone(), ..Filter::default() });
+        questions.push(Filter {
+            text,
+            kinds: Kinds::of(&[Kind::Services, Kind::Detection]),
+            ..Filter::default()
+        });
+    }
+    let mut found = 0;
+    for question in questions {
+        let answered: Vec<u64> = reader
+            .alerts(&question, 10, None)
+            .unwrap()
+            .iter()
+            .rev()
+            .map(|stored| stored.alert.id.sequence)
+            .collect();
+        let wanted = alerts.iter().filter(|alert| question.accepts("n", alert));
+        assert_eq!(answered, wanted.map(|alert| alert.id.sequence).collect::<Vec<_>>(), "{question:?}");
+        found += answered.len();
+    }
+    assert!(found > 60, "{found}");
 }
 
 fn stores_once_and_counts_holes(make: Make<'_>) {

@@ -11,7 +11,7 @@ use std::{
 
 use rampart_collector::{
     alert::{Alert, Filter, Priority},
-    store::{Batch, Place, StoreError, Told, postgres::Settings},
+    store::{Batch, Place, Reader, StoreError, Told, postgres::Settings},
 };
 
 use crate::{PATIENCE, alert, nobody, server_or_skip, servers};
@@ -168,4 +168,40 @@ fn a_database_of_a_later_version_is_refused() {
         client.batch_execute("INSERT INTO rampart.format VALUES (99)").await.unwrap();
     });
     assert!(matches!(place.writer().map(drop), Err(StoreError::TooNew { found: 99, .. })));
+}
+
+#[test]
+fn questions_go_to_the_copy_and_what_must_be_current_does_not() {
+    let server =
+        server_or_skip!(servers::postgres(), "questions_go_to_the_copy_and_what_must_be_current_does_not");
+    let (url, copy) = (server.database(), server.database());
+    // A copy that stands still: it has an alert of its own, by which it is known.
+    let behind = servers::place(&copy, HELD);
+    let store = |place: &Place, rule: &str| {
+        let alerts = vec![alert(1, 1, Priority::Error, rule)];
+        place.writer().unwrap().store(vec![Batch { node: "n".into(), alerts }], 1, &nobody).unwrap();
+    };
+    store(&behind, "copy");
+    let Place::Database(mut settings) = servers::place(&url, HELD) else { panic!("it is a database") };
+    settings.read_url = Some(copy.parse().unwrap());
+    let place = Place::Database(settings.clone());
+    store(&place, "current");
+    let rules = |reader: &dyn Reader| -> Vec<String> {
+        let alerts = reader.alerts(&Filter::default(), 10, None).unwrap();
+        alerts.into_iter().map(|stored| stored.alert.rule).collect()
+    };
+    assert_eq!(rules(&*place.reader().unwrap()), ["copy"]);
+    assert_eq!(rules(&*place.current_reader().unwrap()), ["current"]);
+    assert_eq!(place.reader().unwrap().nodes().unwrap().len(), 1);
+    // What is to be told, and who may do what, is never asked of a copy.
+    assert_eq!(place.writer().unwrap().redrive(None, None).unwrap(), 0);
+    assert!(place.book().unwrap().records_after(0, 10).unwrap().is_empty());
+
+    // A copy that is gone stops questions and nothing else.
+    settings.read_url = Some("host=/no/such/place".parse().unwrap());
+    let place = Place::Database(settings);
+    let Err(error) = place.reader().and_then(|reader| reader.size()) else { panic!("nobody answers") };
+    assert!(error.in_full().contains("cannot connect to PostgreSQL"), "{}", error.in_full());
+    assert_eq!(rules(&*place.current_reader().unwrap()), ["current"]);
+    store(&place, "current");
 }

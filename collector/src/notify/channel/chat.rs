@@ -11,7 +11,7 @@ const SHORT: usize = 36;
 /// A message with one attachment.
 pub(super) fn slack(facts: &Facts, look: &Look) -> Value {
     let mut attachment = Map::new();
-    attachment.insert("fallback".to_owned(), facts.output.as_str().into());
+    attachment.insert("fallback".to_owned(), facts.line().into());
     attachment.insert("color".to_owned(), slack_color(facts.priority).into());
     if !look.is_without_text {
         attachment.insert("text".to_owned(), facts.output.as_str().into());
@@ -56,7 +56,7 @@ pub(super) fn teams(facts: &Facts, look: &Look) -> Value {
     }
     json!({
         "@type": "MessageCard",
-        "summary": facts.output,
+        "summary": facts.line(),
         "themeColor": teams_color(facts.priority),
         "sections": [section],
     })

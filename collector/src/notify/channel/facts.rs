@@ -10,6 +10,8 @@ use crate::{
 /// What messages are made of.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// One line for what has place for it, if there is one of its own.
+    pub title: Option<String>,
     /// Name of the rule.
     pub rule: String,
     /// Severity.
@@ -30,6 +32,8 @@ pub struct Facts {
     pub fields: Map<String, Value>,
     /// The whole alert.
     pub alert: Value,
+    /// How many alerts it stands for.
+    pub count: usize,
 }
 
 impl Facts {
@@ -44,6 +48,7 @@ impl Facts {
             alert.get("output_fields").and_then(Value::as_object).cloned().into_iter().flatten().collect();
         fields.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         Self {
+            title: None,
             rule: stored.alert.rule.clone(),
             priority: stored.alert.priority,
             source: stored.alert.source.clone(),
@@ -54,7 +59,13 @@ impl Facts {
             tags,
             fields: fields.into_iter().collect(),
             alert,
+            count: 1,
         }
+    }
+
+    /// One line: its own, or the text.
+    pub fn line(&self) -> &str {
+        self.title.as_deref().unwrap_or(&self.output)
     }
 
     /// Fields that are text.

@@ -23,7 +23,7 @@ pub(super) fn pagerduty(facts: &Facts, routing_key: &str) -> Value {
         "event_action": "trigger",
         "dedup_key": format!("{} on {}", facts.rule, facts.hostname),
         "payload": {
-            "summary": cut(&facts.output, SUMMARY_MAX),
+            "summary": cut(facts.line(), SUMMARY_MAX),
             "source": facts.hostname,
             "severity": severity(facts.priority),
             "timestamp": facts.time,
@@ -66,7 +66,7 @@ pub(super) fn opsgenie(facts: &Facts) -> Value {
         Priority::Notice | Priority::Informational | Priority::Debug => "P5",
     };
     json!({
-        "message": cut(&facts.output, MESSAGE_MAX),
+        "message": cut(facts.line(), MESSAGE_MAX),
         "entity": "Rampart",
         "description": facts.rule,
         "details": details,
@@ -111,7 +111,11 @@ pub(super) fn alertmanager(
     }
     labels.extend(extra_labels.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
     let mut annotations = Map::new();
-    for (name, value) in [("info", &facts.output), ("description", &facts.output), ("summary", &facts.rule)] {
+    for (name, value) in [
+        ("info", &facts.output),
+        ("description", &facts.output),
+        ("summary", facts.title.as_ref().unwrap_or(&facts.rule)),
+    ] {
         annotations.insert(name.to_owned(), value.as_str().into());
     }
     annotations.extend(extra_annotations.iter().map(|(name, value)| (name.clone(), value.as_str().into())));

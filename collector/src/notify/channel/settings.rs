@@ -1,56 +1,19 @@
-//! The settings of each channel, by falcosidekick's names.
+//! The settings of each channel, by falcosidekick's names; `filter`, `template`, `grouping` and `quiet` are our own.
+
+mod known;
+mod wishes;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use self::wishes::Shared;
+pub use self::{known::is_known, mail::Smtp, wishes::Filter};
 use super::{Channel, Kind, Look, Suffix};
-use crate::{
-    alert::{NoPriority, Priority},
-    config::ConfigError,
-    notify::route::Only,
-};
+use crate::{config::ConfigError, notify::template::Template};
 
 /// Who speaks, when nothing else is said.
 const NAME: &str = "Rampart";
-
-/// Settings that falcosidekick has too, by section.
-const KEYS: [(&str, &[&str]); 9] = [
-    ("webhook", &["address", "method", "customheaders", "minimumpriority"]),
-    ("slack", &["webhookurl", "channel", "footer", "icon", "username", "outputformat", "minimumpriority"]),
-    ("teams", &["webhookurl", "activityimage", "outputformat", "minimumpriority"]),
-    ("pagerduty", &["routingkey", "region", "minimumpriority"]),
-    ("opsgenie", &["apikey", "region", "minimumpriority"]),
-    (
-        "alertmanager",
-        &[
-            "hostport",
-            "endpoint",
-            "expiresafter",
-            "extralabels",
-            "extraannotations",
-            "customheaders",
-            "minimumpriority",
-        ],
-    ),
-    ("loki", &["hostport", "endpoint", "tenant", "extralabels", "customheaders", "minimumpriority"]),
-    ("elasticsearch", &["hostport", "index", "suffix", "customheaders", "minimumpriority"]),
-    ("cloudevents", &["address", "extensions", "minimumpriority"]),
-];
-
-/// Whether falcosidekick has the setting too.
-pub fn is_known(section: &str, key: &str) -> bool {
-    KEYS.iter().any(|(name, keys)| *name == section && keys.contains(&key))
-}
-
-/// Alerts by more than their priority.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Filter {
-    rules: Vec<String>,
-    nodes: Vec<String>,
-    sources: Vec<String>,
-}
 
 type Words = BTreeMap<String, String>;
 type Made = Result<Option<Channel>, ConfigError>;
@@ -63,10 +26,28 @@ macro_rules! section {
         pub struct $name {
             minimumpriority: String,
             filter: Filter,
+            template: wishes::Texts,
+            grouping: wishes::Groups,
+            quiet: wishes::Hours,
             $($field: $kind,)*
+        }
+
+        impl $name {
+            /// What all channels have.
+            fn common(&self) -> wishes::Common<'_> {
+                wishes::Common {
+                    minimumpriority: &self.minimumpriority,
+                    filter: &self.filter,
+                    template: &self.template,
+                    grouping: &self.grouping,
+                    quiet: &self.quiet,
+                }
+            }
         }
     };
 }
+
+mod mail;
 
 section!(
     /// `webhook`.
@@ -136,6 +117,7 @@ impl Default for OneOrMany {
 impl Webhook {
     /// The channel, when its address is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let method = match self.method.to_ascii_uppercase().as_str() {
             "" | "POST" => "POST",
             "PUT" => "PUT",
@@ -143,13 +125,14 @@ impl Webhook {
         };
         let Some(url) = address(name, "address", &self.address, "")? else { return Ok(None) };
         let kind = Kind::Webhook { url, method };
-        channel(name, &self.minimumpriority, self.filter, self.customheaders, kind)
+        channel(name, &common, self.customheaders, kind)
     }
 }
 
 impl Slack {
     /// The channel, when its address is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let Some(url) = address(name, "webhookurl", &self.webhookurl, "")? else { return Ok(None) };
         let look = Look {
             channel: given(self.channel),
@@ -158,26 +141,28 @@ impl Slack {
             footer: given(self.footer),
             ..look(name, &self.outputformat)?
         };
-        channel(name, &self.minimumpriority, self.filter, Words::new(), Kind::Slack { url, look })
+        channel(name, &common, Words::new(), Kind::Slack { url, look })
     }
 }
 
 impl Teams {
     /// The channel, when its address is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let Some(url) = address(name, "webhookurl", &self.webhookurl, "")? else { return Ok(None) };
         let look = Look {
             username: NAME.to_owned(),
             icon: given(self.activityimage),
             ..look(name, &self.outputformat)?
         };
-        channel(name, &self.minimumpriority, self.filter, Words::new(), Kind::Teams { url, look })
+        channel(name, &common, Words::new(), Kind::Teams { url, look })
     }
 }
 
 impl PagerDuty {
     /// The channel, when its key is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let Some(routing_key) = given(self.routingkey) else { return Ok(None) };
         let host = match self.region.to_ascii_lowercase().as_str() {
             "" | "us" => "https://events.pagerduty.com/v2/enqueue",
@@ -186,13 +171,14 @@ impl PagerDuty {
         };
         let url = address(name, "url", &self.url, "")?.unwrap_or_else(|| host.to_owned());
         let kind = Kind::PagerDuty { url, routing_key };
-        channel(name, &self.minimumpriority, self.filter, Words::new(), kind)
+        channel(name, &common, Words::new(), kind)
     }
 }
 
 impl OpsGenie {
     /// The channel, when its key is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let Some(key) = given(self.apikey) else { return Ok(None) };
         let host = match self.region.to_ascii_lowercase().as_str() {
             "" | "us" => "https://api.opsgenie.com/v2/alerts",
@@ -200,13 +186,14 @@ impl OpsGenie {
             _ => return Err(wrong(name, "region", "use `us` or `eu`")),
         };
         let url = address(name, "url", &self.url, "")?.unwrap_or_else(|| host.to_owned());
-        channel(name, &self.minimumpriority, self.filter, Words::new(), Kind::OpsGenie { url, key })
+        channel(name, &common, Words::new(), Kind::OpsGenie { url, key })
     }
 }
 
 impl Alertmanager {
     /// The channel, when its address is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let hosts = match self.hostport {
             OneOrMany::One(text) => text.split(',').map(|host| host.trim().to_owned()).collect(),
             OneOrMany::Many(list) => list,
@@ -225,24 +212,26 @@ impl Alertmanager {
             annotations: self.extraannotations.into_iter().collect(),
             expires_secs: (self.expiresafter > 0).then_some(self.expiresafter),
         };
-        channel(name, &self.minimumpriority, self.filter, self.customheaders, kind)
+        channel(name, &common, self.customheaders, kind)
     }
 }
 
 impl Loki {
     /// The channel, when its address is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let path = given(self.endpoint).unwrap_or_else(|| "/loki/api/v1/push".to_owned());
         let Some(url) = address(name, "hostport", &self.hostport, &path)? else { return Ok(None) };
         let labels = self.extralabels.into_iter().collect();
         let kind = Kind::Loki { url, tenant: given(self.tenant), labels };
-        channel(name, &self.minimumpriority, self.filter, self.customheaders, kind)
+        channel(name, &common, self.customheaders, kind)
     }
 }
 
 impl Elasticsearch {
     /// The channel, when its address is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let Some(url) = address(name, "hostport", &self.hostport, "")? else { return Ok(None) };
         let suffix = match self.suffix.to_ascii_lowercase().as_str() {
             "" | "daily" => Suffix::Daily,
@@ -253,26 +242,21 @@ impl Elasticsearch {
         };
         let index = given(self.index).unwrap_or_else(|| "falco".to_owned());
         let kind = Kind::Elasticsearch { url, index, suffix };
-        channel(name, &self.minimumpriority, self.filter, self.customheaders, kind)
+        channel(name, &common, self.customheaders, kind)
     }
 }
 
 impl CloudEvents {
     /// The channel, when its address is set.
     pub fn channel(self, name: &str) -> Made {
+        let common = self.common().check(name)?;
         let Some(url) = address(name, "address", &self.address, "")? else { return Ok(None) };
         let kind = Kind::CloudEvents { url, extensions: self.extensions.into_iter().collect() };
-        channel(name, &self.minimumpriority, self.filter, Words::new(), kind)
+        channel(name, &common, Words::new(), kind)
     }
 }
 
-fn channel(name: &str, priority: &str, filter: Filter, headers: Words, kind: Kind) -> Made {
-    let priority = match priority {
-        "" => Priority::Debug,
-        word => {
-            word.parse().map_err(|error: NoPriority| wrong(name, "minimumpriority", &error.to_string()))?
-        }
-    };
+fn channel(name: &str, common: &Shared, headers: Words, kind: Kind) -> Made {
     for (header, value) in &headers {
         let is_sound = hyper::header::HeaderName::from_bytes(header.as_bytes()).is_ok()
             && hyper::header::HeaderValue::from_str(value).is_ok();
@@ -280,11 +264,19 @@ fn channel(name: &str, priority: &str, filter: Filter, headers: Words, kind: Kin
             return Err(wrong(name, "customheaders", &format!("`{header}` cannot be a header")));
         }
     }
+    let has_text =
+        !matches!(kind, Kind::Webhook { .. } | Kind::Elasticsearch { .. } | Kind::CloudEvents { .. });
+    if common.template != Template::default() && !has_text {
+        return Err(wrong(name, "template", "it gets alerts as they are: there is no text to make"));
+    }
     Ok(Some(Channel {
         name: name.into(),
-        priority,
-        only: Only { rules: filter.rules, nodes: filter.nodes, sources: filter.sources },
+        priority: common.priority,
+        only: common.only.clone(),
         headers: headers.into_iter().collect(),
+        template: common.template.clone(),
+        grouping: common.grouping.clone(),
+        quiet: common.quiet.clone(),
         kind,
     }))
 }

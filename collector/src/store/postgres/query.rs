@@ -105,6 +105,20 @@ impl PostgresReader {
         if let Some(until) = filter.until_ns {
             add("alerts.time < ?", Box::new(until as i64));
         }
+        if let Some(above) = filter.above {
+            add("alerts.id > ?", Box::new(above.min(i64::MAX as u64) as i64));
+        }
+        if let Some(text) = &filter.text {
+            // In this order of letters, none but those of ASCII have two cases.
+            add(
+                "strpos(lower(alerts.json COLLATE \"C\"), ? COLLATE \"C\") > 0",
+                Box::new(text.as_str().to_owned()),
+            );
+        }
+        if let Some(condition) = filter.kinds.condition("sources.text", "rules.text") {
+            sql.push_str(" AND ");
+            sql.push_str(&condition);
+        }
         values.push(Box::new(limit as i64));
         // Writing to text cannot fail.
         let _ = write!(sql, " ORDER BY alerts.id {order} LIMIT ${}", values.len());

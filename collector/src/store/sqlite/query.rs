@@ -70,6 +70,17 @@ impl SqliteReader {
         if let Some(until) = filter.until_ns {
             add("alerts.time < ?", Box::new(until as i64));
         }
+        if let Some(above) = filter.above {
+            add("alerts.id > ?", Box::new(above.min(i64::MAX as u64) as i64));
+        }
+        if let Some(text) = &filter.text {
+            // Both know of no letters but those of ASCII.
+            add("instr(lower(alerts.json), ?) > 0", Box::new(text.as_str().to_owned()));
+        }
+        if let Some(condition) = filter.kinds.condition("sources.text", "rules.text") {
+            sql.push_str(" AND ");
+            sql.push_str(&condition);
+        }
         sql.push_str(" ORDER BY alerts.id ");
         sql.push_str(order);
         sql.push_str(" LIMIT ?");
