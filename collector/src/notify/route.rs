@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{
     channel::Channel,
     quiet::{Quiet, held},
@@ -10,6 +12,9 @@ use crate::{
     alert::{Alert, Priority},
     ingest::now_ns,
 };
+
+/// Field by which an agent says which channels a rule names.
+const NOTIFY: &str = "response.notify";
 
 /// Which alerts a channel wants, besides their priority; an empty list says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,13 +68,31 @@ impl Routes {
     }
 
     fn of_at(&self, node: &str, alert: &Alert, now_ns: u64) -> Vec<Arc<str>> {
-        let wants = |wish: &&Wish| alert.priority <= wish.priority && wish.only.accepts(node, alert);
-        let name = |wish: &Wish| match &wish.quiet {
-            Some((quiet, held)) if quiet.holds(alert.priority, now_ns) => Arc::clone(held),
-            _ => Arc::clone(&wish.channel),
+        let called = called(&alert.json);
+        let name = |wish: &Wish| {
+            // Whom the rule names is told, and told now.
+            if called.iter().any(|name| **name == *wish.channel) {
+                return Some(Arc::clone(&wish.channel));
+            }
+            let wants = alert.priority <= wish.priority && wish.only.accepts(node, alert);
+            wants.then(|| match &wish.quiet {
+                Some((quiet, held)) if quiet.holds(alert.priority, now_ns) => Arc::clone(held),
+                _ => Arc::clone(&wish.channel),
+            })
         };
-        self.wishes.iter().filter(wants).map(name).collect()
+        self.wishes.iter().filter_map(name).collect()
     }
+}
+
+/// Channels that the alert's rule names by its response `notify`.
+fn called(json: &str) -> Vec<String> {
+    // Most alerts name none, and need not be read.
+    if !json.contains(NOTIFY) {
+        return Vec::new();
+    }
+    let alert: Value = serde_json::from_str(json).unwrap_or_default();
+    let names = alert["output_fields"][NOTIFY].as_str().unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -110,5 +133,24 @@ mod tests {
         assert_eq!(at(23, Priority::Error), "all (held)|loud");
         assert_eq!(at(23, Priority::Critical), "all|loud");
         assert_eq!(at(12, Priority::Error), "all|loud");
+    }
+
+    #[test]
+    fn whom_a_rule_names_is_told_whatever_its_wishes_are() {
+        let only = Only { rules: vec!["other".to_owned()], ..Only::default() };
+        let wish = |name: &str| Wish {
+            channel: name.into(),
+            priority: Priority::Emergency,
+            only: only.clone(),
+            quiet: None,
+        };
+        let routes = Routes { wishes: vec![wish("oncall"), wish("desk"), wish("rest")] };
+        let told = |json: &str| {
+            let alert = Alert { json: json.to_owned(), ..alert(1, 1, Priority::Notice, "r") };
+            routes.of("n", &alert).join(" ")
+        };
+        assert_eq!(told(r#"{"output_fields":{"response.notify":"desk,oncall"}}"#), "oncall desk");
+        assert_eq!(told(r#"{"output_fields":{"proc.cmdline":"\"response.notify\":\"desk\""}}"#), "");
+        assert_eq!(told(r#"{"response.notify":"desk"}"#), "");
     }
 }
