@@ -1,5 +1,6 @@
 //! Asking a server of this machine for a page.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -30,7 +31,8 @@ pub(crate) fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            // Writing to text cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     escaped

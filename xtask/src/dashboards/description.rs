@@ -171,7 +171,10 @@ fn string(map: &Mapping, key: &str) -> Result<String> {
 /// With the words for `@nodes` and its kin.
 fn expanded(text: &str) -> Result<String> {
     let text = text.replace("@nodes", NODES).replace("@services", SERVICES).replace("@rate", RATE);
-    if text.contains('@') { bail!("`{text}` has an unknown `@` word") } else { Ok(text) }
+    if text.contains('@') {
+        bail!("`{text}` has an unknown `@` word");
+    }
+    Ok(text)
 }
 
 /// Without Grafana's variables.

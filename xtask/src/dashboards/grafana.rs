@@ -151,21 +151,20 @@ fn shown(panel: &Panel, id: u64, place: &Value) -> Value {
     };
     let mut steps = vec![json!({ "color": "green", "value": null })];
     steps.extend(panel.bad.map(|bad| json!({ "color": "red", "value": bad })));
-    let mut defaults = json!({
-        "unit": panel.unit,
-        "min": if matches!(panel.show, Show::Graph | Show::Stacked) { json!(0) } else { Value::Null },
-        "custom": custom,
-        "thresholds": { "mode": "absolute", "steps": steps },
-    });
-    if !panel.values.is_empty() {
-        let words: serde_json::Map<String, Value> = panel
-            .values
-            .iter()
-            .map(|(number, text, colour)| (number.clone(), json!({ "text": text, "color": colour })))
-            .collect();
-        defaults["mappings"] = json!([{ "type": "value", "options": words }]);
-    }
-    let mut value = json!({
+    let words: serde_json::Map<String, Value> = panel
+        .values
+        .iter()
+        .map(|(number, text, colour)| (number.clone(), json!({ "text": text, "color": colour })))
+        .collect();
+    let mappings = if words.is_empty() { json!([]) } else { json!([{ "type": "value", "options": words }]) };
+    let transformations = match panel.show {
+        Show::Table => json!([
+            { "id": "merge", "options": {} },
+            { "id": "organize", "options": { "excludeByName": { "Time": true } } },
+        ]),
+        _ => json!([]),
+    };
+    json!({
         "id": id,
         "type": kind,
         "title": panel.title,
@@ -174,15 +173,18 @@ fn shown(panel: &Panel, id: u64, place: &Value) -> Value {
         "gridPos": place,
         "targets": targets,
         "options": options,
-        "fieldConfig": { "defaults": defaults, "overrides": [] },
-    });
-    if panel.show == Show::Table {
-        value["transformations"] = json!([
-            { "id": "merge", "options": {} },
-            { "id": "organize", "options": { "excludeByName": { "Time": true } } },
-        ]);
-    }
-    value
+        "fieldConfig": {
+            "defaults": {
+                "unit": panel.unit,
+                "min": if matches!(panel.show, Show::Graph | Show::Stacked) { json!(0) } else { Value::Null },
+                "custom": custom,
+                "thresholds": { "mode": "absolute", "steps": steps },
+                "mappings": mappings,
+            },
+            "overrides": [],
+        },
+        "transformations": transformations,
+    })
 }
 
 #[cfg(test)]
