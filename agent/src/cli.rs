@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod fmt;
 mod limits;
+mod man;
 mod print;
 mod record;
 mod replay;
@@ -115,6 +116,9 @@ enum Command {
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// Where the configuration comes from.
@@ -184,6 +188,7 @@ impl Cli {
             Command::Services(arguments) => services::services(&arguments),
             Command::Breakers(arguments) => services::breakers(&arguments),
             Command::Completions(arguments) => completions::run(arguments),
+            Command::Man(arguments) => man::run(&arguments),
         };
         match done {
             Ok(outcome) => outcome,

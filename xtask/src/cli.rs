@@ -75,7 +75,7 @@ enum Task {
     Dashboards(dashboards::Options),
     /// Boot Debian's kernels in QEMU: what they make of the kernel programs, the kernel tests, the agent
     ///
-    /// With `--all` the table goes to `docs/kernels.md`.
+    /// With `--all` or `RAMPART_UPDATE=1` the table goes to `docs/kernels.md`.
     VmTest(vm::Options),
     /// The Helm chart
     #[command(subcommand)]

@@ -111,7 +111,8 @@ fn performance() -> Result<String> {
     if rows.is_empty() {
         bail!("`{}` has no number with a goal", path.display());
     }
-    let rows: String = rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    let rows: Vec<String> = rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    let rows = rows.concat();
     Ok(format!(
         "{PERFORMANCE}\n| what | median | unit | goal |  |\n| --- | --- | --- | --- | --- |\n{rows}{ADVICE}"
     ))

@@ -5,8 +5,9 @@
 //! its owner may read the file, as names of files, programs and hosts are in it.
 
 use std::{
+    fmt::Write as _,
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -142,7 +143,8 @@ fn rules(config: &Config) -> String {
         format!("{} findings, {} unreadable files\n", report.findings.len(), report.unreadable.len());
     for rule in report.bundle.iter().flat_map(|bundle| bundle.rules.rules()) {
         let state = if rule.enabled { "on " } else { "off" };
-        text.push_str(&format!("{state} {:<13} {}\n", rule.priority.to_string(), rule.name));
+        // Writing to text cannot fail.
+        let _ = writeln!(text, "{state} {:<13} {}", rule.priority.to_string(), rule.name);
     }
     text
 }
@@ -173,9 +175,9 @@ fn tail(path: &Path) -> io::Result<String> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
     let mut file = fs::File::open(path).map_err(named)?;
     let size = file.metadata().map_err(named)?.len();
-    io::Seek::seek(&mut file, io::SeekFrom::Start(size.saturating_sub(BYTES))).map_err(named)?;
+    file.seek(SeekFrom::Start(size.saturating_sub(BYTES))).map_err(named)?;
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, BYTES), &mut bytes).map_err(named)?;
+    file.take(BYTES).read_to_end(&mut bytes).map_err(named)?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
@@ -184,7 +186,7 @@ fn tail(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read as _, os::unix::fs::PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -255,7 +257,8 @@ mod tests {
     fn only_the_end_of_a_log_is_taken() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        fs::write(&path, (0..5000).map(|line| format!("line {line}\n")).collect::<String>()).unwrap();
+        let lines: Vec<String> = (0..5000).map(|line| format!("line {line}\n")).collect();
+        fs::write(&path, lines.concat()).unwrap();
         let text = tail(&path).unwrap();
         assert!(text.starts_with("line 3000\n") && text.ends_with("line 4999\n"));
         assert!(tail(&dir.path().join("none")).unwrap_err().to_string().contains("none"));
