@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod fmt;
 mod limits;
+mod man;
 mod print;
 mod record;
 mod replay;
@@ -119,6 +120,9 @@ enum Command {
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// Where the configuration comes from.
@@ -189,6 +193,7 @@ impl Cli {
             Command::Breakers(arguments) => services::breakers(&arguments),
             Command::Responses(arguments) => responses::run(&arguments),
             Command::Completions(arguments) => completions::run(arguments),
+            Command::Man(arguments) => man::run(&arguments),
         };
         match done {
             Ok(outcome) => outcome,

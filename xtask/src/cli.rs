@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench, build, chaos, chart, ci, conformance, demo, dist, docs, fuzz, image, lint, test, tidy, toolchain,
-    triggers, vm, workload,
+    bench, build, chaos, chart, ci, conformance, dashboards, demo, dist, docs, fuzz, image, lint, test, tidy,
+    toolchain, triggers, vm, workload,
 };
 
 /// Build, test, demo and bench commands of the Rampart workspace.
@@ -69,9 +69,13 @@ enum Task {
     /// The documents
     #[command(subcommand)]
     Docs(docs::Task),
+    /// Make Grafana's dashboards, and put each of their queries to a Prometheus that scrapes a running agent and collector
+    ///
+    /// Needs root. `RAMPART_UPDATE=1` writes the dashboards anew from `deploy/grafana/source`.
+    Dashboards(dashboards::Options),
     /// Boot Debian's kernels in QEMU: what they make of the kernel programs, the kernel tests, the agent
     ///
-    /// With `--all` the table goes to `docs/kernels.md`.
+    /// With `--all` or `RAMPART_UPDATE=1` the table goes to `docs/kernels.md`.
     VmTest(vm::Options),
     /// The Helm chart
     #[command(subcommand)]
@@ -102,6 +106,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Chaos(options) => chaos::run(&options),
         Task::Dist(options) => dist::run(&options).map(|()| true),
         Task::Docs(task) => docs::run(&task),
+        Task::Dashboards(options) => dashboards::run(&options),
         Task::VmTest(options) => vm::run(&options),
         Task::Chart(command) => chart::run(&command),
         Task::Image(command) => image::run(&command),

@@ -22,8 +22,8 @@ use nix::unistd::geteuid;
 
 use self::alert::Alert;
 use self::collector::Collector;
-use self::flood::Flood;
-use self::outage::Outage;
+pub(crate) use self::flood::Flood;
+pub(crate) use self::outage::Outage;
 use self::report::Seen;
 use self::scene::Scene;
 use self::step::{Pack, Step};

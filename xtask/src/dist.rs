@@ -1,5 +1,5 @@
-//! `cargo xtask dist`: what is given away. Stripped binaries, completions, units of systemd, rules and alert rules as an
-//! archive and as a Debian package, with their checksums.
+//! `cargo xtask dist`: what is given away. Stripped binaries, manual pages, completions, units of systemd, rules, alert rules
+//! and dashboards as an archive and as a Debian package, with their checksums.
 //!
 //! The same files give the same archives, byte for byte: times are those of the last commit, order and owners are fixed, and
 //! everything is packed twice to see it.
@@ -29,9 +29,14 @@ const FILES: [(&str, &str); 4] = [
     ("LICENSE", "usr/share/doc/rampart/copyright"),
     ("CHANGELOG.md", "usr/share/doc/rampart/CHANGELOG.md"),
 ];
-/// Folders of YAML files with their places.
-const FOLDERS: [(&str, &str); 2] =
-    [("rules/packs", "usr/share/rampart/rules"), ("deploy/prometheus", "usr/share/rampart/prometheus")];
+/// Folders with how names of files end there, and their places.
+const FOLDERS: [(&str, &str, &str); 3] = [
+    ("rules/packs", "yaml", "usr/share/rampart/rules"),
+    ("deploy/prometheus", "yaml", "usr/share/rampart/prometheus"),
+    ("deploy/grafana", "json", "usr/share/rampart/grafana"),
+];
+/// Where manual pages are.
+const MANUAL: &str = "usr/share/man/man1";
 
 /// From what, and where to.
 #[derive(Args, Debug)]
@@ -97,6 +102,7 @@ fn stage(tree: &Path, binaries: &Path) -> Result<()> {
         parent(&to)?;
         process::capture(Command::new("strip").arg("-o").arg(&to).arg(&from))?;
         fs::set_permissions(&to, Permissions::from_mode(0o755))?;
+        manual(&from, &tree.join(MANUAL))?;
         for (shell, place) in SHELLS.iter().filter(|_| completes) {
             write(&tree.join(place), &process::capture(Command::new(&from).args(["completions", shell]))?)?;
         }
@@ -106,16 +112,32 @@ fn stage(tree: &Path, binaries: &Path) -> Result<()> {
             .with_context(|| format!("cannot read `{from}`"))?;
         write(&tree.join(place), &text)?;
     }
-    for (from, place) in FOLDERS {
+    for (from, end, place) in FOLDERS {
         for entry in
             fs::read_dir(workspace::root().join(from)).with_context(|| format!("cannot list `{from}`"))?
         {
             let path = entry?.path();
-            if path.extension().is_some_and(|end| end == "yaml") {
+            if path.extension().is_some_and(|own| own == end) {
                 let name = path.file_name().unwrap_or_default();
                 write(&tree.join(place).join(name), &fs::read_to_string(&path)?)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Manual pages of a program, packed as Debian wants them: the same each time.
+fn manual(program: &Path, to: &Path) -> Result<()> {
+    let pages = tempfile::tempdir().context("cannot make a folder")?;
+    process::capture(Command::new(program).arg("man").arg(pages.path()))?;
+    fs::create_dir_all(to).with_context(|| format!("cannot create `{}`", to.display()))?;
+    for entry in fs::read_dir(pages.path())? {
+        let page = entry?.path();
+        process::capture(Command::new("gzip").arg("-9n").arg(&page))?;
+        let name = format!("{}.gz", page.file_name().unwrap_or_default().to_string_lossy());
+        let packed = to.join(&name);
+        fs::copy(pages.path().join(&name), &packed).with_context(|| format!("cannot copy `{name}`"))?;
+        fs::set_permissions(&packed, Permissions::from_mode(0o644)).context("cannot change a file's mode")?;
     }
     Ok(())
 }

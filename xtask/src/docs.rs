@@ -2,7 +2,8 @@
 //!
 //! Every YAML block of `docs/` says what it is (```` ```yaml rules ````, `config`, `collector`, `values`, `other`) and is
 //! given to the program that reads it; every command of ours in an `sh` block is given to its own command line with
-//! `--help` behind it, which refuses options that do not exist. Links must lead somewhere. The references of settings and
+//! `--help` behind it, which refuses options that do not exist. Links must lead somewhere,
+//! tests that a page names must exist. The references of settings and
 //! metrics are made from the code. Alert rules are tested by Prometheus' own tool, where it is installed.
 
 mod reference;
@@ -67,6 +68,7 @@ pub(crate) fn test() -> Result<Checks> {
             checks.add(format!("docs/{name}:{}", snippet.line), tried(&snippet, &binaries));
         }
         checks.add(format!("docs/{name}: links"), links(page, &text));
+        checks.add(format!("docs/{name}: tests that it names"), tests_exist(&text));
     }
     checks.add("every page is in the summary", summary(&folder, &pages));
     alerts(&mut checks)?;
@@ -146,6 +148,18 @@ fn links(page: &Path, text: &str) -> Result<()> {
             if !snippet::headings(&text).contains(heading) {
                 bail!("`{link}`: there is no such heading");
             }
+        }
+    }
+    Ok(())
+}
+
+/// A test in a page, `FILE::NAME` between backticks, must be in that file.
+fn tests_exist(text: &str) -> Result<()> {
+    for (file, name) in text.split('`').filter_map(|word| word.split_once(".rs::")) {
+        let path = workspace::root().join(format!("{file}.rs"));
+        let code = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        if !code.contains(&format!("fn {name}(")) {
+            bail!("`{file}.rs` has no `{name}`");
         }
     }
     Ok(())

@@ -133,7 +133,12 @@ fn boot(
     console::begin(format!("{name}: {} … ", kernel.package));
     let file = name.replace([' ', ','], "-");
     let initrd = said_in.join(format!("{file}.cpio"));
-    initramfs::write(&initrd, guest, &guest.list(is_locked), &kernel)?;
+    initramfs::write(
+        &initrd,
+        guest,
+        &guest.list(!is_locked && expectation::detects(&kernel.package)),
+        &kernel,
+    )?;
     let machine = Machine {
         accel: options.accel,
         kernel: &kernel.image,

@@ -1,6 +1,13 @@
 //! `rampart doctor`: can this machine run the agent, and if not, what to do.
 
-use std::{fs, io, os::unix::net::UnixStream, path::Path};
+mod bundle;
+mod redact;
+
+use std::{
+    fs, io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -20,8 +27,10 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   rampart doctor                    this machine, with the configuration the agent would use
   rampart doctor -c rampart.yaml
+  rampart doctor --bundle help.tar --log agent.log
+                                    the same, packed with settings, facts and logs for whoever helps
 
-Nothing is changed. Exit codes: 0 the agent can run, 1 something needs a fix.";
+Nothing is changed; a bundle has no secrets in it, but names of files, programs and hosts. Exit codes: 0 the agent can run, 1 something needs a fix.";
 
 /// Lines of a kept verifier log that are shown; the last ones name the refused instruction.
 const LOG_LINES: usize = 30;
@@ -30,6 +39,12 @@ const LOG_LINES: usize = 30;
 pub(super) struct Arguments {
     #[command(flatten)]
     policy: PolicyArgs,
+    /// Write an archive for whoever helps, without secrets; the file must not be there
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// A log whose last lines go into the bundle, such as what `journalctl -u rampart` prints
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    log: Vec<PathBuf>,
 }
 
 /// One line of the answer.
@@ -78,7 +93,15 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         }
     }
     let failed = lines.iter().filter(|line| line.mark == Mark::Fail).count();
-    print::data(&page(&lines, kept.as_ref()))?;
+    let page = page(&lines, kept.as_ref());
+    print::data(&page)?;
+    if let Some(file) = &arguments.bundle {
+        let written = bundle::write(file, &page, &arguments.policy.sources(), &arguments.log);
+        written.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write the bundle `{}`: {error}", file.display()))
+        })?;
+        print::data(&format!("The bundle is in {}: look at it before you give it away.\n", file.display()))?;
+    }
     Ok(if failed == 0 && kept.is_none() { Outcome::Clean } else { Outcome::Findings })
 }
 

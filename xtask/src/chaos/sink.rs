@@ -11,14 +11,14 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// The server. It ends with this process.
-pub(super) struct Sink {
+pub(crate) struct Sink {
     address: SocketAddr,
     told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Sink {
     /// Starts one that takes so long for each answer.
-    pub(super) fn start(pause: Duration) -> Result<Self> {
+    pub(crate) fn start(pause: Duration) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
         let address = listener.local_addr().context("cannot listen")?;
         let told: Arc<Mutex<BTreeSet<String>>> = Arc::default();
@@ -36,7 +36,7 @@ impl Sink {
     }
 
     /// Where it listens.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 

@@ -5,6 +5,8 @@ use serde_yaml::{Mapping, Value};
 
 /// What Helm draws at random.
 const RANDOM: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+/// How names of files end that are compared where they are made.
+const ELSEWHERE: &str = ".json";
 
 /// Rendered objects, in Helm's order.
 pub(super) struct Manifest(Vec<Value>);
@@ -31,7 +33,7 @@ impl Manifest {
         })
     }
 
-    /// As text, sorted by kind and name, without what differs each time.
+    /// As text, sorted by kind and name, without what differs each time and what is compared elsewhere.
     pub(super) fn without_secrets(&self) -> Result<String> {
         let mut objects = self.0.clone();
         objects.sort_by_key(|object| {
@@ -55,6 +57,10 @@ fn redact(data: &mut Mapping) {
     for (key, value) in data.iter_mut() {
         if key.as_str().is_some_and(|key| RANDOM.contains(&key)) {
             *value = Value::from("(made by Helm)");
+        } else if let (Some(name), Some(text)) = (key.as_str(), value.as_str())
+            && name.ends_with(ELSEWHERE)
+        {
+            *value = Value::from(format!("({} lines of {name})", text.lines().count()));
         }
     }
 }

@@ -2,8 +2,7 @@
 //! collector that trust the certificates Helm made, and an alert by a rule of `customRules` that ends in the store.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,7 +17,7 @@ use serde_yaml::Value;
 use super::accept::{binary, unpack};
 use super::manifest::Manifest;
 use crate::checks::Checks;
-use crate::{interrupt, process};
+use crate::{http, interrupt, process};
 
 /// The node that the case's certificate names.
 const NODE: &str = "chart-test";
@@ -152,13 +151,8 @@ fn free() -> Result<SocketAddr> {
 
 /// The body of a page; none unless it is there.
 fn page(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    (head.split(' ').nth(1)? == "200").then(|| body.to_owned())
+    let (code, body) = http::get(address, path).ok()?;
+    (code == 200).then_some(body)
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {

@@ -43,7 +43,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 const BUFFER: usize = 32 << 20;
 
 /// The place of the flood.
-pub(super) struct Flood {
+pub(crate) struct Flood {
     /// Keeps the namespace; it ends when its input does, also when this process is killed.
     keeper: Child,
     pins: PathBuf,
@@ -58,7 +58,7 @@ struct Fate {
 
 impl Flood {
     /// Makes interface, namespace and a BPF file system below `folder`.
-    pub(super) fn prepare(folder: &Path) -> Result<Self> {
+    pub(crate) fn prepare(folder: &Path) -> Result<Self> {
         let pins = folder.join("bpf");
         fs::create_dir_all(&pins).with_context(|| format!("cannot create `{}`", pins.display()))?;
         let mut keeper = Command::new("unshare");
@@ -92,12 +92,12 @@ impl Flood {
     }
 
     /// The BPF file system.
-    pub(super) fn pins(&self) -> &Path {
+    pub(crate) fn pins(&self) -> &Path {
         &self.pins
     }
 
     /// Lines of the agent's configuration.
-    pub(super) fn configuration(&self) -> String {
+    pub(crate) fn configuration(&self) -> String {
         format!(
             "limits:
   enabled: true
@@ -111,11 +111,20 @@ impl Flood {
         )
     }
 
+    /// Whether the agent has attached its limits.
+    #[expect(clippy::unused_self, reason = "nothing is attached without a place for it")]
+    pub(crate) fn is_attached(&self, agent: &Agent) -> bool {
+        page(agent).is_ok_and(|page| rung(&page).is_some())
+    }
+
+    /// Lets both sources send, without a word.
+    pub(crate) fn drench(&self) -> Result<()> {
+        self.send().map(drop)
+    }
+
     /// Lets both sources send, and shows what came of it. True when the one is cut and the other is not.
     pub(super) fn run(&self, agent: &Agent) -> Result<bool> {
-        let attached = until("the agent does not attach its limits", || {
-            page(agent).is_ok_and(|page| rung(&page).is_some())
-        });
+        let attached = until("the agent does not attach its limits", || self.is_attached(agent));
         if let Err(error) = attached {
             bail!("{error}; its log:\n{}", agent.log_tail());
         }

@@ -36,14 +36,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ALERTS: [&str; 3] = ["open", "half-open", "closed"];
 
 /// The place of the outage.
-pub(super) struct Outage {
+pub(crate) struct Outage {
     pins: PathBuf,
     backends: [Backend; 2],
 }
 
 impl Outage {
     /// Starts the backends. The agent pins its programs below `pins`, in a BPF file system.
-    pub(super) fn prepare(pins: &Path) -> Result<Self> {
+    pub(crate) fn prepare(pins: &Path) -> Result<Self> {
         // What a demo that was killed left.
         let _absent = unroute();
         let [a, b] = PLACES.map(|(name, last)| Backend::start(name, last));
@@ -51,7 +51,7 @@ impl Outage {
     }
 
     /// Lines of the agent's configuration.
-    pub(super) fn configuration(&self) -> String {
+    pub(crate) fn configuration(&self) -> String {
         let backends: Vec<String> = self
             .backends
             .iter()
@@ -76,11 +76,26 @@ impl Outage {
         )
     }
 
+    /// Whether the agent has put the service in force.
+    #[expect(clippy::unused_self, reason = "there is no service without its backends")]
+    pub(crate) fn is_served(&self, agent: &Agent) -> bool {
+        state(agent).is_some() && routed().unwrap_or(false)
+    }
+
+    /// Lets clients connect for a moment, without a word; each backend must answer some.
+    #[expect(clippy::unused_self, reason = "there is no service without its backends")]
+    pub(crate) fn visit(&self) -> Result<()> {
+        let clients = Clients::start((VIP, PORT), CLIENTS)?;
+        let served = clients.phase(|now| now.a >= ENOUGH && now.b >= ENOUGH);
+        if served.a < ENOUGH || served.b < ENOUGH {
+            bail!("a answered {}, b {}, failed {}", served.a, served.b, served.failed);
+        }
+        Ok(())
+    }
+
     /// Lets a backend die and come back, and shows what becomes of connections. True when all went as it should.
     pub(super) fn run(&mut self, agent: &Agent) -> Result<bool> {
-        let served = until("the agent does not put its services in force", || {
-            state(agent).is_some() && routed().unwrap_or(false)
-        });
+        let served = until("the agent does not put its services in force", || self.is_served(agent));
         if let Err(error) = served {
             bail!("{error}; its log:\n{}", agent.log_tail());
         }

@@ -1,4 +1,5 @@
-//! Pages that are made from the code: settings from the help of `rampart run`, metrics from their one table.
+//! Pages that are made from the code: settings from the help of `rampart run`, metrics from their one table, and
+//! performance from the results of the benches.
 
 use std::fs;
 use std::path::Path;
@@ -18,10 +19,37 @@ const METRICS: &str = "# Metrics of the agent
 Every metric on `/metrics`. Names that Falco has are Falco's.
 ";
 
+const PERFORMANCE: &str = "# Performance
+
+What was measured against its goal. Each number comes from a command of its own, named with machine, commit and what it is
+compared with in [bench/RESULTS.md](../bench/RESULTS.md), which the commands write. Compare numbers of one section: variants are
+interleaved in one run, and two machines or days differ.
+";
+const ADVICE: &str = "
+```sh
+cargo xtask bench events --results
+cargo xtask bench rules --results
+cargo xtask bench ratelimit --results
+cargo xtask bench services --results
+```
+
+What costs and what to do about it:
+
+- **Rules.** `rampart top --once` shows trials, matches and time of each rule. What only the agent can decide costs most;
+  `rampart explain RULE` says what that is.
+- **The ring.** Events lost for want of room: `kernel.ring_bytes`.
+- **Memory.** `state.max_processes`, `limits.max_entries` and `output.queue_alerts` bound it.
+- **Latency of other work.** `node.isolated_cpus` keeps the agent off CPUs that belong to somebody else.
+";
+
 /// Compares the kept pages with those made now, or keeps the latter.
 pub(super) fn check(binaries: &Path) -> Result<Vec<(String, Result<()>)>> {
     let is_update = std::env::var_os("RAMPART_UPDATE").is_some_and(|value| value == "1");
-    let pages = [("configuration.md", settings(binaries)?), ("metrics.md", metrics()?)];
+    let pages = [
+        ("configuration.md", settings(binaries)?),
+        ("metrics.md", metrics()?),
+        ("performance.md", performance()?),
+    ];
     let mut results = Vec::new();
     for (name, text) in pages {
         let path = workspace::root().join("docs").join(name);
@@ -73,4 +101,58 @@ fn metrics() -> Result<String> {
     }
     rows.sort();
     Ok(format!("{METRICS}\n| metric | kind | meaning |\n| --- | --- | --- |\n{}", rows.concat()))
+}
+
+/// Rows of the benches' results that have a goal.
+fn performance() -> Result<String> {
+    let path = workspace::root().join("bench/RESULTS.md");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let rows = goals(&text);
+    if rows.is_empty() {
+        bail!("`{}` has no number with a goal", path.display());
+    }
+    let rows: Vec<String> = rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    let rows = rows.concat();
+    Ok(format!(
+        "{PERFORMANCE}\n| what | median | unit | goal |  |\n| --- | --- | --- | --- | --- |\n{rows}{ADVICE}"
+    ))
+}
+
+/// Name, median, unit, goal and verdict, by the names of the columns.
+fn goals(text: &str) -> Vec<[String; 5]> {
+    let (mut header, mut rows): (Vec<&str>, _) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
+        let cells: Vec<&str> = cells.split(" | ").map(str::trim).collect();
+        if cells.first() == Some(&"id") {
+            header = cells;
+            continue;
+        }
+        let of = |name: &str| {
+            let place = header.iter().position(|column| *column == name)?;
+            cells.get(place).map(|cell| (*cell).to_owned())
+        };
+        if let (Some(id), Some(median), Some(unit), Some(goal)) =
+            (of("id"), of("median"), of("unit"), of("goal"))
+            && !matches!(goal.as_str(), "-" | "")
+            && !goal.starts_with('-')
+        {
+            let verdict = cells.last().map(|cell| (*cell).to_owned()).unwrap_or_default();
+            rows.push([format!("`{id}`"), median, unit, goal, verdict]);
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_with_a_goal_are_found_by_their_columns() {
+        let text = "## a\n\n| id | median | unit | min … max | goal |  |\n| --- | --- | --- | --- | --- | --- |\n\
+                    | a.b | 3 | ns | 1 … 4 | ≤ 5 | ok |\n| a.c | 3 | ns | - | - | - |\n\
+                    | id | median | unit | pushdown off |\n| --- | --- | --- | --- |\n| d | 1 | s | - |\n";
+        assert_eq!(goals(text), [["`a.b`", "3", "ns", "≤ 5", "ok"].map(str::to_owned)]);
+    }
 }

@@ -13,7 +13,7 @@ use crate::checks::Checks;
 use crate::compare::{Comparison, Heard};
 use crate::lint::{EBPF_PACKAGES, exclusions};
 use crate::triggers::Score;
-use crate::{chart, demo, docs, image, process, tidy, triggers, workspace};
+use crate::{chart, dashboards, demo, docs, image, process, tidy, triggers, workspace};
 
 /// The crate of kernel and end-to-end tests.
 const KERNEL_PACKAGE: &str = "rampart-tests";
@@ -42,6 +42,8 @@ pub(super) enum Group {
     Docs,
     /// The container image, put together and run.
     Image,
+    /// Grafana's dashboards: every query has an answer.
+    Dashboards,
     /// The cases of Falco's rule tests and the demo's intrusion with pushdown and without: each with the same alerts.
     Differential,
 }
@@ -61,7 +63,7 @@ pub(super) fn all() -> Result<Vec<Group>> {
     groups.push(Group::Kernel);
     groups.push(Group::Triggers);
     groups.push(Group::Packs);
-    groups.extend([Group::Chart, Group::Image, Group::Docs]);
+    groups.extend([Group::Chart, Group::Image, Group::Docs, Group::Dashboards]);
     groups.push(Group::Differential);
     Ok(groups)
 }
@@ -77,6 +79,7 @@ impl Group {
             Self::Packs => "packs".to_owned(),
             Self::Chart => "chart".to_owned(),
             Self::Image => "image".to_owned(),
+            Self::Dashboards => "dashboards".to_owned(),
             Self::Docs => "docs".to_owned(),
             Self::Differential => "differential".to_owned(),
         }
@@ -96,6 +99,7 @@ impl Group {
                 | Self::Packs
                 | Self::Chart
                 | Self::Image
+                | Self::Dashboards
                 | Self::Docs
                 | Self::Differential
         )
@@ -120,6 +124,7 @@ impl Group {
             Self::Packs => pack_cases(),
             Self::Chart => checked(chart::test()),
             Self::Image => checked(image::test()),
+            Self::Dashboards => checked(dashboards::test()),
             Self::Docs => checked(docs::test()),
             Self::Differential => differential(heard.take()),
         }

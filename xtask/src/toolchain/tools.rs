@@ -36,9 +36,9 @@ pub(super) const TESTS: [Tool; 3] = [
     Tool { program: "redis-server", package: "redis-server", purpose: "the bus that collectors share" },
 ];
 
-/// What tests the alert rules: it comes with a server, which is not started.
+/// What tests the alert rules, with the server that the dashboards are put to; it is not started as a service.
 pub(super) const ALERTS: [Tool; 1] =
-    [Tool { program: "promtool", package: "prometheus", purpose: "the tests of the alert rules" }];
+    [Tool { program: "promtool", package: "prometheus", purpose: "the tests of alert rules and dashboards" }];
 
 /// What only `cargo xtask bench` runs: installed when a bench asks for it.
 pub(super) const BENCH: [Tool; 6] = [

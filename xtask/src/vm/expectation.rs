@@ -11,6 +11,8 @@ use super::report::{Hook, Leg};
 const EVENTS: (u32, u32) = (6, 12);
 const SINCE: [(&str, (u32, u32)); 4] =
     [("events", EVENTS), ("events, untyped", EVENTS), ("limits", (5, 12)), ("services", (6, 1))];
+/// What an agent says whose programs are refused.
+const REFUSAL: &str = "the kernel refused the program `";
 /// Kernels that take tc programs by a link.
 const TCX: (u32, u32) = (6, 6);
 
@@ -78,6 +80,9 @@ pub(super) fn judge(name: String, kernel: &Kernel, is_locked: bool, guest: &Gues
         if is_locked && !agent_log.contains("lockdown") {
             leg.complaints.push(format!("the agent does not name the lockdown: {}", agent_log.trim()));
         }
+        if !detects && !is_locked && !agent_log.contains(REFUSAL) {
+            leg.complaints.push(format!("the agent does not name the program: {}", agent_log.trim()));
+        }
         if detects && alerts != 1 {
             leg.complaints
                 .push(format!("{alerts} alerts instead of one; the agent's log: {}", agent_log.trim()));
@@ -90,6 +95,11 @@ pub(super) fn judge(name: String, kernel: &Kernel, is_locked: bool, guest: &Gues
         done.clone_into(&mut leg.agent);
     }
     leg
+}
+
+/// Whether the agent must detect on the kernel of a package.
+pub(super) fn detects(package: &str) -> bool {
+    version(package.trim_start_matches(|character: char| !character.is_ascii_digit())) >= EVENTS
 }
 
 /// A line of a test program.
@@ -181,5 +191,20 @@ mod tests {
             old.complaints
         );
         assert!(judged("").complaints[0].contains("panic"));
+    }
+
+    #[test]
+    fn an_agent_that_cannot_start_must_say_why() {
+        assert!(
+            detects("linux-image-6.12.117+deb13-cloud-amd64 6.12.117-1")
+                && detects("linux-image-7.3.4+deb13 7")
+        );
+        assert!(!detects("linux-image-6.1.0-56-cloud-amd64 6.1.192-2"));
+        let end = "END\thooks\t0\nEND\tdoctor\t0\nEND\tagent\t2\nVM-END 9\n";
+        let about = |log: &str| {
+            let leg = judged(&format!("VM-START 6.1.0-56\nAGENT-LOG\t{log}\n{end}"));
+            leg.complaints.iter().any(|complaint| complaint.contains("does not name the program"))
+        };
+        assert!(about("error: no") && !about("error: the kernel refused the program `family_open`"));
     }
 }

@@ -17,6 +17,8 @@ use crate::{console, process, toolchain, workspace};
 const TESTS: [&str; 2] = ["kernel", "paths"];
 /// Programs of the product and its tests.
 const PROGRAMS: [&str; 2] = ["rampart", "rampart-hooks"];
+/// Programs of this machine, by their places: what tests copy under another name must not go by its name, as busybox does.
+const HOST: [(&str, &str); 2] = [("/bin/sh", "bin/sh"), ("/bin/true", "bin/true")];
 /// The agent's settings in the machine.
 const SETTINGS: &str = "containers: {enabled: false}\nlog: {format: text}\nnode: {hostname: guest}\n";
 /// What the agent must tell there.
@@ -58,8 +60,13 @@ impl Guest {
             libraries.extend(needed(path)?);
             let stripped = folder.path().join(name);
             process::capture(Command::new("strip").arg("-o").arg(&stripped).arg(path))?;
-            let place = if guest.tests.contains(&name.as_str()) { "tests" } else { "bin" };
+            // Tests look for the agent in the folder above their own.
+            let place = if guest.tests.contains(&name.as_str()) { "bin/tests" } else { "bin" };
             guest.add(format!("{place}/{name}"), fs::read(&stripped)?, true);
+        }
+        for (from, to) in HOST {
+            libraries.extend(needed(Path::new(from))?);
+            guest.add(to.to_owned(), fs::read(from).with_context(|| format!("cannot read `{from}`"))?, true);
         }
         for library in libraries {
             let content =
@@ -77,13 +84,13 @@ impl Guest {
         Ok(guest)
     }
 
-    /// What is run: under lockdown, where nothing can be traced, without the tests.
-    pub(super) fn list(&self, is_locked: bool) -> String {
+    /// What is run: the tests only where the agent detects, as they are of nothing else.
+    pub(super) fn list(&self, detects: bool) -> String {
         let mut list = "hooks\n".to_owned();
         if self.has_agent {
             list.push_str("agent\n");
         }
-        for test in self.tests.iter().filter(|_| !is_locked) {
+        for test in self.tests.iter().filter(|_| detects) {
             list.extend(["tests ", test, "\n"]);
         }
         list

@@ -22,6 +22,7 @@ done
 echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
 echo "root:x:0:" >/etc/group
 echo "127.0.0.1 localhost" >/etc/hosts
+echo guest >/etc/hostname
 echo secret >/etc/secret
 ip link set lo up
 # busybox cannot name the other end, which the kernel then calls veth0.
@@ -33,7 +34,7 @@ hooks() {
 }
 
 tests() {
-    "/tests/$1" --test-threads=1
+    "/bin/tests/$1" --test-threads=1
     echo "END	$1	$?"
 }
 

@@ -14,7 +14,15 @@ What Debian's kernels make of the kernel programs, measured by `cargo xtask vm-t
 and attaches every program, runs the kernel tests, and then the agent, which must tell a read of a file. A number is how
 many instructions the verifier went through (where the kernel tells, from 5.16 on; else how many the program has, in
 brackets); behind it is by what the program is attached. `events, untyped` are the same programs as kernels before 6.2 run
-them, without typed pointers. What a kernel is too old for it must refuse with a reason, which is part of the test.
+them, without typed pointers. What a kernel is too old for it must refuse with a reason, which is part of the test; the tests
+themselves are run where the agent detects.
+
+```sh
+cargo xtask vm-test 6.1 6.12
+cargo xtask vm-test --all
+```
+
+`--all`, and any run with `RAMPART_UPDATE=1`, writes this page anew with the kernels of that run.
 ";
 
 /// A program on a kernel.
@@ -103,9 +111,10 @@ pub(super) fn print(legs: &[Leg]) {
     }
 }
 
-/// Writes the document, or, where not every kernel was booted, a copy of it beside the logs.
+/// Writes the document, or, where not every kernel was booted and nobody asked for it, a copy of it beside the logs.
 pub(super) fn write(legs: &[Leg], is_whole: bool) -> Result<PathBuf> {
-    let place = if is_whole { "docs/kernels.md" } else { "target/vm/kernels.md" };
+    let is_asked = std::env::var_os("RAMPART_UPDATE").is_some_and(|value| value == "1");
+    let place = if is_whole || is_asked { "docs/kernels.md" } else { "target/vm/kernels.md" };
     let path = workspace::root().join(place);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
