@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench, build, chaos, chart, ci, conformance, dashboards, demo, dist, docs, fuzz, image, lint, test, tidy,
-    toolchain, triggers, vm, workload,
+    bench, build, chaos, chart, ci, conformance, dashboards, demo, dist, docs, fuzz, image, lint, quiet,
+    test, tidy, toolchain, triggers, vm, workload,
 };
 
 /// Build, test, demo and bench commands of the Rampart workspace.
@@ -62,6 +62,10 @@ enum Task {
     /// Needs root. Ends with a table of steps, and with 0 only when no acknowledged alert is lost, none is stored twice, and
     /// every other loss was counted. Takes about a minute and a half.
     Chaos(chaos::Options),
+    /// Watch an ordinary day with the packs: installs, builds, servers, jobs, containers; nothing above notice may be told
+    ///
+    /// Needs root. Ends with a table of what was told and why that is right. Takes about two minutes.
+    Quiet(quiet::Options),
     /// Run a fuzz target, building it first
     Fuzz(fuzz::Options),
     /// Pack what is given away: an archive and a Debian package, with checksums
@@ -110,6 +114,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::VmTest(options) => vm::run(&options),
         Task::Chart(command) => chart::run(&command),
         Task::Image(command) => image::run(&command),
+        Task::Quiet(options) => quiet::run(&options),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| true),
     }?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

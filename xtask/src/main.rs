@@ -28,6 +28,7 @@ mod image;
 mod interrupt;
 mod lint;
 mod process;
+mod quiet;
 mod test;
 mod tidy;
 mod toolchain;

@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         Action::Undo(undo) => {
             let page = format!("/responses/{}/undo", undo.id);
             let answer = agent.change(Method::POST, &page, Vec::new())?;
-            let text = format!("took back {}\n", in_words(&answer["undone"]));
+            let text = format!("took back {}\n", in_words(at(&answer, "undone")));
             Ok((answer, text))
         }
     })
@@ -76,24 +76,24 @@ fn in_words(doing: &Value) -> String {
 /// For people.
 fn list(page: &Value) -> String {
     let mut out =
-        format!("mode {}, at most {} of a kind in a minute\n", text(page, "mode"), page["per_minute"]);
-    let in_force = page["in_force"].as_array().map(Vec::as_slice).unwrap_or_default();
+        format!("mode {}, at most {} of a kind in a minute\n", text(page, "mode"), at(page, "per_minute"));
+    let in_force = at(page, "in_force").as_array().map(Vec::as_slice).unwrap_or_default();
     if in_force.is_empty() {
         out.push_str("nothing is in force\n");
     } else {
         let mut rows = vec![head(&["id", "action", "target", "seconds left", "rule"])];
         rows.extend(in_force.iter().map(|doing| {
             vec![
-                doing["id"].to_string(),
+                at(doing, "id").to_string(),
                 text(doing, "action").to_owned(),
                 text(doing, "target").to_owned(),
-                doing["left_secs"].to_string(),
+                at(doing, "left_secs").to_string(),
                 text(doing, "rule").to_owned(),
             ]
         }));
         out.push_str(&table(&rows));
     }
-    let recent = page["recent"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let recent = at(page, "recent").as_array().map(Vec::as_slice).unwrap_or_default();
     if !recent.is_empty() {
         out.push('\n');
         let mut rows = vec![head(&["time", "action", "outcome", "target", "rule"])];
@@ -110,7 +110,12 @@ fn head(names: &[&str]) -> Vec<String> {
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value[name].as_str().unwrap_or("-")
+    at(value, name).as_str().unwrap_or("-")
+}
+
+/// A member, null when it is absent.
+fn at<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 #[cfg(test)]
@@ -130,7 +135,7 @@ mod tests {
             "recent": [{ "time": "t", "action": "kill", "outcome": "done", "target": "nc (12)", "rule": "s" }],
         });
         let text = list(&page);
-        assert!(text.contains("7") && text.contains("192.0.2.1") && text.contains("nc (12)"), "{text}");
+        assert!(text.contains('7') && text.contains("192.0.2.1") && text.contains("nc (12)"), "{text}");
         assert_eq!(in_words(&page["in_force"][0]), "block_ip 192.0.2.1");
     }
 }

@@ -167,8 +167,8 @@ fn attach(
         map(&mut object, name)?.pin(pins.join(name)).map_err(kernel("pin a map"))?;
     }
     let group = File::open(group).map_err(file("open", group))?;
-    for (name, way) in wanted {
-        let missing = || kernel("find the program of quarantine")(*name);
+    for &(name, way) in wanted {
+        let missing = || kernel("find the program of quarantine")(name);
         let program: &mut CgroupSkb = object
             .program_mut(name)
             .ok_or_else(missing)?
@@ -177,7 +177,7 @@ fn attach(
         program.load().map_err(kernel("load a program of quarantine"))?;
         let link = program
             // A link stands beside others by itself.
-            .attach(&group, *way, CgroupAttachMode::Single)
+            .attach(&group, way, CgroupAttachMode::Single)
             .and_then(|id| program.take_link(id))
             .map_err(kernel("attach a program of quarantine"))?;
         let link = FdLink::try_from(link).map_err(kernel("hold a link of quarantine"))?;

@@ -91,7 +91,8 @@ fn called(json: &str) -> Vec<String> {
         return Vec::new();
     }
     let alert: Value = serde_json::from_str(json).unwrap_or_default();
-    let names = alert["output_fields"][NOTIFY].as_str().unwrap_or_default();
+    let field = alert.get("output_fields").and_then(|fields| fields.get(NOTIFY));
+    let names = field.and_then(Value::as_str).unwrap_or_default();
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 

@@ -20,9 +20,12 @@ use aya_ebpf::{
 /// Verdicts of such programs.
 const DROP: i32 = 0;
 const PASS: i32 = 1;
-/// Where addresses lie in the two headers.
-const V4: [u32; 2] = [12, 16];
-const V6: [u32; 2] = [8, 24];
+/// Where the source lies in the two headers; the destination is behind it.
+const V4_SOURCE: u32 = 12;
+const V6_SOURCE: u32 = 8;
+/// Whose address the other end's is.
+const SOURCE: u32 = 0;
+const DESTINATION: u32 = 1;
 
 /// When it ends, nanoseconds of the boot clock.
 #[map]
@@ -37,25 +40,25 @@ static REACH: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(4096, BPF_F_NO_P
 /// What the group sends.
 #[cgroup_skb]
 fn quarantine_egress(ctx: SkBuffContext) -> i32 {
-    judge(&ctx, 1)
+    judge(&ctx, DESTINATION)
 }
 
 /// What it receives.
 #[cgroup_skb]
 fn quarantine_ingress(ctx: SkBuffContext) -> i32 {
-    judge(&ctx, 0)
+    judge(&ctx, SOURCE)
 }
 
-/// `other` says which of the two addresses is the other end's: 0 = source, 1 = destination.
-#[inline(always)]
-fn judge(ctx: &SkBuffContext, other: usize) -> i32 {
+/// `other` says which of the two addresses is the other end's.
+#[inline]
+fn judge(ctx: &SkBuffContext, other: u32) -> i32 {
     let until = UNTIL.get(0).copied().unwrap_or(0);
     // SAFETY: no arguments.
     if unsafe { bpf_ktime_get_boot_ns() } >= until {
         return PASS;
     }
     if let Some(address) = address(ctx, other)
-        && REACH.get(&Key::new(128, address)).is_some()
+        && REACH.get(Key::new(128, address)).is_some()
     {
         return PASS;
     }
@@ -67,27 +70,28 @@ fn judge(ctx: &SkBuffContext, other: usize) -> i32 {
 }
 
 /// The address of the other end; `None` when there is no whole IP header.
-#[inline(always)]
-fn address(ctx: &SkBuffContext, other: usize) -> Option<[u8; 16]> {
+#[inline]
+fn address(ctx: &SkBuffContext, other: u32) -> Option<[u8; 16]> {
     let mut first = [0u8; 1];
     load(ctx, 0, &mut first)?;
-    match first[0] >> 4 {
+    let [version] = first.map(|byte| byte >> 4);
+    match version {
         4 => {
             let mut v4 = [0u8; 4];
-            load(ctx, V4[other & 1], &mut v4)?;
+            load(ctx, V4_SOURCE + other * 4, &mut v4)?;
             let [a, b, c, d] = v4;
             Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
         }
         6 => {
             let mut v6 = [0u8; 16];
-            load(ctx, V6[other & 1], &mut v6)?;
+            load(ctx, V6_SOURCE + other * 16, &mut v6)?;
             Some(v6)
         }
         _ => None,
     }
 }
 
-#[inline(always)]
+#[inline]
 fn load<const N: usize>(ctx: &SkBuffContext, offset: u32, into: &mut [u8; N]) -> Option<()> {
     // SAFETY: the buffer is `N` bytes long and lives on; the helper checks the packet's length.
     let code = unsafe { bpf_skb_load_bytes(ctx.as_ptr().cast(), offset, into.as_mut_ptr().cast(), N as u32) };

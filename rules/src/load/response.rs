@@ -126,14 +126,12 @@ impl Reader<'_> {
 
     fn word<T: Copy, const N: usize>(&self, node: &Node, words: [(&'static str, T); N]) -> Read<T> {
         let text = node.as_text().unwrap_or_default();
-        match words.into_iter().find(|(name, _)| *name == text) {
-            Some((_, value)) => Ok(value),
-            None => {
-                let names = words.map(|(name, _)| name);
-                let message = format!("`{}` is none of {}", text.escape_debug(), names.join(", "));
-                Err(Box::new(self.fault(node, message).did_you_mean(text, names)))
-            }
+        if let Some((_, value)) = words.into_iter().find(|(name, _)| *name == text) {
+            return Ok(value);
         }
+        let names = words.map(|(name, _)| name);
+        let message = format!("`{}` is none of {}", text.escape_debug(), names.join(", "));
+        Err(Box::new(self.fault(node, message).did_you_mean(text, names)))
     }
 
     fn known(&self, node: &Node, known: &[&'static str]) -> Read<()> {

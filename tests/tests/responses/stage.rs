@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::UdpSocket,
@@ -81,15 +82,14 @@ impl Stage {
 
     /// Starts an agent on rules, each a name, a condition and more keys, with settings below `responses` and beside it.
     pub(super) fn start(&self, rules: &[(&str, &str, &str)], responses: &str, settings: &str) -> Agent {
-        let text: String = rules
-            .iter()
-            .map(|(name, condition, keys)| {
-                format!(
-                    "- rule: {name}\n  desc: d\n  priority: WARNING\n  condition: {condition}\n  \
-                     output: '%proc.name %proc.pid %fd.name'\n{keys}\n"
-                )
-            })
-            .collect();
+        let mut text = String::new();
+        for (name, condition, keys) in rules {
+            let _ = writeln!(
+                text,
+                "- rule: {name}\n  desc: d\n  priority: WARNING\n  condition: {condition}\n  \
+                 output: '%proc.name %proc.pid %fd.name'\n{keys}"
+            );
+        }
         let file = self.path("rules.yaml");
         fs::write(&file, text).expect("the rules are written");
         let settings = format!(

@@ -44,6 +44,9 @@ struct Round {
     spared: u32,
 }
 
+/// Which victims of a round.
+type Pick = fn(&Round) -> &Vec<f64>;
+
 /// Measures beside a quiet and a busy agent, in turn with victims that end themselves.
 pub(super) fn run(stage: &Stage) -> Result<Report> {
     let folder = stage.folder.path().canonicalize().context("there is no scratch folder")?;
@@ -147,13 +150,12 @@ fn victim(program: &Path, address: Option<SocketAddr>) -> Result<Option<f64>> {
 }
 
 fn report(all: &[Round]) -> Report {
-    let of = |pick: fn(&Round) -> &Vec<f64>, permille| {
+    let of = |pick: Pick, permille| {
         Summary::of(&all.iter().map(|round| percentile(pick(round), permille)).collect::<Vec<f64>>())
     };
     let mut results = Vec::new();
     for (name, permille) in [("p50_ms", 500), ("p99_ms", 990), ("max_ms", 1000)] {
-        let kinds: [(&str, fn(&Round) -> &Vec<f64>); 2] =
-            [("kill", |round| &round.quiet), ("kill_busy", |round| &round.busy)];
+        let kinds: [(&str, Pick); 2] = [("kill", |round| &round.quiet), ("kill_busy", |round| &round.busy)];
         for (kind, pick) in kinds {
             let row = Measured::new(format!("responses.{kind}.{name}"), "ms", of(pick, permille))
                 .baseline(of(|round| &round.alone, permille));

@@ -80,7 +80,7 @@ impl Podman {
     }
 
     /// Makes an image of that name: only the folders that the stage is mounted on, nothing is pulled.
-    pub(super) fn image(&self, name: &str) -> Result<()> {
+    pub(crate) fn image(&self, name: &str) -> Result<()> {
         self.import(&self.files.join("skeleton.tar"), name, &[])
     }
 

@@ -280,12 +280,15 @@ function button(label, path, about, question) {
   made.addEventListener("click", () => act(made, path, label + " " + about, question));
   return made;
 }
+// Answers the question that is open. The event of a close comes later, maybe when the next question is open already.
+let answered = null;
 function sure(question) {
   const dialog = $("sure"), from = document.activeElement;
+  answered?.(false);
   put($("question"), question);
   dialog.returnValue = "";
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => { from?.focus(); resolve(dialog.returnValue === "yes"); }, { once: true });
+    answered = (yes) => { answered = null; from?.focus(); resolve(yes); };
     dialog.showModal();
     $("no").focus();
   });
@@ -373,6 +376,7 @@ $("forget").addEventListener("click", () => { keepToken(""); say("Locked."); $("
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 $("word").addEventListener("input", filter);
 $("least").addEventListener("change", filter);
+$("sure").addEventListener("close", () => { if (!$("sure").open) answered?.($("sure").returnValue === "yes"); });
 $("no").addEventListener("click", () => $("sure").close(""));
 $("yes").addEventListener("click", () => $("sure").close("yes"));
 addEventListener("pagehide", () => keepToken(""));

@@ -43,7 +43,7 @@ impl Thread {
         for action in &matched.order.responses.actions {
             if let Some((outcome, target, details)) = self.act(matched, action, mode) {
                 let last = Last { kind: action.kind(), outcome, target, rule: matched.rule.clone() };
-                self.note(last, &matched.alert.to_string(), matched.time_ns, details);
+                self.note(last, &matched.alert.to_string(), matched.time_ns, &details);
             }
         }
     }
@@ -120,7 +120,7 @@ impl Thread {
     fn kill(&self, scope: Scope, subject: &Subject, target: String) -> Done {
         let killer =
             Killer { proc: &self.proc, guard: &self.guard, in_container: subject.container.is_some() };
-        let killed = match scope {
+        let outcome = match scope {
             Scope::Process => killer.process(subject.process),
             Scope::Tree => killer.tree(subject.process),
             Scope::Container => match self.group(subject) {
@@ -128,7 +128,7 @@ impl Thread {
                 None => Err(Fault::Gone(subject.process.pid)),
             },
         };
-        match killed {
+        match outcome {
             Ok(Killed { pids, spared }) => (Outcome::Done, target, json!({ "pids": pids, "spared": spared })),
             Err(fault @ Fault::Protected(..)) => {
                 (Outcome::Refused, target, json!({ "why": fault.to_string() }))
@@ -157,7 +157,7 @@ impl Thread {
             cgroup: group.strip_prefix(&root).unwrap_or(&group).to_string_lossy().into_owned(),
             all: traffic == Traffic::All,
         };
-        let doing = self.doing(matched, deed, ttl_ms);
+        let doing = doing(matched, deed, ttl_ms);
         // Like an entry of the book, a later end counts.
         let until_ns = self.book.same(&doing.deed).map_or(0, |old| old.until.boot_ns);
         let until_ns = until_ns.max(doing.until.boot_ns);
@@ -170,21 +170,9 @@ impl Thread {
         }
     }
 
-    fn doing(&self, matched: &Match, deed: Deed, ttl_ms: u64) -> Doing {
-        let now = now();
-        Doing {
-            id: 0,
-            deed,
-            rule: matched.rule.clone(),
-            alert: matched.alert.to_string(),
-            made_secs: now.wall_secs,
-            until: End::after(now, ttl_ms.div_ceil(1000)),
-        }
-    }
-
     /// Asks who owns it; the answer comes back as a command.
     fn ask(&self, matched: &Match, deed: Deed, ttl_ms: u64) {
-        let doing = self.doing(matched, deed, ttl_ms);
+        let doing = doing(matched, deed, ttl_ms);
         let (limits, services) = (self.others.limits.clone(), self.others.services.clone());
         let secs = ttl_ms.div_ceil(1000);
         let comment = format!("rule `{}`", doing.rule);
@@ -228,11 +216,11 @@ impl Thread {
             Err(why) => (Outcome::Failed, json!({ "why": why })),
         };
         let last = Last { kind: deed.kind(), outcome, target: deed.target(), rule };
-        self.note(last, &alert, time_ns, details);
+        self.note(last, &alert, time_ns, &details);
     }
 
     /// Counts, notes and tells.
-    pub(super) fn note(&mut self, last: Last, alert: &str, time_ns: u64, details: Json) {
+    pub(super) fn note(&mut self, last: Last, alert: &str, time_ns: u64, details: &Json) {
         let Last { kind, outcome, ref target, ref rule } = last;
         *self.counts.entry((kind, outcome)).or_default() += 1;
         let what = format!("response {}", kind.name());
@@ -249,7 +237,7 @@ impl Thread {
         }
         tracing::info!(rule, target, outcome = outcome.name(), "{what}");
         if !matches!(outcome, Outcome::Observed | Outcome::OverBudget) {
-            self.tell(&last, alert, time_ns, &details);
+            self.tell(&last, alert, time_ns, details);
         }
         self.recent.keep(last);
     }
@@ -282,5 +270,17 @@ impl Thread {
         if self.others.notices.try_send(notice).is_err() {
             tracing::warn!("A response is not told as an alert, too many wait");
         }
+    }
+}
+
+fn doing(matched: &Match, deed: Deed, ttl_ms: u64) -> Doing {
+    let now = now();
+    Doing {
+        id: 0,
+        deed,
+        rule: matched.rule.clone(),
+        alert: matched.alert.to_string(),
+        made_secs: now.wall_secs,
+        until: End::after(now, ttl_ms.div_ceil(1000)),
     }
 }

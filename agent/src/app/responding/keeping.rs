@@ -134,11 +134,11 @@ impl Thread {
                 Deed::BlockIp { .. } | Deed::LimitIp { .. } => {}
                 deed => self.take_back(deed.clone(), None),
             }
-            self.note_end(&doing, Outcome::Expired, Json::Null);
+            self.note_end(&doing, Outcome::Expired, &Json::Null);
         }
     }
 
-    fn note_end(&mut self, doing: &Doing, outcome: Outcome, details: Json) {
+    fn note_end(&mut self, doing: &Doing, outcome: Outcome, details: &Json) {
         let last =
             Last { kind: doing.deed.kind(), outcome, target: doing.deed.target(), rule: doing.rule.clone() };
         self.note(last, &doing.alert, 0, details);
@@ -156,7 +156,7 @@ impl Thread {
                     self.save();
                     let undone = self.shown(&doing, now());
                     self.take_back(doing.deed.clone(), Some((answer, json!({ "undone": undone }))));
-                    self.note_end(&doing, Outcome::Undone, json!({ "by": who }));
+                    self.note_end(&doing, Outcome::Undone, &json!({ "by": who }));
                 }
             },
         }
