@@ -91,6 +91,10 @@
 {{- if dig "services" "enabled" false .Values.agent.config -}}yes{{- end -}}
 {{- end -}}
 
+{{- define "rampart.agent.responding" -}}
+{{- if eq (dig "responses" "mode" "off" .Values.agent.config) "enforce" -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "rampart.agent.hostNetwork" -}}
 {{- $wish := .Values.agent.hostNetwork -}}
 {{- if kindIs "invalid" $wish -}}{{ include "rampart.agent.traffic" . }}{{- else if $wish -}}yes{{- end -}}
@@ -133,7 +137,9 @@ readOnlyRootFilesystem: true
 {{- else -}}
 {{- $caps := .Values.agent.capabilities -}}
 {{- $add := $caps.base -}}
-{{- if or (include "rampart.agent.traffic" .) .Values.agent.hostNames -}}{{- $add = concat $add $caps.traffic -}}{{- end -}}
+{{- $responding := include "rampart.agent.responding" . -}}
+{{- if or (include "rampart.agent.traffic" .) .Values.agent.hostNames $responding -}}{{- $add = concat $add $caps.traffic -}}{{- end -}}
+{{- if $responding -}}{{- $add = concat $add $caps.respond -}}{{- end -}}
 {{- if include "rampart.agent.services" . -}}{{- $add = concat $add $caps.drain -}}{{- end -}}
 runAsUser: 0
 allowPrivilegeEscalation: false
