@@ -10,6 +10,7 @@ mod venue;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,7 +22,7 @@ use self::scenario::{Day, Outcome};
 use self::venue::Venue;
 use crate::agent::{Agent, Setup};
 use crate::triggers::Podman;
-use crate::{build, console, interrupt, toolchain, workspace};
+use crate::{build, console, interrupt, process, toolchain, workspace};
 
 /// Name of the image that containers are made of.
 const IMAGE: &str = "rampart-quiet";
@@ -64,6 +65,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         podman.image(IMAGE)?;
         Ok(podman)
     });
+    for scenario in &day.scenarios {
+        scenario.prepare(folder.path())?;
+    }
     let agent = start(&binary, folder.path())?;
     // What starting it brings is nobody's day.
     drain(&agent);
@@ -97,6 +101,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             rows.push(vec![scenario.name.clone(), rule, priority, count.to_string(), said]);
         }
     }
+    // Silence says something only of somebody who can hear.
+    let intrusion = process::bounded(Command::new("cat").arg("/etc/shadow"), Duration::from_secs(10))?;
+    let is_awake = intrusion.success() && !drain(&agent).is_empty();
     let lost = lost(&agent)?;
     agent.stop()?;
     if !rows.is_empty() {
@@ -107,7 +114,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         day.scenarios.len(),
         rows.len()
     ));
-    Ok(loud == 0 && skipped < day.scenarios.len())
+    if !is_awake {
+        console::complain("the agent does not tell that `/etc/shadow` was read: its silence says nothing");
+    }
+    Ok(loud == 0 && is_awake && skipped < day.scenarios.len())
 }
 
 /// The agent with both packs and a description of what is traded.

@@ -1,7 +1,7 @@
 //! What happens: scripts, and what is told of them for good reason.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub(super) struct Day {
 pub(super) struct Scenario {
     pub(super) name: String,
     needs: Vec<String>,
+    before: Option<String>,
     script: String,
 }
 
@@ -65,6 +66,21 @@ impl Day {
 }
 
 impl Scenario {
+    /// What must be there before anybody watches.
+    pub(super) fn prepare(&self, folder: &Path) -> Result<()> {
+        let Some(before) = &self.before else { return Ok(()) };
+        let mut command = Command::new("sh");
+        command.args(["-e", "-c", before]).current_dir("/").env("F", self.own(folder)?);
+        process::capture(&mut command).map(drop)
+    }
+
+    /// Its own folder, which is made.
+    fn own(&self, folder: &Path) -> Result<PathBuf> {
+        let own = folder.join("day").join(self.name.replace(' ', "-"));
+        fs::create_dir_all(&own).with_context(|| format!("cannot make `{}`", own.display()))?;
+        Ok(own)
+    }
+
     /// Runs it below a folder.
     pub(super) fn run(&self, folder: &Path, podman: Result<&Podman, String>) -> Result<Outcome> {
         if let Some(missing) = self.needs.iter().find(|name| workspace::program(name).is_none()) {
@@ -80,9 +96,7 @@ impl Scenario {
             command.env(name, settings).env("PODMAN", podman.words().join(" "));
             command.env("GROUP", podman.group()).env("IMAGE", IMAGE);
         }
-        let own = folder.join("day").join(self.name.replace(' ', "-"));
-        fs::create_dir_all(&own).with_context(|| format!("cannot make `{}`", own.display()))?;
-        command.args(["-e", "-c", &self.script]).current_dir("/").env("F", &own);
+        command.args(["-e", "-c", &self.script]).current_dir("/").env("F", self.own(folder)?);
         let finished = process::bounded(&mut command, LIMIT)?;
         Ok(if finished.success() { Outcome::Done } else { Outcome::Failed(finished.tail()) })
     }
