@@ -9,6 +9,7 @@ mod completions;
 mod doctor;
 mod explain;
 mod fmt;
+mod learn;
 mod limits;
 mod man;
 mod print;
@@ -93,6 +94,9 @@ enum Command {
     /// Record what the kernel sends, to be judged again by `rampart replay`
     #[command(after_help = record::EXAMPLES)]
     Record(record::Arguments),
+    /// Watch a workload for a while, and propose lists and rules on what is not in them
+    #[command(after_help = learn::EXAMPLES)]
+    Learn(learn::Arguments),
     /// Judge a recording again, or compare two rule sets on it
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Arguments),
@@ -185,6 +189,7 @@ impl Cli {
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Record(arguments) => return record::run(&arguments),
             Command::Replay(arguments) => replay::run(&arguments),
+            Command::Learn(arguments) => learn::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Status(arguments) => status::run(&arguments),
             Command::Top(arguments) => top::run(&arguments),

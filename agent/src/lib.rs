@@ -17,6 +17,7 @@ pub mod drain;
 pub mod engine;
 pub mod event;
 pub mod kernel;
+pub mod learn;
 pub mod limits;
 pub mod output;
 pub mod policy;

@@ -251,3 +251,56 @@ fn a_killed_recorder_leaves_a_recording_that_is_readable_to_its_last_second() {
     assert_eq!(damaged.status.code(), Some(2));
     assert!(text(&damaged.stderr).contains("is damaged at offset "), "{}", text(&damaged.stderr));
 }
+
+#[test]
+fn what_was_learned_is_not_told_of_and_what_is_new_is() {
+    require_root!("what_was_learned_is_not_told_of_and_what_is_new_is");
+    let stage = Stage::new();
+    let (program, proposal) = (stage.path("student"), stage.path("proposal.yaml"));
+    fs::copy("/bin/sh", &program).expect("the shell is copied");
+    fs::create_dir(stage.path("work")).expect("a directory");
+    let study = |script: &str| {
+        let script = format!("cd {}; {script}; exit 0", stage.dir.path().display());
+        let status = Command::new(&program).args(["-c", &script]).status().expect("it runs");
+        assert!(status.success(), "{script}");
+    };
+    let usual = "read x < secret; echo y > work/file; /usr/bin/env true";
+    let condition = "proc.name=student or proc.pname=student";
+    let log = stage.path("learn.log");
+    let mut command = stage.rampart("learn");
+    command.args(["--duration", "5m", "--where", condition, "-r"]).arg(stage.path("rules.yaml"));
+    command.arg("-o").arg(&proposal).stderr(File::create(&log).expect("a file")).stdout(Stdio::null());
+    let mut learner = Recorder { child: command.spawn().expect("it starts"), log: log.clone() };
+    learner.until("ready", |log| log.contains("Recording"));
+    for _ in 0..3 {
+        study(usual);
+    }
+    // What the programs have sent is taken before it ends.
+    let status = learner.end(Signal::SIGINT);
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(status.success(), "{status}: {said}");
+    assert!(said.contains("the rule `Secret read` told 3"), "{said}");
+    let text = fs::read_to_string(&proposal).expect("a proposal");
+    let own = program.display().to_string();
+    assert!(text.contains(&format!("\"{own}\"")) && text.contains("/work\""), "{text}");
+    assert_eq!(fs::read_dir(stage.path("state")).map_or(0, Iterator::count), 0, "the recording is gone");
+    let checked = stage.rampart("check").arg("-r").arg(&proposal).output().expect("it runs");
+    assert!(checked.status.success(), "{}", self::text(&checked.stderr));
+
+    let agent = Agent::start(&proposal);
+    study(usual);
+    study("echo z > other");
+    let told = |rule: &str| agent.alerts().iter().any(|alert| alert["rule"] == rule);
+    let end = Instant::now() + PATIENCE;
+    while !told("File written outside of directories seen while learning") {
+        assert!(Instant::now() < end, "{:#?}", agent.alerts());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let others: BTreeSet<String> =
+        agent.alerts().iter().map(|alert| alert["rule"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(
+        others,
+        ["File written outside of directories seen while learning".to_owned()].into(),
+        "{text}"
+    );
+}
