@@ -41,8 +41,8 @@ pub fn rules(condition: Option<&str>) -> String {
             "evt.type in (execve, execveat) and evt.res=SUCCESS".to_owned(),
             "%proc.exepath %proc.pexepath",
         ),
-        (READ, format!("{file} and not evt.is_open_write=true"), "%fd.directory"),
-        (WRITTEN, format!("{file} and evt.is_open_write=true"), "%fd.directory"),
+        (READ, format!("{file} and not evt.is_open_write=true"), "%fd.directory %fd.realpath"),
+        (WRITTEN, format!("{file} and evt.is_open_write=true"), "%fd.directory %fd.realpath"),
         (
             CONNECTED,
             "evt.type=connect and evt.res in (SUCCESS, EINPROGRESS) and fd.typechar in ('4', '6')".to_owned(),
@@ -100,8 +100,13 @@ impl Seen {
                 put(&mut self.programs, field("proc.exepath"));
                 put(&mut self.parents, field("proc.pexepath"));
             }
-            READ => put(&mut self.read, field("fd.directory")),
-            WRITTEN => put(&mut self.written, field("fd.directory")),
+            READ | WRITTEN => {
+                let set = if alert.rule == READ { &mut self.read } else { &mut self.written };
+                put(set, field("fd.directory"));
+                // Rules are tried on both paths of a file that was opened through a link.
+                let real = field("fd.realpath");
+                put(set, real.and_then(|path| path.rsplit_once('/').map(|(above, _)| above.to_owned())));
+            }
             CONNECTED => {
                 put(&mut self.addresses, field("fd.rip"));
                 self.ports.extend(number("fd.rport"));

@@ -51,7 +51,10 @@ fn a_proposal_loads_and_says_what_was_seen() {
         &json!({ "proc.exepath": "/usr/bin/engine", "proc.pexepath": "/usr/bin/init" }),
     ));
     seen.learn(&alert(PROGRAM, &json!({ "proc.exepath": "/tmp/\"]\n- rule: x", "proc.pexepath": null })));
-    seen.learn(&alert(READ, &json!({ "fd.directory": "/etc/engine" })));
+    seen.learn(&alert(
+        READ,
+        &json!({ "fd.directory": "/etc/engine", "fd.realpath": "/srv/conf/engine.toml" }),
+    ));
     seen.learn(&alert(WRITTEN, &json!({ "fd.directory": "/var/log/engine" })));
     seen.learn(&alert(CONNECTED, &json!({ "fd.rip": "203.0.113.1", "fd.rport": 443 })));
     seen.learn(&alert(LISTENED, &json!({ "fd.sport": 8080 })));
@@ -65,6 +68,7 @@ fn a_proposal_loads_and_says_what_was_seen() {
         "items: [\"/usr/bin/engine\"]",
         "items: [\"203.0.113.1\"]",
         "items: [8080]",
+        "items: [\"/etc/engine\", \"/srv/conf\"]",
         "and (proc.name=engine)",
         "#     values: [[\"engine\", \"init\"]]",
     ] {
