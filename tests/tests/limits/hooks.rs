@@ -1,13 +1,23 @@
 //! The rungs of the ladder, on a veth pair.
 
-use std::{collections::BTreeSet, net::UdpSocket};
+use std::{
+    collections::BTreeSet,
+    net::UdpSocket,
+    thread,
+    time::{Duration, Instant},
+};
 
-use rampart_agent::kernel::limiter::{Interface, Limiter, LimiterConfig, LimiterError, Rung, Tables, Wish};
+use rampart_agent::kernel::limiter::{
+    Attached, Interface, Limiter, LimiterConfig, LimiterError, Rung, Tables, Wish,
+};
 use rampart_common::limit::verdict::{Direction, Reason};
 use rampart_tests::{
     netns::{Bpffs, Namespace},
     require_root,
 };
+
+/// Longest wait for the kernel to let go of a program.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn limiter(bpffs: Option<&Bpffs>) -> Limiter {
     Limiter::load(&LimiterConfig { entries: 1 << 14, pins: bpffs.map(Bpffs::pins) })
@@ -84,6 +94,21 @@ fn another_xdp_program_is_respected() {
     second.attach(&interface, Direction::Ingress, Wish::Tc).expect("it attaches");
 }
 
+/// Attaches; the kernel may let go of what was there before a moment after its pin is gone.
+fn attached_once_free(limiter: &mut Limiter, interface: &Interface, rung: Rung) -> Attached {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match limiter.attach(interface, Direction::Ingress, Wish::Force(rung)) {
+            Err(error)
+                if error.to_string().contains("another XDP program is attached") && Instant::now() < end =>
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+            attached => return attached.expect("it attaches"),
+        }
+    }
+}
+
 #[test]
 fn pins_are_taken_over_and_need_their_file_system() {
     require_root!("pins_are_taken_over_and_need_their_file_system");
@@ -97,7 +122,7 @@ fn pins_are_taken_over_and_need_their_file_system() {
     let interface = Interface::find(space.interface()).expect("the interface is there");
     let mut first = limiter(Some(&bpffs));
     for rung in [Rung::Tcx, Rung::Generic, Rung::Native, Rung::Clsact] {
-        let attached = first.attach(&interface, Direction::Ingress, Wish::Force(rung)).expect("it attaches");
+        let attached = attached_once_free(&mut first, &interface, rung);
         assert!(!attached.is_taken_over, "{rung:?}");
         drop(first);
         let mut second = limiter(Some(&bpffs));
