@@ -1,6 +1,7 @@
 //! The only wiring: builds every part, starts every thread and task, and ends them in order.
 
 mod budgeting;
+mod bundling;
 mod detection;
 mod enrich;
 mod limiting;
@@ -29,6 +30,7 @@ pub(crate) use self::detection::wanted;
 pub use self::verdict::VERIFIER_LOG;
 use self::{
     budgeting::Budgeting,
+    bundling::Bundling,
     detection::{Detection, SharedHooks},
     enrich::Enrich,
     load::{Loaded, load},
@@ -40,6 +42,7 @@ use self::{
 };
 use crate::{
     admin::{self, Admin, AdminError, access::Guard, audit::Audit},
+    bundles::Standing,
     config::{Config, Sources},
     control::{self, ControlError, Uplink},
     drain::Signals,
@@ -174,15 +177,15 @@ struct Parts<R> {
     status: Arc<Status>,
 }
 
-/// Runs the agent until it is told to stop.
-pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppError> {
+/// Runs the agent until it is told to stop; `standing` is how it begins with policy bundles.
+pub fn run(sources: Sources, config: Config, bundle: Bundle, standing: Standing) -> Result<(), AppError> {
     let cores = keep_off(&config);
     let lock = NodeLock::acquire(&config.node.runtime_dir)?;
     let mut outputs = output::open(&config.output);
     let mut uplink = None;
     // Behind the lock: a spool has one owner.
     if let Some(collector) = &config.output.collector {
-        let (sink, task) = control::open(collector, &config.node.hostname)?;
+        let (sink, task) = control::open(collector, &config.node.hostname, &config.node.labels)?;
         outputs.push(Box::new(sink));
         uplink = Some(task);
     }
@@ -193,6 +196,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle) -> Result<(), AppEr
     let admin = config.admin.enabled.then(|| bind(&config)).transpose()?;
     let Loaded { hooks, records, waker } = load(&config, &cores)?;
     let status = status::shared();
+    status.bundles.send_replace(standing);
     let parts =
         Parts { sources, config, bundle, fanout, workers, uplink, admin, hooks, records, waker, status };
     let runtime = runtime()?;
@@ -252,6 +256,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         tasks.task(ADMIN, async move { admin.serve(status, stopped).await.map_err(Into::into) })
     });
     let (stop_uplink, stopped) = watch::channel(false);
+    let offers = uplink.as_ref().map(Uplink::offers);
     if let Some(uplink) = uplink {
         let status = Arc::clone(&status);
         tasks.task(UPLINK, async move {
@@ -297,7 +302,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let others = responding::Others {
         limits: is_limiting.then(|| limits_desk.clone()),
         services: is_serving.then(|| services_desk.clone()),
-        notices,
+        notices: notices.clone(),
         config_file: sources.file_path().to_owned(),
     };
     let responding = (responses_desk.clone(), responses_asked);
@@ -329,6 +334,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         outputs,
         status,
         reloader: Reloader::new(sources, config),
+        bundling: Bundling::new(offers, notices),
         rules: bundle.rules,
         replan,
         tasks,

@@ -15,10 +15,12 @@ pub mod trading;
 mod validate;
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -34,7 +36,12 @@ pub use self::services::{
     Failback, Health, Panic, ServiceSettings, Services, Span, TlsCheck, service_of,
 };
 pub use self::trading::Trading;
-use crate::{container::sockets::Sockets, cores::Isolation, spool::Sync};
+use crate::{
+    bundles::{Bundle, PublicKey, RuleFile, SETTINGS_FILE},
+    container::sockets::Sockets,
+    cores::Isolation,
+    spool::Sync,
+};
 
 /// The file that is read when no `-c` names one; it may be absent.
 pub const DEFAULT_FILE: &str = "/etc/rampart/rampart.yaml";
@@ -50,6 +57,8 @@ pub struct Config {
     pub output: Output,
     /// The local HTTP server.
     pub admin: Admin,
+    /// Policy from a collector.
+    pub bundles: Bundles,
     /// The kernel half.
     pub kernel: Kernel,
     /// What the kernel rejects.
@@ -107,6 +116,8 @@ pub struct Rules {
     pub strict_falco: bool,
     /// Reload when a file changes.
     pub watch: bool,
+    /// Rule files of the policy bundle; they come after all others.
+    pub bundled: Vec<RuleFile>,
 }
 
 /// Section `output`.
@@ -215,6 +226,15 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
 }
 
+/// Section `bundles`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundles {
+    /// Whose bundles are taken; nobody's without.
+    pub keys: Vec<PublicKey>,
+    /// Directory of the one in force.
+    pub dir: PathBuf,
+}
+
 /// Section `pushdown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushdown {
@@ -301,6 +321,8 @@ pub struct Node {
     pub shutdown_grace: Duration,
     /// CPUs to be left alone.
     pub isolated_cpus: Isolation,
+    /// What rollouts of policy bundles choose nodes by.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Settings given as flags; they win over everything else.
@@ -325,6 +347,8 @@ pub struct Sources {
     pub overrides: Overrides,
     /// The machine's own name, for `node.hostname`.
     pub machine: Option<String>,
+    /// The policy bundle: its settings rank above those of the file, its rules come after the others.
+    pub bundle: Option<Arc<Bundle>>,
 }
 
 impl Sources {
@@ -334,7 +358,7 @@ impl Sources {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let machine = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        Self { file, env, overrides, machine }
+        Self { file, env, overrides, machine, bundle: None }
     }
 
     /// Reads and checks the whole configuration, without any side effect.
@@ -347,6 +371,11 @@ impl Sources {
                 let place = Place::File { path: self.file_path().to_owned(), line: 0, column: 0 };
                 raw.faults.push(Fault { place, message: format!("cannot be read: {error}"), help: None });
             }
+        }
+        if let Some((bundle, settings)) =
+            self.bundle.as_ref().and_then(|one| Some((one, one.settings.as_ref()?)))
+        {
+            raw.read_bundle(Path::new(&bundle.place(SETTINGS_FILE)), settings);
         }
         raw.read_env(&self.env);
         let Overrides { rules, output, log_level } = &self.overrides;
@@ -361,7 +390,11 @@ impl Sources {
         if let Some(level) = log_level {
             raw.read_flag("log.level", level.as_str().into(), "--log-level");
         }
-        validate::validate(raw, self.machine.clone()).map_err(Faults)
+        let mut config = validate::validate(raw, self.machine.clone()).map_err(Faults)?;
+        if let Some(bundle) = &self.bundle {
+            config.rules.bundled.clone_from(&bundle.rules);
+        }
+        Ok(config)
     }
 
     /// The file that [`Sources::load`] reads.
@@ -377,6 +410,7 @@ impl Config {
             ("log", self.log == other.log),
             ("output", self.output == other.output),
             ("admin", self.admin == other.admin),
+            ("bundles", self.bundles == other.bundles),
             ("kernel", self.kernel == other.kernel),
             ("pushdown", self.pushdown == other.pushdown),
             ("budgets", self.budgets == other.budgets),

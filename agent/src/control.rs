@@ -10,6 +10,7 @@
 //! format. The two halves share nothing but the
 //! spool, so a slow or dead collector slows nobody: alerts are kept up to the spool's bound. Called by `app`.
 
+pub mod bundle;
 mod convert;
 mod dial;
 mod heartbeat;
@@ -21,15 +22,17 @@ mod trust;
 mod uplink;
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use self::{sink::Sink, uplink::Uplink};
 use crate::{
+    bundles::Offer,
     config::CollectorOutput,
     spool::{Folder, Options, Spool, SpoolError},
 };
@@ -75,6 +78,8 @@ struct Shared {
     spool: Mutex<Spool<Folder>>,
     /// There is something to read.
     news: Notify,
+    /// The policy bundle that the collector wants here. Full policy: the newest takes the place of one that nobody took.
+    offers: watch::Sender<Option<Offer>>,
 }
 
 impl Shared {
@@ -85,7 +90,11 @@ impl Shared {
 }
 
 /// Opens the spool and checks the settings; connects nowhere yet.
-pub fn open(config: &CollectorOutput, node: &str) -> Result<(Sink, Uplink), ControlError> {
+pub fn open(
+    config: &CollectorOutput,
+    node: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(Sink, Uplink), ControlError> {
     let mut boot = [0; 16];
     getrandom::fill(&mut boot).map_err(ControlError::Random)?;
     let path = &config.spool_dir;
@@ -95,8 +104,9 @@ pub fn open(config: &CollectorOutput, node: &str) -> Result<(Sink, Uplink), Cont
     if spool.pending() > 0 {
         tracing::info!(alerts = spool.pending(), bytes = spool.bytes(), "The spool holds alerts of before");
     }
-    let shared = Arc::new(Shared { spool: Mutex::new(spool), news: Notify::new() });
-    let uplink = Uplink::new(config, node, boot, Arc::clone(&shared))?;
+    let shared =
+        Arc::new(Shared { spool: Mutex::new(spool), news: Notify::new(), offers: watch::Sender::default() });
+    let uplink = Uplink::new(config, (node, labels), boot, Arc::clone(&shared))?;
     Ok((Sink::new(shared), uplink))
 }
 

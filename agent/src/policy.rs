@@ -4,6 +4,7 @@
 //! Must never change anything: what to do with the result is the caller's.
 
 pub mod files;
+pub mod kept;
 pub mod reload;
 pub mod watch;
 
@@ -21,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::files::ReadFault;
 use crate::{
+    bundles::RuleFile,
     config,
     trading::{Trading, TradingError},
 };
@@ -79,7 +81,10 @@ pub fn load(config: &config::Rules, trading: &config::Trading) -> Report {
 
 /// Loads the rules a configuration names and looks for what is likely not meant so.
 pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> Report {
-    let (sources, unreadable) = read(&config.files, !trading.is_empty());
+    let (mut sources, unreadable) = read(&config.files, !trading.is_empty());
+    // Last, so that a bundle may change or switch off what comes before.
+    let bundled = |file: &RuleFile| Source { name: file.name.clone(), text: file.text.to_vec() };
+    sources.extend(config.bundled.iter().map(bundled));
     let (compiled, fault) = match Trading::new(trading) {
         Ok(compiled) => (compiled.map(Arc::new), None),
         Err(fault) => (None, Some(fault)),

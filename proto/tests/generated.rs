@@ -8,9 +8,10 @@ use prost::Message as _;
 use protox::prost_reflect::{DescriptorPool, Kind};
 use tonic_prost_build::FileDescriptorSet;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "rampart/v1/agent.proto",
     "rampart/v1/alert.proto",
+    "rampart/v1/bundle.proto",
     "rampart/v1/identity.proto",
     "rampart/v1/query.proto",
 ];

@@ -18,7 +18,10 @@ use nix::sys::{
 use serde_json::{Value, json};
 
 use super::{PAGES, top as top_page};
-use crate::telemetry::{limits, metrics, status::Status};
+use crate::{
+    bundles::Standing,
+    telemetry::{limits, metrics, status::Status},
+};
 
 type Shared = State<Arc<Status>>;
 
@@ -157,6 +160,7 @@ pub(super) fn details(status: &Status, now: Instant) -> Value {
                 "at": epoch_seconds(fault.time),
                 "text": fault.text,
             })),
+            "bundle": bundle(&status.bundles.borrow()),
         },
         "detection": {
             "last_beat_seconds": detection.beat.map(|beat| now.saturating_duration_since(beat).as_secs_f64()),
@@ -177,6 +181,20 @@ pub(super) fn details(status: &Status, now: Instant) -> Value {
             "pending": delivery.pending,
             "spool_bytes": delivery.bytes,
         })),
+    })
+}
+
+/// How it is with policy bundles, where they are taken.
+fn bundle(standing: &Standing) -> Option<Value> {
+    let active = standing.active.as_ref();
+    standing.is_accepting.then(|| {
+        json!({
+            "name": active.map(|active| &active.name),
+            "digest": active.map(|active| active.digest.to_string()),
+            "created_at": active.map(|active| active.created_secs),
+            "since": active.map(|active| epoch_seconds(active.since)),
+            "fault": standing.fault.as_ref().map(|fault| &fault.text),
+        })
     })
 }
 

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     AppError,
+    bundling::Bundling,
     detection::{Command, SharedHooks, needs_names, wanted},
     limiting,
     ports::Wake,
@@ -68,6 +69,7 @@ pub(super) struct Supervisor {
     pub(super) outputs: Vec<&'static str>,
     pub(super) status: Arc<Status>,
     pub(super) reloader: Reloader,
+    pub(super) bundling: Bundling,
     pub(super) rules: Arc<RuleSet>,
     /// Rules that the kernel is to take for not there.
     pub(super) replan: watch::Receiver<Arc<Shed>>,
@@ -96,6 +98,7 @@ impl Supervisor {
                     return Err(AppError::Ended { task: end.task, source: end.cause });
                 }
                 Ok(()) = self.replan.changed() => self.replan(),
+                offer = self.bundling.next() => self.take(offer).await,
                 _ = look.tick() => {
                     if self.reloader.changed() {
                         tracing::info!("Configuration or rules have changed");
@@ -132,7 +135,7 @@ impl Supervisor {
     }
 
     /// Widens what the kernel sends to both rule sets, swaps, then narrows it: no event is missed in between.
-    async fn put_in_force(&mut self, reload: Reload) -> Result<Bundle, AppError> {
+    pub(super) async fn put_in_force(&mut self, reload: Reload) -> Result<Bundle, AppError> {
         for warning in &reload.warnings {
             tracing::warn!("{warning}");
         }

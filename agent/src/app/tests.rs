@@ -1,4 +1,5 @@
 mod budgets;
+mod bundling;
 
 use std::{
     collections::VecDeque,

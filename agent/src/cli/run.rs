@@ -7,6 +7,7 @@ use super::{FormatArg, Outcome, PolicyArgs, complain, complain_config, in_full, 
 use crate::{
     app,
     config::{self, Overrides, Sources},
+    policy::kept,
     telemetry,
 };
 
@@ -45,12 +46,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         output: arguments.output.map(Into::into),
         log_level: arguments.log_level.clone(),
     };
-    let sources = Sources::of_process(arguments.policy.config.config.clone(), overrides);
+    let mut sources = Sources::of_process(arguments.policy.config.config.clone(), overrides);
     let config = match sources.load() {
         Ok(config) => config,
         Err(faults) => return complain_config(&faults),
     };
     telemetry::init(&config.log);
+    let (config, standing) = kept::begin(&mut sources, config);
     let (bundle, findings, texts) = match load_rules(&config) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
@@ -59,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         tracing::warn!("{warning}");
     }
     tracing::info!(rules = bundle.rules.rules().len(), digest = %bundle.digest, "Rules are loaded");
-    match app::run(sources, config, bundle) {
+    match app::run(sources, config, bundle, standing) {
         Ok(()) => Outcome::Clean,
         Err(error) => {
             complain(&in_full(&error));

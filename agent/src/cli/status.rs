@@ -83,6 +83,11 @@ fn page(body: &Value) -> String {
             ),
         ),
     ];
+    let bundle = at(policy, "bundle");
+    if let Some(name) = at(bundle, "name").as_str() {
+        let digest: String = text(at(bundle, "digest")).chars().take(12).collect();
+        rows.push(row("bundle", &format!("{name}, digest {digest}")));
+    }
     let shed: Vec<&str> = list(at(detection, "shed")).iter().map(|one| text(at(one, "rule"))).collect();
     if !shed.is_empty() {
         rows.push(row("shed", &format!("{}, left out to keep CPU budgets", shed.join(", "))));
@@ -176,7 +181,8 @@ mod tests {
             "status": "degraded", "ready": true, "waiting_for": [], "version": "0.1.0", "hostname": "n",
             "pid": 7, "uptime_seconds": 3725, "memory_rss_bytes": 33 << 20,
             "complaints": ["the last reload failed"],
-            "policy": {"rules": 10, "digest": "0123456789abcdef", "reloads": 2, "failed_reloads": 1},
+            "policy": {"rules": 10, "digest": "0123456789abcdef", "reloads": 2, "failed_reloads": 1,
+                "bundle": {"name": "v1", "digest": "abcdef0123456789"}},
             "detection": {"records": 5, "evaluated": 4, "alerts": 1, "decode_errors": 0, "processes": 9,
                 "shed": [{"rule": "A", "families": ["open"]}],
                 "families": [{"family": "open", "seen": 3, "filtered": 0, "emitted": 3, "ring_full": 0, "error": 0, "unexplained": 0}]},
@@ -189,6 +195,7 @@ mod tests {
              state    ready, degraded\n\
              rules    10 in force, digest 0123456789ab, 2 reloads (1 failed)\n\
              events   5 records, 4 evaluated, 1 alerts, 0 undecodable; 9 processes known\n\
+             bundle   v1, digest abcdef012345\n\
              shed     A, left out to keep CPU budgets\n\
              output   stdout: 1 written, 5 lost, fails now\n\
              problem  the last reload failed\n\

@@ -2,8 +2,12 @@
 //! the reference of `rampart check --help` all read it.
 
 mod look;
+mod words;
 
 pub use look::{ENV_PREFIX, closest, find, is_section, suggest};
+pub use words::{
+    ALGORITHMS, FORMATS, LEVELS, LIMITING, MATCHING, PRIORITIES, RESPONDING, SYNC, THROTTLING, WATCH,
+};
 
 /// What a setting's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,28 +64,6 @@ pub struct Key {
     /// Environment names that other software uses for the same thing; they rank below Rampart's own name.
     pub aliases: &'static [&'static str],
 }
-
-/// Log levels.
-pub const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
-/// Line formats.
-pub const FORMATS: &[&str] = &["text", "json"];
-/// Rule matching modes.
-pub const MATCHING: &[&str] = &["first", "all"];
-/// When the spool is forced to the disk.
-pub const SYNC: &[&str] = &["always", "interval", "never"];
-/// Words for how a backend is chosen.
-pub const ALGORITHMS: &[&str] = &["round_robin", "weighted", "least_connections", "sticky"];
-/// What is done with what is over a limit.
-pub const LIMITING: &[&str] = &["observe", "enforce"];
-/// Whether rates are scaled down when the node is too busy.
-pub const THROTTLING: &[&str] = &["off", "observe", "enforce"];
-/// How far responses go.
-pub const RESPONDING: &[&str] = &["off", "observe", "enforce"];
-/// When pods are watched.
-pub const WATCH: &[&str] = &["auto", "on", "off"];
-/// Falco's priorities, most severe first.
-pub const PRIORITIES: &[&str] =
-    &["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
 
 const fn key(path: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
     Key { path, kind, default, help, aliases: &[] }
@@ -172,6 +154,12 @@ pub static KEYS: &[Key] = &[
         "when they are forced to the disk, to survive a power cut too: before the next alert, in intervals, or never",
     ),
     key("output.collector.sync_interval_ms", Kind::Number, "1000", "the interval"),
+    key(
+        "bundles.keys",
+        Kind::Words,
+        "no key",
+        "public keys of `rampart-collector bundle keygen`: the collector may bring policy bundles that one of them has signed",
+    ),
     key("admin.enabled", Kind::Bool, "true", "serve health and metrics over HTTP"),
     key("admin.listen", Kind::Socket, "127.0.0.1:8765", "address of the HTTP server"),
     key(
@@ -573,6 +561,12 @@ pub static KEYS: &[Key] = &[
         Kind::Assets,
         "no asset",
         "which paths are what, by name: lists of paths; for the field `trading.asset`",
+    ),
+    key(
+        "node.labels",
+        Kind::Words,
+        "no label",
+        "what rollouts of policy bundles choose nodes by, such as `[stage=canary, region=eu]`",
     ),
     key("node.runtime_dir", Kind::Path, "/run/rampart", "where the lock of the running agent lives"),
     key("node.state_dir", Kind::Path, "/var/lib/rampart", "where a refused program's verifier log is kept"),

@@ -1,6 +1,6 @@
 //! The configuration as written: every setting with its place, unknown names refused with a suggestion.
 //!
-//! Three sources, later ones win: the file, the environment, the flags.
+//! Four sources, later ones win: the file, the policy bundle, the environment, the flags.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,7 @@ use super::{
     fault::{Fault, Place},
     keys::{self, Key, Kind},
     places::Places,
+    validate::bundles::unbundled,
 };
 
 /// Largest configuration file in bytes; a larger one is certainly not a configuration.
@@ -31,7 +32,7 @@ pub(super) struct Raw {
     pub(super) settings: BTreeMap<&'static str, Setting>,
     pub(super) faults: Vec<Fault>,
     /// Places within the file, for what lies below settings.
-    inner: Option<(PathBuf, Places)>,
+    inner: Vec<(PathBuf, Places)>,
 }
 
 impl Raw {
@@ -66,11 +67,27 @@ impl Raw {
             Value::Null => {}
             Value::Mapping(sections) => {
                 self.walk("", &sections, path, &places);
-                self.inner = Some((path.to_owned(), places));
+                self.inner.push((path.to_owned(), places));
             }
             other => {
                 let message = format!("expected sections such as `log:`, found {}", describe(&other));
                 self.fault(in_file(path, Some((1, 1))), message, None);
+            }
+        }
+    }
+
+    /// Takes over settings of a policy bundle, each in the place of the file's; those that a bundle must not have are
+    /// faults.
+    pub(super) fn read_bundle(&mut self, path: &Path, text: &str) {
+        let kept = std::mem::take(&mut self.settings);
+        self.read_file(path, text.as_bytes());
+        for (name, setting) in std::mem::replace(&mut self.settings, kept) {
+            match keys::find(name).and_then(unbundled) {
+                None => drop(self.settings.insert(name, setting)),
+                Some(why) => {
+                    let message = format!("`{name}` cannot be set by a bundle");
+                    self.fault(setting.place, message, Some(why.to_owned()));
+                }
             }
         }
     }
@@ -160,12 +177,9 @@ impl Raw {
 
     /// Where something below a setting stands; `setting` when that is not in the file.
     pub(super) fn place_of(&self, path: &str, setting: &Place) -> Place {
-        match (&self.inner, setting) {
-            (Some((file, places)), Place::File { .. }) => {
-                places.key(path).map_or_else(|| setting.clone(), |place| in_file(file, Some(place)))
-            }
-            _ => setting.clone(),
-        }
+        let Place::File { path: file, .. } = setting else { return setting.clone() };
+        let found = self.inner.iter().find(|(name, _)| name == file).and_then(|(_, places)| places.key(path));
+        found.map_or_else(|| setting.clone(), |place| in_file(file, Some(place)))
     }
 
     pub(super) fn fault(&mut self, place: Place, message: String, help: Option<String>) {

@@ -14,7 +14,7 @@ fn load_with(text: &str, env: &[(&str, &str)], overrides: Overrides) -> Result<C
     let file = dir.path().join("rampart.yaml");
     std::fs::write(&file, text).unwrap();
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Sources { file: Some(file), env, overrides, machine: Some("node-1".to_owned()) }.load()
+    Sources { file: Some(file), env, overrides, machine: Some("node-1".to_owned()), bundle: None }.load()
 }
 
 /// Faults without the directory of the test.

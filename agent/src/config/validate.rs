@@ -1,6 +1,7 @@
 //! From the configuration as written to the checked one; every fault is collected, not only the first.
 
 mod budgets;
+pub(super) mod bundles;
 mod collector;
 mod responses;
 mod services;
@@ -91,6 +92,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             realpath_matching: check.bool("rules.realpath_matching", true),
             strict_falco: check.bool("rules.strict_falco", false),
             watch: check.bool("rules.watch", true),
+            bundled: Vec::new(),
         },
         output: Output {
             queue_alerts: NonZeroUsize::new(check.number("output.queue_alerts", &QUEUE, 8192) as usize)
@@ -110,6 +112,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             listen: check.socket("admin.listen", SocketAddr::from(([127, 0, 0, 1], 8765))),
             token_file: check.path("admin.token_file"),
         },
+        bundles: check.bundles(),
         kernel: Kernel { ring_bytes: check.ring_bytes() },
         pushdown: Pushdown {
             enabled: check.bool("pushdown.enabled", true),
@@ -129,6 +132,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             state_dir: check.path("node.state_dir").unwrap_or_else(|| PathBuf::from("/var/lib/rampart")),
             shutdown_grace: Duration::from_secs(check.number("node.shutdown_grace_secs", &GRACE_SECS, 10)),
             isolated_cpus: check.isolation("node.isolated_cpus"),
+            labels: check.labels(),
         },
     };
     check.together(&config);

@@ -6,6 +6,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use rampart_proto::v1::{Heartbeat, Loss};
 use rampart_rules::rule::Priority;
 
+use super::bundle;
 use crate::{
     spool::{Counts, LANES},
     telemetry::{metrics::resident_bytes, status::Status},
@@ -71,5 +72,6 @@ pub(super) fn heartbeat(status: &Status, counts: &Counts, pending: u64, bytes: u
         spool_pending: pending,
         spool_bytes: bytes,
         policy_fault: policy.fault.map(|fault| fault.text).unwrap_or_default(),
+        bundle: Some(bundle::state(&status.bundles.borrow())),
     }
 }

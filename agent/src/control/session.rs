@@ -2,7 +2,7 @@
 //! sends no more, waits a little for what is under way, and hands over.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     ops::RangeInclusive,
     pin::{Pin, pin},
     sync::Arc,
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tonic::{Status as Answer, Streaming, transport::Channel};
 
-use super::{Shared, convert, dial::DialError, heartbeat::heartbeat};
+use super::{Shared, bundle, convert, dial::DialError, heartbeat::heartbeat};
 use crate::{
     spool::{LANES, SpoolError},
     telemetry::status::Status,
@@ -72,6 +72,7 @@ pub(super) enum SessionError {
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) node: String,
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) boot: [u8; 16],
     pub(super) kernel: String,
 }
@@ -113,16 +114,24 @@ pub(super) async fn open(
     shared: &Arc<Shared>,
     channel: Channel,
     facts: &Facts,
+    status: &Status,
 ) -> Result<Session, SessionError> {
-    timeout(WELCOME_MAX, greet(shared, channel, facts)).await.map_err(|_| SessionError::NoWelcome)?
+    timeout(WELCOME_MAX, greet(shared, channel, facts, status)).await.map_err(|_| SessionError::NoWelcome)?
 }
 
-async fn greet(shared: &Arc<Shared>, channel: Channel, facts: &Facts) -> Result<Session, SessionError> {
+async fn greet(
+    shared: &Arc<Shared>,
+    channel: Channel,
+    facts: &Facts,
+    status: &Status,
+) -> Result<Session, SessionError> {
     let hello = Hello {
         node: facts.node.clone(),
         boot: facts.boot.to_vec(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: facts.kernel.clone(),
+        labels: facts.labels.clone().into_iter().collect(),
+        bundle: Some(bundle::state(&status.bundles.borrow())),
     };
     // Room for every batch that may be under way and what comes beside; sending never waits here.
     let (sender, receiver) = mpsc::channel(*BATCHES.end() + 4);
@@ -178,6 +187,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mut beat = interval(self.wishes.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut bundles = status.bundles.subscribe();
         let (mut is_ending, mut flush) = (false, Instant::now() + FLUSH_MAX);
         loop {
             while next.is_none() && self.sent.len() < self.wishes.batches && self.send().await? {}
@@ -196,6 +206,8 @@ impl Session {
                     flush = Instant::now() + HANDOVER_MAX;
                 }
                 _ = beat.tick() => self.beat(status),
+                // The collector waits for it.
+                Ok(()) = bundles.changed() => self.beat(status),
                 () = sleep_until(due), if !self.sent.is_empty() => return Err(SessionError::NoAck),
                 () = ending(stop), if !is_ending => {
                     is_ending = true;
@@ -236,8 +248,15 @@ impl Session {
         &mut self,
         message: Option<rampart_proto::v1::CollectorMessage>,
     ) -> Result<(), SessionError> {
-        let Some(collector_message::Kind::Ack(ack)) = message.ok_or(SessionError::Closed)?.kind else {
-            return Ok(());
+        let ack = match message.ok_or(SessionError::Closed)?.kind {
+            Some(collector_message::Kind::Ack(ack)) => ack,
+            Some(collector_message::Kind::Bundle(offer)) => {
+                if let Some(offer) = bundle::offer(offer) {
+                    self.shared.offers.send_replace(Some(offer));
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
         let mut last: [Option<u64>; LANES] = [None; LANES];
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.number <= ack.batch) {

@@ -184,7 +184,7 @@ fn start_with(dir: tempfile::TempDir, url: &str, join: Option<Join>) -> Bench {
         sync: Sync::Interval,
         sync_interval: Duration::from_millis(20),
     };
-    let (sink, uplink) = open(&config, "node").unwrap();
+    let (sink, uplink) = open(&config, "node", &[("stage".to_owned(), "canary".to_owned())].into()).unwrap();
     let (status, (stop, stopped)) = (status::shared(), watch::channel(false));
     let backoff = Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(50) };
     let retry = Retry::new(backoff, Arc::new(Budget::new(1000, Duration::from_millis(1))));

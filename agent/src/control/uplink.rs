@@ -1,6 +1,7 @@
 //! Connects, and connects again; forces the spool to the disk in between; says how it goes.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -25,6 +26,7 @@ use super::{
     session::{self, Facts, Session, SessionError},
 };
 use crate::{
+    bundles::Offer,
     config::CollectorOutput,
     retry::Retry,
     spool::Sync,
@@ -52,7 +54,7 @@ pub struct Uplink {
 impl Uplink {
     pub(super) fn new(
         config: &CollectorOutput,
-        node: &str,
+        (node, labels): (&str, &BTreeMap<String, String>),
         boot: [u8; 16],
         shared: Arc<Shared>,
     ) -> Result<Self, ControlError> {
@@ -72,7 +74,12 @@ impl Uplink {
             endpoint = endpoint.tls_config(tls).map_err(fault)?;
         }
         let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-        let facts = Facts { node: node.to_owned(), boot, kernel: release.unwrap_or_default() };
+        let facts = Facts {
+            node: node.to_owned(),
+            labels: labels.clone(),
+            boot,
+            kernel: release.unwrap_or_default(),
+        };
         let sync = (config.sync == Sync::Interval).then_some(config.sync_interval);
         let joined = config.join.clone().map(|join| Joined::new(join, node));
         Ok(Self { shared, dialer: Dialer { endpoint, joined }, facts, retry: Retry::default(), sync })
@@ -82,6 +89,11 @@ impl Uplink {
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
+    }
+
+    /// The policy bundle that the collector wants here, whenever it says so.
+    pub fn offers(&self) -> watch::Receiver<Option<Offer>> {
+        self.shared.offers.subscribe()
     }
 
     /// Runs until `stop` is true, then hands over what it can within a second. What is left stays in the spool.
@@ -132,7 +144,7 @@ impl Uplink {
         retry: &mut Retry,
     ) -> Result<(), SessionError> {
         let begun = tokio::select! {
-            begun = self.begin() => begun?,
+            begun = self.begin(status) => begun?,
             () = session::ending(stop) => return Ok(()),
         };
         tracing::info!("The collector is reached");
@@ -143,7 +155,7 @@ impl Uplink {
         let (mut session, mut identity) = begun;
         loop {
             let renewed = Mutex::new(None);
-            let successor = self.successor(identity.as_ref(), &renewed);
+            let successor = self.successor(status, identity.as_ref(), &renewed);
             let outcome = session.converse(status, stop, successor).await;
             if session.has_progress {
                 retry.succeeded();
@@ -158,13 +170,18 @@ impl Uplink {
         }
     }
 
-    async fn begin(&self) -> Result<(Session, Option<Own>), SessionError> {
+    async fn begin(&self, status: &Status) -> Result<(Session, Option<Own>), SessionError> {
         let (channel, identity) = self.dialer.dial().await?;
-        Ok((session::open(&self.shared, channel, &self.facts).await?, identity))
+        Ok((session::open(&self.shared, channel, &self.facts, status).await?, identity))
     }
 
     /// A stream with the next certificate, as soon as it is time for one and there is one.
-    async fn successor(&self, identity: Option<&Own>, renewed: &Mutex<Option<Own>>) -> Session {
+    async fn successor(
+        &self,
+        status: &Status,
+        identity: Option<&Own>,
+        renewed: &Mutex<Option<Own>>,
+    ) -> Session {
         let Some((old, given)) = identity.and_then(|old| Some((old, old.given.as_ref()?))) else {
             return std::future::pending().await;
         };
@@ -173,7 +190,10 @@ impl Uplink {
         loop {
             let next = async {
                 let (channel, identity) = self.dialer.redial(old).await?;
-                Ok::<_, SessionError>((session::open(&self.shared, channel, &self.facts).await?, identity))
+                Ok::<_, SessionError>((
+                    session::open(&self.shared, channel, &self.facts, status).await?,
+                    identity,
+                ))
             };
             match next.await {
                 Ok((session, identity)) => {

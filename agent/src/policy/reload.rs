@@ -1,14 +1,17 @@
 //! The way from a signal or a changed file to new rules: the same as at the start, and nothing is touched unless
 //! all of it succeeds.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Bundle, PolicyError,
     files::{self, Stamp},
     watch::Watch,
 };
-use crate::config::{Config, Limits, Responses, Services, Sources, fault::Faults};
+use crate::{
+    bundles,
+    config::{self, Config, Limits, Responses, Services, Sources, fault::Faults},
+};
 
 /// Remembers what is in force.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub struct Reload {
     /// Responses, likewise.
     pub responses: Responses,
     config: Config,
+    signed: Option<Arc<bundles::Bundle>>,
 }
 
 /// Why what was in force stays in force.
@@ -64,11 +68,22 @@ impl Reloader {
         self.config.rules.watch && self.watch.look(stamps(&self.sources, &self.config.rules.files))
     }
 
+    /// Whose policy bundles are taken, and where the one in force is kept.
+    pub fn bundles(&self) -> &config::Bundles {
+        &self.config.bundles
+    }
+
     /// Loads configuration and rules anew, without putting them in force.
     pub fn load(&mut self) -> Result<Reload, ReloadError> {
+        self.load_with(self.sources.bundle.clone())
+    }
+
+    /// The same with another policy bundle, or without one.
+    pub fn load_with(&mut self, signed: Option<Arc<bundles::Bundle>>) -> Result<Reload, ReloadError> {
         // Stamps first: a change during the load is then seen as one.
         self.watch.reset(stamps(&self.sources, &self.config.rules.files));
-        let config = self.sources.load()?;
+        let sources = Sources { bundle: signed.clone(), ..self.sources.clone() };
+        let config = sources.load()?;
         let (bundle, findings, texts) = super::load(&config.rules, &config.trading).into_bundle()?;
         let concise = rampart_rules::diagnostic::render::concise(&findings, &texts);
         let waiting = self.config.differences(&config);
@@ -76,7 +91,7 @@ impl Reloader {
         let services = config.services.after(&self.config.services);
         let responses = config.responses.after(&self.config.responses);
         let warnings = concise.lines().map(str::to_owned).collect();
-        Ok(Reload { bundle, warnings, waiting, limits, services, responses, config })
+        Ok(Reload { bundle, warnings, waiting, limits, services, responses, config, signed })
     }
 
     /// Notes that a reload was put in force.
@@ -90,6 +105,7 @@ impl Reloader {
         self.config.limits = reload.limits;
         self.config.services = reload.services;
         self.config.responses = reload.responses;
+        self.sources.bundle = reload.signed;
         reload.bundle
     }
 }

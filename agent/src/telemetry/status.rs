@@ -11,10 +11,12 @@ use std::{
 
 use rampart_common::{counter::FamilyCounters, event::Family};
 use rampart_rules::window;
+use tokio::sync::watch;
 
 use super::{limits::Limiting, ready::Latches, recent::Recent, responses::Responding, services::Serving};
 use crate::{
     budget::Standing,
+    bundles,
     container::lookup::Tallies,
     engine::{held::Waits, profile::Usage, push::Counts, shed::Shed},
     output::{self, Tally},
@@ -31,6 +33,8 @@ pub struct Status {
     pub lookups: Arc<Tallies>,
     /// The newest alerts; written by the detection thread.
     pub recent: Recent,
+    /// How it is with policy bundles; written by the supervisor.
+    pub bundles: watch::Sender<bundles::Standing>,
     facts: Mutex<Option<Facts>>,
     detection: Mutex<Detection>,
     policy: Mutex<Policy>,
@@ -267,6 +271,9 @@ impl Status {
         if let Some(fault) = self.policy().fault {
             complaints
                 .push(format!("the last reload failed, the rules before it are in force: {}", fault.text));
+        }
+        if let Some(fault) = &self.bundles.borrow().fault {
+            complaints.push(format!("a policy bundle is not in force: {}", fault.text));
         }
         if let Some(fault) = self.limits().faults.first() {
             complaints.push(format!("rate limits: {fault}"));

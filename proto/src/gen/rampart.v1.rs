@@ -118,16 +118,16 @@ pub mod agent_message {
     }
 }
 /// To the agent.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CollectorMessage {
     /// What it is.
-    #[prost(oneof = "collector_message::Kind", tags = "1, 2")]
+    #[prost(oneof = "collector_message::Kind", tags = "1, 2, 3")]
     pub kind: ::core::option::Option<collector_message::Kind>,
 }
 /// Nested message and enum types in `CollectorMessage`.
 pub mod collector_message {
     /// What it is.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Kind {
         /// The answer to `Hello`.
         #[prost(message, tag = "1")]
@@ -135,10 +135,13 @@ pub mod collector_message {
         /// Alerts are stored.
         #[prost(message, tag = "2")]
         Ack(super::Ack),
+        /// The policy bundle that this node is to have. Only to agents that take them.
+        #[prost(message, tag = "3")]
+        Bundle(super::BundleOffer),
     }
 }
 /// Who is there.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Hello {
     /// Name of the node.
     #[prost(string, tag = "1")]
@@ -152,6 +155,15 @@ pub struct Hello {
     /// Release of the kernel.
     #[prost(string, tag = "4")]
     pub kernel: ::prost::alloc::string::String,
+    /// What rollouts choose nodes by.
+    #[prost(map = "string, string", tag = "5")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Which policy bundle is in force.
+    #[prost(message, optional, tag = "6")]
+    pub bundle: ::core::option::Option<BundleState>,
 }
 /// What the collector expects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -222,6 +234,38 @@ pub struct Heartbeat {
     /// Why the rules of the last reload are not in force; empty when they are.
     #[prost(string, tag = "12")]
     pub policy_fault: ::prost::alloc::string::String,
+    /// Which policy bundle is in force.
+    #[prost(message, optional, tag = "13")]
+    pub bundle: ::core::option::Option<BundleState>,
+}
+/// The policy bundle that a node is to have.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BundleOffer {
+    /// SHA-256 of the bundle; empty when the node is to have none.
+    #[prost(bytes = "vec", tag = "1")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// A `SignedBundle`, as it was built; empty when the node is to have none.
+    #[prost(bytes = "vec", tag = "2")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+/// How it is with policy bundles on a node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BundleState {
+    /// Whether the agent takes bundles: it was given a key of those who sign them.
+    #[prost(bool, tag = "1")]
+    pub is_accepting: bool,
+    /// SHA-256 of the bundle in force; empty when there is none.
+    #[prost(bytes = "vec", tag = "2")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// Name of the bundle in force.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Why a bundle is not in force; empty when there is nothing to say.
+    #[prost(string, tag = "4")]
+    pub fault: ::prost::alloc::string::String,
+    /// SHA-256 of that bundle.
+    #[prost(bytes = "vec", tag = "5")]
+    pub fault_digest: ::prost::alloc::vec::Vec<u8>,
 }
 /// Things lost for one reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -534,6 +578,48 @@ pub mod agent_service_server {
     impl<T> tonic::server::NamedService for AgentServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
+}
+/// Policy for many nodes: rules, and settings of limits, services and trading.
+///
+/// The bytes of this message are what is digested and signed. There is one way to write them: files in the order of their
+/// paths, each path once, no other fields. A reader refuses everything else.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Bundle {
+    /// 1. A reader refuses others.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// What people call it.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// When it was made, seconds since the epoch.
+    #[prost(uint64, tag = "3")]
+    pub created_secs: u64,
+    /// At least one.
+    #[prost(message, repeated, tag = "4")]
+    pub files: ::prost::alloc::vec::Vec<BundleFile>,
+}
+/// A file of a bundle.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BundleFile {
+    /// `rules/NAME.yaml` or `policy.yaml`.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// What it holds, UTF-8.
+    #[prost(bytes = "vec", tag = "2")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+/// A bundle as it goes from hand to hand.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedBundle {
+    /// A `Bundle`.
+    #[prost(bytes = "vec", tag = "1")]
+    pub bundle: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519, 64 bytes, over `rampart policy bundle 1`, a zero byte, and the SHA-256 of `bundle`.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// Public key of who signed it, 32 bytes. It says which key to try, never whom to trust.
+    #[prost(bytes = "vec", tag = "3")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
 }
 /// Asks for a certificate.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

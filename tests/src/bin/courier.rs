@@ -9,7 +9,10 @@
 #![expect(clippy::expect_used, reason = "a panic ends the test that started it")]
 #![expect(clippy::print_stdout, reason = "the report is for the test that started it")]
 
-use std::{env, fs::OpenOptions, io::Write, path::PathBuf, process, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap, env, fs::OpenOptions, io::Write, path::PathBuf, process, sync::Arc, thread,
+    time::Duration,
+};
 
 use rampart_agent::{
     alert::Alert,
@@ -48,7 +51,7 @@ fn main() {
         sync_interval: Duration::from_millis(100),
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (mut sink, uplink) = control::open(&config, "courier").expect("the spool opens");
+    let (mut sink, uplink) = control::open(&config, "courier", &BTreeMap::new()).expect("the spool opens");
     let backoff = Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(200) };
     // It is killed and missed all the time, on purpose.
     let retry = Retry::new(backoff, Arc::new(Budget::new(1000, Duration::from_millis(1))));

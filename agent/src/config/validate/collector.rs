@@ -69,7 +69,7 @@ impl Check {
         }
     }
 
-    fn state_dir(&self) -> PathBuf {
+    pub(super) fn state_dir(&self) -> PathBuf {
         let state = self.raw.settings.get("node.state_dir").and_then(|setting| setting.value.as_str());
         PathBuf::from(state.unwrap_or("/var/lib/rampart"))
     }
@@ -101,8 +101,8 @@ impl Check {
     }
 }
 
-/// A hash as people write it; colons may stand in it.
-fn sha256_of(text: &str) -> Option<[u8; 32]> {
+/// A hash, or a key of its size, as people write it; colons may stand in it.
+pub(super) fn sha256_of(text: &str) -> Option<[u8; 32]> {
     let digits: String = text.chars().filter(|letter| *letter != ':').collect();
     if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
