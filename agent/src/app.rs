@@ -16,6 +16,7 @@ mod settle;
 mod supervisor;
 mod tasks;
 mod verdict;
+mod working;
 
 use std::{
     io,
@@ -257,6 +258,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     });
     let (stop_uplink, stopped) = watch::channel(false);
     let offers = uplink.as_ref().map(Uplink::offers);
+    let jobs = working::start(&config, uplink.as_ref(), sources.file_path(), &mut tasks).map_err(thread)?;
     if let Some(uplink) = uplink {
         let status = Arc::clone(&status);
         tasks.task(UPLINK, async move {
@@ -335,6 +337,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         status,
         reloader: Reloader::new(sources, config),
         bundling: Bundling::new(offers, notices),
+        jobs,
         rules: bundle.rules,
         replan,
         tasks,

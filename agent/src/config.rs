@@ -15,7 +15,7 @@ pub mod trading;
 mod validate;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
@@ -168,6 +168,8 @@ pub struct CollectorOutput {
     pub sync: Sync,
     /// How often.
     pub sync_interval: Duration,
+    /// Kinds of jobs that the collector may ask for.
+    pub jobs: BTreeSet<String>,
 }
 
 /// Files for TLS, PEM.

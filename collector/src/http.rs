@@ -5,6 +5,7 @@ mod dashboard;
 mod door;
 mod feed;
 mod health;
+pub(crate) mod jobs;
 pub mod login;
 mod records;
 mod timeline;
@@ -58,6 +59,7 @@ pub fn router(views: Arc<Views>, logins: Logins) -> Router {
         .route("/cluster", get(records::cluster))
         .with_state(views)
         .merge(doors)
+        .merge(jobs::router())
         .layer(Extension(Arc::clone(&access)))
         .layer(from_fn_with_state(access, door::door))
         .layer(map_response_with_state(is_tls, secured))

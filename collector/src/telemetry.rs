@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-    core::Collector, proto::MetricFamily,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector, proto::MetricFamily,
 };
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
@@ -50,6 +50,10 @@ pub struct Metrics {
     pub store_bytes: IntGauge,
     /// Nodes heard of within three heartbeats.
     pub nodes_active: IntGauge,
+    /// Jobs by state.
+    pub jobs: IntGaugeVec,
+    /// What nodes said of jobs, by whether it could be noted.
+    pub job_reports: IntCounterVec,
 }
 
 impl Metrics {
@@ -78,6 +82,10 @@ impl Metrics {
         );
         let transaction_seconds = Histogram::with_opts(seconds.buckets(SECONDS.to_vec()))?;
         registry.register(Box::new(transaction_seconds.clone()))?;
+        let jobs =
+            Opts::new("rampart_collector_jobs", "Jobs for nodes that wait, run or were given up, by state");
+        let jobs = IntGaugeVec::new(jobs, &["state"])?;
+        registry.register(Box::new(jobs.clone()))?;
         Ok(Self {
             stored: counter("rampart_collector_alerts_stored_total", "Alerts stored")?,
             duplicates: counter(
@@ -119,6 +127,12 @@ impl Metrics {
             )?,
             bus_errors: counter("rampart_collector_bus_errors_total", "Calls of the bus that failed")?,
             store_bytes: gauge("rampart_collector_store_bytes", "Size of the store")?,
+            jobs,
+            job_reports: counters(
+                "rampart_collector_job_reports_total",
+                "What nodes said of jobs: noted, stale (the job was not theirs any more), failed (it comes again)",
+                &["outcome"],
+            )?,
             nodes_active: gauge("rampart_collector_nodes_active", "Nodes heard of within three heartbeats")?,
             registry,
         })

@@ -23,11 +23,13 @@ use super::{
     ports::Wake,
     responding, serving,
     tasks::Tasks,
+    working::JOBS,
 };
 use crate::{
     drain::{Grace, Phase, Request, Signals},
     engine::shed::Shed,
     event::syscall,
+    jobs::Line,
     limits::desk::{self, Desk},
     output::Fanout,
     policy::{
@@ -70,6 +72,8 @@ pub(super) struct Supervisor {
     pub(super) status: Arc<Status>,
     pub(super) reloader: Reloader,
     pub(super) bundling: Bundling,
+    /// Where jobs come from; `None` when the collector may ask for none.
+    pub(super) jobs: Option<Arc<Line>>,
     pub(super) rules: Arc<RuleSet>,
     /// Rules that the kernel is to take for not there.
     pub(super) replan: watch::Receiver<Arc<Shed>>,
@@ -206,7 +210,7 @@ impl Supervisor {
     /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
     /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
     pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
-        let Self { hooks, waker, commands, limits, services, responses, fanout, outputs, .. } = self;
+        let Self { hooks, waker, commands, limits, services, responses, fanout, outputs, jobs, .. } = self;
         let Self { mut tasks, stop_uplink, admin, stop_admin, .. } = self;
         let grace = Grace::start(limit);
         if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
@@ -223,6 +227,10 @@ impl Supervisor {
         if let Some(services) = services {
             let _ = services.tell(serving_desk::Command::Stop);
         }
+        if let Some(jobs) = jobs {
+            // A job that runs is ended, and asked for again.
+            jobs.close();
+        }
         let mut late = None;
         if !tasks.ended(&[DETECTION], grace.left()).await {
             late = late.or(Some(Phase::Engine));
@@ -231,7 +239,7 @@ impl Supervisor {
         let _ = tasks.ended(&[limiting::LIMITS, serving::SERVICES], LIMITS_MAX).await;
         // After the detector, whose last matches it does.
         let _ = responses.tell(responses_desk::Command::Stop);
-        let _ = tasks.ended(&[responding::RESPONSES], LIMITS_MAX).await;
+        let _ = tasks.ended(&[responding::RESPONSES, JOBS], LIMITS_MAX).await;
         drop(fanout);
         if !tasks.ended(&outputs, grace.left()).await {
             late = late.or(Some(Phase::Outputs));

@@ -155,6 +155,14 @@ pub static KEYS: &[Key] = &[
     ),
     key("output.collector.sync_interval_ms", Kind::Number, "1000", "the interval"),
     key(
+        "output.collector.jobs",
+        Kind::Words,
+        "[diagnostics, backtest]",
+        "work that the collector may ask for: `diagnostics` (an archive without secrets), `backtest` (other rules on events \
+         of this node), `capture` (recordings, which hold what processes read and wrote), `unblock` (responses and denied \
+         sources are taken back); an empty list refuses all",
+    ),
+    key(
         "bundles.keys",
         Kind::Words,
         "no key",

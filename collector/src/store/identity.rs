@@ -19,6 +19,10 @@ pub enum Kind {
     Revoked,
     /// A person.
     User,
+    /// Work for a node.
+    Job,
+    /// What came of it.
+    Result,
 }
 
 /// An item as it is kept.
@@ -100,6 +104,8 @@ impl Kind {
             Self::Certificate => "certificate",
             Self::Revoked => "revoked",
             Self::User => "user",
+            Self::Job => "job",
+            Self::Result => "result",
         }
     }
 }
