@@ -28,6 +28,10 @@ use crate::{
     ingest::{Ingest, Shown, Start, now_ns},
     notify::{Fault, Notifier, Sharing, backoff::Backoff, route::Routes},
     registry::Registry,
+    rollout::{
+        driver::{self, Driver},
+        shelf::Shelf,
+    },
     store::{Retention, StoreError},
     tail::{self, Tail},
     telemetry::Metrics,
@@ -140,6 +144,7 @@ impl Collector {
         // What is refused must be known before anybody is let in.
         let first = records.run(|book| Revoked::load(book)).await?;
         let (refuse, revoked) = watch::channel(Arc::new(first));
+        let (plans, plan) = watch::channel(Arc::new(records.run(driver::first).await?));
         let identities = Identities::open(&config, records.clone(), revoked.clone())?;
         let Config { retention, channels, bus, .. } = config.clone();
         let metrics = Arc::new(Metrics::new()?);
@@ -168,11 +173,13 @@ impl Collector {
         ));
         let agents = Agents {
             ingest: ingest.clone(),
-            registry,
+            registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
             stop: stopped.clone(),
             is_tls: config.grpc.tls.is_some(),
             revoked,
+            plan,
+            shelf: Arc::new(Shelf::new(records.clone())),
         };
         let services = servers::grpc(&config, &identities, agents, Arc::clone(&views), &metrics).await?;
         let (grpc_listener, grpc) = listen(config.grpc.listen).await?;
@@ -192,6 +199,18 @@ impl Collector {
         let (follows, ends) = (records.clone(), stopped.clone());
         tasks.spawn(async move {
             follow(follows, refuse, ends).await;
+            Ok(())
+        });
+        let driver = Driver {
+            records: records.clone(),
+            registry,
+            ingest: ingest.clone(),
+            metrics: Arc::clone(&metrics),
+            plan: plans,
+        };
+        let ends = stopped.clone();
+        tasks.spawn(async move {
+            driver.run(ends).await;
             Ok(())
         });
         let (keys, ends) = (identities.keys.clone(), stopped.clone());

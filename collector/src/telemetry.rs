@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-    core::Collector, proto::MetricFamily,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector, proto::MetricFamily,
 };
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
@@ -46,6 +46,14 @@ pub struct Metrics {
     pub bus_recovered: IntCounter,
     /// Calls of the bus that failed.
     pub bus_errors: IntCounter,
+    /// Rollouts that ended, by outcome.
+    pub rollouts: IntCounterVec,
+    /// Whether one is under way.
+    pub rollout_under_way: IntGauge,
+    /// Its step, from 1.
+    pub rollout_step: IntGauge,
+    /// Nodes that it has chosen, by how they are; of the collector that decides.
+    pub rollout_nodes: IntGaugeVec,
     /// Size of the store.
     pub store_bytes: IntGauge,
     /// Nodes heard of within three heartbeats.
@@ -78,6 +86,14 @@ impl Metrics {
         );
         let transaction_seconds = Histogram::with_opts(seconds.buckets(SECONDS.to_vec()))?;
         registry.register(Box::new(transaction_seconds.clone()))?;
+        let rollout_nodes = IntGaugeVec::new(
+            Opts::new(
+                "rampart_collector_rollout_nodes",
+                "Nodes that the rollout under way has chosen, by how they are; of the collector that decides",
+            ),
+            &["state"],
+        )?;
+        registry.register(Box::new(rollout_nodes.clone()))?;
         Ok(Self {
             stored: counter("rampart_collector_alerts_stored_total", "Alerts stored")?,
             duplicates: counter(
@@ -118,6 +134,20 @@ impl Metrics {
                 "Things to tell that nobody came for, put onto the bus again",
             )?,
             bus_errors: counter("rampart_collector_bus_errors_total", "Calls of the bus that failed")?,
+            rollouts: counters(
+                "rampart_collector_rollouts_total",
+                "Rollouts of policy bundles that ended without a person, by outcome",
+                &["outcome"],
+            )?,
+            rollout_under_way: gauge(
+                "rampart_collector_rollout_under_way",
+                "Whether a rollout of a policy bundle is under way",
+            )?,
+            rollout_step: gauge(
+                "rampart_collector_rollout_step",
+                "The step it is at, from 1; 0 without one",
+            )?,
+            rollout_nodes,
             store_bytes: gauge("rampart_collector_store_bytes", "Size of the store")?,
             nodes_active: gauge("rampart_collector_nodes_active", "Nodes heard of within three heartbeats")?,
             registry,

@@ -51,6 +51,7 @@ async fn send(collector: &Collector, node: &str, batches: Vec<AlertBatch>) -> Ve
         boot: vec![7; 16],
         version: "1.2.3".to_owned(),
         kernel: "6.18".to_owned(),
+        ..Hello::default()
     };
     sender.send(message(agent_message::Kind::Hello(hello))).await.unwrap();
     let count = batches.len();
@@ -73,6 +74,7 @@ async fn send(collector: &Collector, node: &str, batches: Vec<AlertBatch>) -> Ve
         match answers.message().await.unwrap().unwrap().kind.unwrap() {
             collector_message::Kind::Welcome(welcome) => assert!(welcome.batch_bytes > 0 && acks.is_empty()),
             collector_message::Kind::Ack(ack) => acks.push(ack.batch),
+            collector_message::Kind::Bundle(offer) => panic!("{offer:?}"),
         }
     }
     drop(sender);
