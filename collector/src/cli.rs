@@ -2,6 +2,7 @@
 //! audit log, together with who did it.
 
 mod audit;
+mod bundle;
 mod identity;
 mod people;
 
@@ -95,6 +96,9 @@ enum Command {
     /// Who changed what
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Policy bundles for agents, and their rollouts
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man {
@@ -198,6 +202,7 @@ impl Cli {
             Command::Restore(subject) => subject.restore(&config, &actor(&env), &mut out)?,
             Command::User(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Jwt(command) => command.run(&config, &actor(&env), &mut out)?,
+            Command::Bundle(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Audit(command) => return command.run(&config, &mut out),
             Command::Man { folder } => clap_mangen::generate_to(Self::command(), folder)?,
         }

@@ -21,6 +21,9 @@ fn needs(method: &Method, path: &str) -> Option<Role> {
         "/health" | "/healthz" | "/ready" | "/login" => None,
         "/logout" | "/me" => Some(Role::Viewer),
         "/audit" => Some(Role::Operator),
+        // What all nodes do is for few; stopping it and going back is for whoever is on duty.
+        "/bundles" | "/rollouts" if method == Method::POST => Some(Role::Admin),
+        _ if path.starts_with("/rollouts/") && path.ends_with("/promote") => Some(Role::Admin),
         _ if method == Method::GET || method == Method::HEAD => Some(Role::Viewer),
         _ => Some(Role::Operator),
     }
@@ -82,6 +85,13 @@ mod tests {
         assert_eq!(of("cookie", "notrampart=1"), None);
         assert_eq!(needs(&Method::POST, "/dead/redrive"), Some(Role::Operator));
         assert_eq!(needs(&Method::GET, "/whatever/comes"), Some(Role::Viewer));
+        assert_eq!(needs(&Method::GET, "/rollouts"), Some(Role::Viewer));
+        for path in ["/bundles", "/rollouts", "/rollouts/1/promote"] {
+            assert_eq!(needs(&Method::POST, path), Some(Role::Admin), "{path}");
+        }
+        for path in ["/rollouts/1/pause", "/rollouts/1/resume", "/rollouts/1/rollback"] {
+            assert_eq!(needs(&Method::POST, path), Some(Role::Operator), "{path}");
+        }
         assert_eq!(needs(&Method::PUT, "/whatever/comes"), Some(Role::Operator));
     }
 }
