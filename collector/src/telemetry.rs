@@ -94,6 +94,15 @@ impl Metrics {
             &["state"],
         )?;
         registry.register(Box::new(rollout_nodes.clone()))?;
+        let rollouts = counters(
+            "rampart_collector_rollouts_total",
+            "Rollouts of policy bundles that ended without a person, by outcome",
+            &["outcome"],
+        )?;
+        // There from the start, or the first one would not show as an increase.
+        for outcome in ["done", "rolled_back"] {
+            rollouts.with_label_values(&[outcome]).reset();
+        }
         Ok(Self {
             stored: counter("rampart_collector_alerts_stored_total", "Alerts stored")?,
             duplicates: counter(
@@ -134,11 +143,7 @@ impl Metrics {
                 "Things to tell that nobody came for, put onto the bus again",
             )?,
             bus_errors: counter("rampart_collector_bus_errors_total", "Calls of the bus that failed")?,
-            rollouts: counters(
-                "rampart_collector_rollouts_total",
-                "Rollouts of policy bundles that ended without a person, by outcome",
-                &["outcome"],
-            )?,
+            rollouts,
             rollout_under_way: gauge(
                 "rampart_collector_rollout_under_way",
                 "Whether a rollout of a policy bundle is under way",
