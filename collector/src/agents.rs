@@ -6,6 +6,7 @@
 //! is revoked.
 
 mod checks;
+mod offer;
 
 use std::{
     collections::VecDeque,
@@ -25,7 +26,10 @@ use tokio::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use self::checks::{NAME_MAX, beat_of, checked, short};
+use self::{
+    checks::{NAME_MAX, beat_of, bundle_of, checked, labels_of, short},
+    offer::Offers,
+};
 use crate::{
     identity::{
         peer::Peer,
@@ -34,6 +38,7 @@ use crate::{
     ingest::{Ingest, Refused, now_ns},
     jobs::dispatch::{Dispatch, Line},
     registry::{HEARTBEAT_SECS, Registry},
+    rollout::{plan::Plan, shelf::Shelf, trend::Sample},
     store::Batch,
     telemetry::Metrics,
 };
@@ -68,6 +73,10 @@ pub struct Agents {
     pub revoked: Watch,
     /// Where jobs come from.
     pub dispatch: Arc<Dispatch>,
+    /// Which node is to have which bundle.
+    pub plan: watch::Receiver<Arc<Plan>>,
+    /// The bundles.
+    pub shelf: Arc<Shelf>,
 }
 
 /// One stream.
@@ -78,6 +87,8 @@ struct Session {
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
     node: Arc<str>,
+    boot: [u8; 16],
+    offers: Offers,
     peer: Option<Peer>,
     revoked: Watch,
     heard: Instant,
@@ -99,6 +110,7 @@ enum Next {
     Stop,
     Revoked,
     Expired,
+    Plan,
 }
 
 #[tonic::async_trait]
@@ -156,15 +168,25 @@ impl Session {
         hello: Hello,
         peer: Option<Peer>,
     ) -> Result<Self, Status> {
-        if hello.node.is_empty() || hello.node.len() > NAME_MAX || hello.boot.len() != 16 {
+        let boot = hello.boot.as_slice().try_into();
+        let Ok(boot) = boot.map_err(drop).and_then(|boot: [u8; 16]| {
+            if hello.node.is_empty() || hello.node.len() > NAME_MAX { Err(()) } else { Ok(boot) }
+        }) else {
             return Err(Status::invalid_argument("a hello needs the name of a node and 16 bytes of `boot`"));
-        }
-        tracing::info!(node = hello.node, version = hello.version, "An agent is there");
+        };
         let line = agents.dispatch.connect(&hello);
+        let (bundle, labels) = (bundle_of(hello.bundle), labels_of(hello.labels));
+        let mut plan = agents.plan.clone();
+        // The first look is at what is known by now.
+        plan.mark_changed();
+        let offers = Offers { plan, shelf: Arc::clone(&agents.shelf), labels: labels.clone(), offered: None };
+        tracing::info!(node = hello.node, version = hello.version, "An agent is there");
         agents.registry.update(&hello.node, now_ns(), |node| {
             node.sessions += 1;
             node.version = short(hello.version);
             node.kernel = short(hello.kernel);
+            node.bundle = bundle;
+            node.labels = labels;
         });
         agents.metrics.sessions.inc();
         Ok(Self {
@@ -174,6 +196,8 @@ impl Session {
             metrics: Arc::clone(&agents.metrics),
             stop: agents.stop.clone(),
             node: hello.node.as_str().into(),
+            boot,
+            offers,
             peer,
             revoked: agents.revoked.clone(),
             heard: Instant::now(),
@@ -227,6 +251,12 @@ impl Session {
                     tracing::warn!(node = &*self.node, "An agent was revoked, its stream ends");
                     return Some(Err(Status::permission_denied("the node or its certificate was revoked")));
                 }
+                Next::Plan => {
+                    let has = self.registry.node(&self.node).bundle;
+                    if let Some(offer) = self.offers.next(&self.node, &has).await {
+                        return Some(Ok(message(collector_message::Kind::Bundle(offer))));
+                    }
+                }
                 Next::Expired => {
                     self.end();
                     return Some(Err(Status::unauthenticated("the certificate has ended")));
@@ -278,6 +308,7 @@ impl Session {
             Some(order) = order, if !self.is_over => Next::Order(order),
             message = self.incoming.message(), if takes => Next::Incoming(message),
             _ = self.stop.wait_for(|stop| *stop), if !self.is_over => Next::Stop,
+            Ok(()) = self.offers.plan.changed(), if !self.is_over => Next::Plan,
             () = tokio::time::sleep(silence), if takes => Next::Silence,
             () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() && !self.is_over => Next::Expired,
         }
@@ -302,8 +333,15 @@ impl Session {
                 Ok(())
             }
             Some(agent_message::Kind::Heartbeat(beat)) => {
+                let (bundle, now) = (bundle_of(beat.bundle.clone()), now_ns());
                 let beat = beat_of(beat);
-                self.registry.update(&self.node, now_ns(), |node| node.beat = Some(beat));
+                let losses = beat.losses.values().sum();
+                let sample = Sample { time_ns: now, alerts: beat.alerts, losses, cpu_ms: beat.cpu_ms };
+                self.registry.update(&self.node, now, |node| {
+                    node.trend.take(self.boot, bundle.digest.as_bytes(), sample);
+                    node.beat = Some(beat);
+                    node.bundle = bundle;
+                });
                 Ok(())
             }
             Some(agent_message::Kind::Report(report)) => {

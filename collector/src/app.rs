@@ -29,6 +29,10 @@ use crate::{
     jobs::dispatch::Dispatch,
     notify::{Fault, Notifier, Sharing, backoff::Backoff, route::Routes},
     registry::Registry,
+    rollout::{
+        driver::{self, Driver},
+        shelf::Shelf,
+    },
     store::{Retention, StoreError},
     tail::{self, Tail},
     telemetry::Metrics,
@@ -141,6 +145,7 @@ impl Collector {
         // What is refused must be known before anybody is let in.
         let first = records.run(|book| Revoked::load(book)).await?;
         let (refuse, revoked) = watch::channel(Arc::new(first));
+        let (plans, plan) = watch::channel(Arc::new(records.run(driver::first).await?));
         let identities = Identities::open(&config, records.clone(), revoked.clone())?;
         let Config { retention, channels, bus, .. } = config.clone();
         let metrics = Arc::new(Metrics::new()?);
@@ -176,12 +181,14 @@ impl Collector {
         });
         let agents = Agents {
             ingest: ingest.clone(),
-            registry,
+            registry: Arc::clone(&registry),
             dispatch,
             metrics: Arc::clone(&metrics),
             stop: stopped.clone(),
             is_tls: config.grpc.tls.is_some(),
             revoked,
+            plan,
+            shelf: Arc::new(Shelf::new(records.clone())),
         };
         let services = servers::grpc(&config, &identities, agents, Arc::clone(&views), &metrics).await?;
         let (grpc_listener, grpc) = listen(config.grpc.listen).await?;
@@ -200,6 +207,18 @@ impl Collector {
         let (follows, ends) = (records.clone(), stopped.clone());
         tasks.spawn(async move {
             follow(follows, refuse, ends).await;
+            Ok(())
+        });
+        let driver = Driver {
+            records: records.clone(),
+            registry,
+            ingest: ingest.clone(),
+            metrics: Arc::clone(&metrics),
+            plan: plans,
+        };
+        let ends = stopped.clone();
+        tasks.spawn(async move {
+            driver.run(ends).await;
             Ok(())
         });
         let (keys, ends) = (identities.keys.clone(), stopped.clone());

@@ -2,6 +2,7 @@
 //! audit log, together with who did it.
 
 mod audit;
+mod bundle;
 mod identity;
 mod jobs;
 mod people;
@@ -107,6 +108,9 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Policy bundles for agents, and their rollouts
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man {
@@ -216,6 +220,7 @@ impl Cli {
             Command::User(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Jwt(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Job(command) => return command.run(&config, &actor(&env), &mut out),
+            Command::Bundle(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Audit(command) => return command.run(&config, &mut out),
             Command::Completions { .. } => {}
             Command::Man { folder } => clap_mangen::generate_to(Self::command(), folder)?,

@@ -8,13 +8,14 @@ mod health;
 pub(crate) mod jobs;
 pub mod login;
 mod records;
+mod rollouts;
 mod timeline;
 
 use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{from_fn_with_state, map_response_with_state},
     response::{IntoResponse, Response},
@@ -22,7 +23,10 @@ use axum::{
 };
 
 use self::login::Logins;
-use crate::views::{ViewError, Views};
+use crate::{
+    bundle,
+    views::{ViewError, Views},
+};
 
 /// Only what the page brings along, nobody's frame, no other server.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
@@ -57,6 +61,12 @@ pub fn router(views: Arc<Views>, logins: Logins) -> Router {
         .route("/openapi.json", get(openapi))
         .route("/audit", get(records::audit))
         .route("/cluster", get(records::cluster))
+        .route(
+            "/bundles",
+            get(rollouts::bundles).post(rollouts::push).layer(DefaultBodyLimit::max(bundle::BYTES_MAX)),
+        )
+        .route("/rollouts", get(rollouts::rollouts).post(rollouts::begin))
+        .route("/rollouts/{id}/{action}", post(rollouts::act))
         .with_state(views)
         .merge(doors)
         .merge(jobs::router())

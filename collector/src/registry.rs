@@ -8,13 +8,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::rollout::trend::Trend;
+
 /// Time between heartbeats.
 pub const HEARTBEAT_SECS: u32 = 30;
 /// Heartbeats that may be missed.
 const MISSED_MAX: u64 = 3;
 
 /// What an agent said last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
     /// When, nanoseconds since the epoch.
     pub seen_ns: u64,
@@ -24,8 +26,29 @@ pub struct Node {
     pub version: String,
     /// Release of the kernel.
     pub kernel: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// How it is; `None` before its first heartbeat.
     pub beat: Option<Beat>,
+    /// How it is with policy bundles.
+    pub bundle: Bundle,
+    /// How it did before its bundle and does since.
+    pub trend: Trend,
+}
+
+/// How it is with policy bundles on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bundle {
+    /// Whether it takes them.
+    pub is_accepting: bool,
+    /// Digest of the one in force, hexadecimal; empty when there is none.
+    pub digest: String,
+    /// Its name.
+    pub name: String,
+    /// Why another one is not; empty when there is nothing to say.
+    pub fault: String,
+    /// Digest of that one.
+    pub fault_digest: String,
 }
 
 /// A heartbeat.
@@ -76,6 +99,11 @@ impl Registry {
         let node = nodes.entry(name.to_owned()).or_default();
         node.seen_ns = now_ns;
         change(node);
+    }
+
+    /// A node.
+    pub fn node(&self, name: &str) -> Node {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
     }
 
     /// All nodes that were heard of, by name.

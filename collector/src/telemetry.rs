@@ -46,6 +46,14 @@ pub struct Metrics {
     pub bus_recovered: IntCounter,
     /// Calls of the bus that failed.
     pub bus_errors: IntCounter,
+    /// Rollouts that ended, by outcome.
+    pub rollouts: IntCounterVec,
+    /// Whether one is under way.
+    pub rollout_under_way: IntGauge,
+    /// Its step, from 1.
+    pub rollout_step: IntGauge,
+    /// Nodes that it has chosen, by how they are; of the collector that decides.
+    pub rollout_nodes: IntGaugeVec,
     /// Size of the store.
     pub store_bytes: IntGauge,
     /// Nodes heard of within three heartbeats.
@@ -86,6 +94,23 @@ impl Metrics {
             Opts::new("rampart_collector_jobs", "Jobs for nodes that wait, run or were given up, by state");
         let jobs = IntGaugeVec::new(jobs, &["state"])?;
         registry.register(Box::new(jobs.clone()))?;
+        let rollout_nodes = IntGaugeVec::new(
+            Opts::new(
+                "rampart_collector_rollout_nodes",
+                "Nodes that the rollout under way has chosen, by how they are; of the collector that decides",
+            ),
+            &["state"],
+        )?;
+        registry.register(Box::new(rollout_nodes.clone()))?;
+        let rollouts = counters(
+            "rampart_collector_rollouts_total",
+            "Rollouts of policy bundles that ended without a person, by outcome",
+            &["outcome"],
+        )?;
+        // There from the start, or the first one would not show as an increase.
+        for outcome in ["done", "rolled_back"] {
+            rollouts.with_label_values(&[outcome]).reset();
+        }
         Ok(Self {
             stored: counter("rampart_collector_alerts_stored_total", "Alerts stored")?,
             duplicates: counter(
@@ -126,6 +151,16 @@ impl Metrics {
                 "Things to tell that nobody came for, put onto the bus again",
             )?,
             bus_errors: counter("rampart_collector_bus_errors_total", "Calls of the bus that failed")?,
+            rollouts,
+            rollout_under_way: gauge(
+                "rampart_collector_rollout_under_way",
+                "Whether a rollout of a policy bundle is under way",
+            )?,
+            rollout_step: gauge(
+                "rampart_collector_rollout_step",
+                "The step it is at, from 1; 0 without one",
+            )?,
+            rollout_nodes,
             store_bytes: gauge("rampart_collector_store_bytes", "Size of the store")?,
             jobs,
             job_reports: counters(

@@ -15,6 +15,7 @@ use crate::{
     alert::{Filter, Stored},
     ingest::Ingest,
     registry::{Beat, Node, Registry},
+    rollout::driver,
     store::{Dead, NodeTotals, Reader, Size, StoreError},
     telemetry::Metrics,
 };
@@ -137,7 +138,8 @@ impl Views {
     pub async fn nodes(self: &Arc<Self>) -> Result<Vec<NodeView>, ViewError> {
         let stored = self.read(|reader| reader.nodes()).await?;
         let mut nodes: BTreeMap<String, NodeView> = BTreeMap::new();
-        for totals in stored {
+        // The collector is no node.
+        for totals in stored.into_iter().filter(|totals| totals.node != driver::NODE) {
             let view = nodes.entry(totals.node.clone()).or_default();
             view.totals = totals;
         }

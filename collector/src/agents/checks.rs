@@ -1,17 +1,23 @@
 //! What of an agent's messages is taken, and what is wrong with the rest.
 
-use rampart_proto::v1::{self, Heartbeat};
+use std::collections::{BTreeMap, HashMap};
+
+use rampart_proto::v1::{self, BundleState, Heartbeat};
 use serde::de::IgnoredAny;
 
 use crate::{
     alert::{Alert, Id, Priority},
-    registry::Beat,
+    identity::hex,
+    registry::{Beat, Bundle},
 };
 
 /// Longest names, in bytes.
 pub(super) const NAME_MAX: usize = 1024;
 /// Longest JSON of an alert.
 const JSON_MAX: usize = 1 << 20;
+/// Labels of a node, and bytes of their names and values.
+const LABELS_MAX: usize = 32;
+const LABEL_MAX: usize = 63;
 /// Most causes of losses that are kept of a heartbeat.
 const LOSSES_MAX: usize = 64;
 
@@ -64,6 +70,29 @@ pub(super) fn beat_of(beat: Heartbeat) -> Beat {
         spool_bytes: beat.spool_bytes,
         policy_fault: short(beat.policy_fault),
     }
+}
+
+/// What an agent says of policy bundles; one of an earlier version says nothing.
+pub(super) fn bundle_of(state: Option<BundleState>) -> Bundle {
+    let Some(BundleState { is_accepting, digest, name, fault, fault_digest }) = state else {
+        return Bundle::default();
+    };
+    // Anything else is no digest of ours.
+    let digest_of = |bytes: Vec<u8>| if bytes.len() == 32 { hex(&bytes) } else { String::new() };
+    Bundle {
+        is_accepting,
+        digest: digest_of(digest),
+        name: short(name),
+        fault: short(fault),
+        fault_digest: digest_of(fault_digest),
+    }
+}
+
+/// Labels, as many as an agent may have.
+pub(super) fn labels_of(labels: HashMap<String, String>) -> BTreeMap<String, String> {
+    let allowed = |name: &String, value: &String| name.len() <= LABEL_MAX && value.len() <= LABEL_MAX;
+    let labels = labels.into_iter().filter(|(name, value)| allowed(name, value));
+    labels.collect::<BTreeMap<_, _>>().into_iter().take(LABELS_MAX).collect()
 }
 
 /// The text, cut where it is longer than any of these should be.

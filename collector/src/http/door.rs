@@ -23,6 +23,9 @@ fn needs(method: &Method, path: &str) -> Option<Role> {
         "/audit" => Some(Role::Operator),
         // A recording holds what processes read and wrote.
         _ if path.starts_with("/jobs/") && path.ends_with("/result") => Some(Role::Operator),
+        // What all nodes do is for few; stopping it and going back is for whoever is on duty.
+        "/bundles" | "/rollouts" if method == Method::POST => Some(Role::Admin),
+        _ if path.starts_with("/rollouts/") && path.ends_with("/promote") => Some(Role::Admin),
         _ if method == Method::GET || method == Method::HEAD => Some(Role::Viewer),
         _ => Some(Role::Operator),
     }
@@ -86,6 +89,13 @@ mod tests {
         assert_eq!(needs(&Method::GET, "/jobs/1/result"), Some(Role::Operator));
         assert_eq!(needs(&Method::GET, "/jobs/1"), Some(Role::Viewer));
         assert_eq!(needs(&Method::GET, "/whatever/comes"), Some(Role::Viewer));
+        assert_eq!(needs(&Method::GET, "/rollouts"), Some(Role::Viewer));
+        for path in ["/bundles", "/rollouts", "/rollouts/1/promote"] {
+            assert_eq!(needs(&Method::POST, path), Some(Role::Admin), "{path}");
+        }
+        for path in ["/rollouts/1/pause", "/rollouts/1/resume", "/rollouts/1/rollback"] {
+            assert_eq!(needs(&Method::POST, path), Some(Role::Operator), "{path}");
+        }
         assert_eq!(needs(&Method::PUT, "/whatever/comes"), Some(Role::Operator));
     }
 }

@@ -75,7 +75,10 @@ pub(super) async fn nodes(State(views): State<Arc<Views>>) -> Response {
         });
         json!({
             "name": view.name, "active": node.is_active(now), "seen": rfc3339(seen), "sessions": node.sessions,
-            "version": node.version, "kernel": node.kernel,
+            "version": node.version, "kernel": node.kernel, "labels": node.labels,
+            "bundle": node.bundle.is_accepting.then(|| json!({
+                "name": node.bundle.name, "digest": node.bundle.digest, "fault": node.bundle.fault,
+            })),
             "alerts": { "stored": view.totals.stored, "missing": view.totals.missing },
             "heartbeat": beat,
         })

@@ -1,5 +1,7 @@
 //! A whole collector on loopback, asked as its clients ask it.
 
+mod rollouts;
+
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};

@@ -1,4 +1,4 @@
-//! What the store keeps of identities, and the audit log.
+//! What the store keeps of identities and rollouts, and the audit log.
 //!
 //! Owns the half of a store that [`Book`] is: small items by kind and name, changed together with a note in the log, in
 //! one transaction or not at all. What an item means is `identity`'s. Blocks; called by `identity` and `cli`.
@@ -23,6 +23,16 @@ pub enum Kind {
     Job,
     /// What came of it.
     Result,
+    /// What is known of a policy bundle.
+    Bundle,
+    /// Its bytes, base64.
+    BundleContent,
+    /// A rollout of one.
+    Rollout,
+    /// What a collector sees of its nodes while one is under way.
+    Sight,
+    /// Something that one has at a time.
+    Lease,
 }
 
 /// An item as it is kept.
@@ -86,6 +96,9 @@ pub trait Book: Send {
     /// all others, also those of other processes. `false`, and nothing is done, where one does not hold what it expects.
     fn change(&mut self, changes: &[Change], note: &Note, now_ns: u64) -> Result<bool, StoreError>;
 
+    /// The same without a note, for what is nobody's will: what is seen, and who has a turn.
+    fn keep(&mut self, changes: &[Change], now_ns: u64) -> Result<bool, StoreError>;
+
     /// Records above a number, oldest first.
     fn records_after(&mut self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError>;
 
@@ -106,6 +119,11 @@ impl Kind {
             Self::User => "user",
             Self::Job => "job",
             Self::Result => "result",
+            Self::Bundle => "bundle",
+            Self::BundleContent => "bundle_content",
+            Self::Rollout => "rollout",
+            Self::Sight => "sight",
+            Self::Lease => "lease",
         }
     }
 }

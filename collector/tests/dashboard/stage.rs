@@ -151,6 +151,7 @@ async fn send(grpc: SocketAddr, node: &str, batch: AlertBatch) {
         boot: vec![7; 16],
         version: "1.2.3".to_owned(),
         kernel: "6.18.0".to_owned(),
+        ..Hello::default()
     };
     let losses = vec![v1::Loss { cause: "ring_full".to_owned(), count: 3 }];
     let beat = Heartbeat {

@@ -51,16 +51,11 @@ impl Book for PostgresBook {
     }
 
     fn change(&mut self, changes: &[Change], note: &Note, now_ns: u64) -> Result<bool, StoreError> {
-        self.session.decide("change identities", async |cache, db| {
-            db.execute(TURN, &[]).await?;
-            for change in changes {
-                if !apply(cache, db, change).await? {
-                    return Ok(false);
-                }
-            }
-            append(cache, db, note, now_ns).await?;
-            Ok(true)
-        })
+        self.write(changes, Some(note), now_ns)
+    }
+
+    fn keep(&mut self, changes: &[Change], now_ns: u64) -> Result<bool, StoreError> {
+        self.write(changes, None, now_ns)
     }
 
     fn records_after(&mut self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -87,6 +82,23 @@ impl Book for PostgresBook {
         self.session.transact("forget old identities", async |cache, db| {
             let statement = cache.statement(db, "DELETE FROM identities WHERE ends < $1").await?;
             db.execute(&statement, &[&now]).await
+        })
+    }
+}
+
+impl PostgresBook {
+    fn write(&mut self, changes: &[Change], note: Option<&Note>, now_ns: u64) -> Result<bool, StoreError> {
+        self.session.decide("change identities", async |cache, db| {
+            db.execute(TURN, &[]).await?;
+            for change in changes {
+                if !apply(cache, db, change).await? {
+                    return Ok(false);
+                }
+            }
+            if let Some(note) = note {
+                append(cache, db, note, now_ns).await?;
+            }
+            Ok(true)
         })
     }
 }

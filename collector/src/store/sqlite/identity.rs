@@ -98,18 +98,11 @@ impl Book for SqliteBook {
     }
 
     fn change(&mut self, changes: &[Change], note: &Note, now_ns: u64) -> Result<bool, StoreError> {
-        let mut work = || -> rusqlite::Result<bool> {
-            let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for change in changes {
-                if !apply(&transaction, change)? {
-                    return Ok(false);
-                }
-            }
-            append(&transaction, note, now_ns)?;
-            transaction.commit()?;
-            Ok(true)
-        };
-        work().map_err(fault("change identities"))
+        self.write(changes, Some(note), now_ns)
+    }
+
+    fn keep(&mut self, changes: &[Change], now_ns: u64) -> Result<bool, StoreError> {
+        self.write(changes, None, now_ns)
     }
 
     fn records_after(&mut self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -142,6 +135,25 @@ impl Book for SqliteBook {
             self.db.prepare_cached("DELETE FROM identities WHERE ends < ?1")?.execute([now_ns as i64])
         };
         prune().map(|count| count as u64).map_err(fault("forget old identities"))
+    }
+}
+
+impl SqliteBook {
+    fn write(&mut self, changes: &[Change], note: Option<&Note>, now_ns: u64) -> Result<bool, StoreError> {
+        let mut work = || -> rusqlite::Result<bool> {
+            let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for change in changes {
+                if !apply(&transaction, change)? {
+                    return Ok(false);
+                }
+            }
+            if let Some(note) = note {
+                append(&transaction, note, now_ns)?;
+            }
+            transaction.commit()?;
+            Ok(true)
+        };
+        work().map_err(fault("change identities"))
     }
 }
 
