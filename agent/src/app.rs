@@ -258,7 +258,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     });
     let (stop_uplink, stopped) = watch::channel(false);
     let offers = uplink.as_ref().map(Uplink::offers);
-    let jobs = working::start(&config, uplink.as_ref(), sources.file_path(), &mut tasks).map_err(thread)?;
+    let jobs = working::start(&config, uplink.as_ref(), &sources, &mut tasks).map_err(thread)?;
     if let Some(uplink) = uplink {
         let status = Arc::clone(&status);
         tasks.task(UPLINK, async move {

@@ -1,11 +1,11 @@
 //! Jobs of the collector while the agent runs: a thread of their own.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, sync::Arc};
 
 use super::tasks::Tasks;
 use crate::{
     captures,
-    config::Config,
+    config::{Config, Sources},
     control::Uplink,
     jobs::{Line, work::Place, worker::Worker},
 };
@@ -17,7 +17,7 @@ pub(super) const JOBS: &str = "jobs";
 pub(super) fn start(
     config: &Config,
     uplink: Option<&Uplink>,
-    config_file: &Path,
+    sources: &Sources,
     tasks: &mut Tasks,
 ) -> io::Result<Option<Arc<Line>>> {
     let kinds = config.output.collector.as_ref().map(|collector| collector.jobs.clone()).unwrap_or_default();
@@ -29,7 +29,8 @@ pub(super) fn start(
         jobs: state.join(JOBS),
         captures: state.join(captures::DIRECTORY),
         room: config.responses.captures_bytes,
-        config_file: config_file.to_owned(),
+        config_file: sources.file_path().to_owned(),
+        rules: sources.overrides.rules.clone(),
     };
     let worker = Worker::new(Arc::clone(&line), orders, place, kinds);
     tasks.thread(JOBS, move || {

@@ -31,6 +31,8 @@ pub struct Place {
     pub room: u64,
     /// The configuration, if it is there.
     pub config_file: PathBuf,
+    /// Rule files in place of those that it names; empty when the agent was given none.
+    pub rules: Vec<PathBuf>,
 }
 
 /// A job that runs.
@@ -89,12 +91,23 @@ impl<K: FnMut() -> Result<(), Failed>> Work<'_, K> {
         };
         let other = self.folder.join("rules.yaml");
         fs::write(&other, rules).map_err(|error| Failed::now(format!("cannot write the rules: {error}")))?;
-        let words = ["replay", "--diff", "--rules", &other.to_string_lossy(), &file.to_string_lossy()];
+        let (other, file) = (other.to_string_lossy(), file.to_string_lossy());
+        let in_force = self.in_force();
+        let mut words = vec!["replay", "--bundle"];
+        words.extend(in_force.iter().flat_map(|path| ["--rules", path]));
+        words.extend(["--diff", "--add", "--rules", &other, &file]);
         let ended = self.child(&words)?;
         // 1: there are differences. 2: the rules do not load, and will not another time.
         ended.must(&[0, 1]).map_err(|failed| Failed { is_final: ended.code == Some(2), ..failed })?;
         let name = "backtest.txt".to_owned();
-        Ok(Done { text: ended.text(), name, content: ended.output, ..Done::default() })
+        // The last thing it says is the summary.
+        let summary = ended.complaint.lines().last().unwrap_or_default();
+        Ok(Done {
+            text: format!("{summary}\n{}", ended.text()),
+            name,
+            content: ended.output,
+            ..Done::default()
+        })
     }
 
     fn plain(&mut self, words: &[&str]) -> Result<Done, Failed> {
@@ -106,9 +119,17 @@ impl<K: FnMut() -> Result<(), Failed>> Work<'_, K> {
 
     fn record(&mut self, file: &Path, time: Duration, max_bytes: u64) -> Result<Ended, Failed> {
         let (time, bytes) = (format!("{}s", time.as_secs()), max_bytes.to_string());
-        let file = file.to_string_lossy();
-        let ended = self.child(&["record", "--output", &file, "--duration", &time, "--max-bytes", &bytes])?;
+        let (file, in_force) = (file.to_string_lossy(), self.in_force());
+        let mut words = vec!["record", "--bundle", "--output", &file, "--duration", &time];
+        words.extend(["--max-bytes", &bytes]);
+        words.extend(in_force.iter().flat_map(|path| ["--rules", path]));
+        let ended = self.child(&words)?;
         ended.must(&[0]).map(|()| ended)
+    }
+
+    /// Rule files that the agent was given by its own flags.
+    fn in_force(&self) -> Vec<String> {
+        self.place.rules.iter().map(|path| path.to_string_lossy().into_owned()).collect()
     }
 
     fn child(&mut self, words: &[&str]) -> Result<Ended, Failed> {

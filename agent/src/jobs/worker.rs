@@ -117,6 +117,7 @@ mod tests {
             captures: dir.path().join("captures"),
             room: 1 << 20,
             config_file: PathBuf::from("none"),
+            rules: Vec::new(),
         };
         let kinds = ["diagnostics".to_owned()].into();
         (Arc::clone(&line), Worker::new(line, orders, place, kinds))
