@@ -27,7 +27,7 @@ async function showRollouts() {
     });
   }
   table("bundles", bundles, (one) => one.digest, (one) => [one.name, one.digest.slice(0, 12), clock(one.created), clock(one.pushed), one.by,
-    one.files.join(", "), size(one.bytes)], "No bundle is kept.");
+    one.files.join(", "), (one.bytes / 1024).toFixed(1) + " KiB"], "No bundle is kept.");
 }
 
 function act(rollout, name) {
