@@ -12,7 +12,7 @@ const SPAN_MIN_NS: u64 = 20 * 1_000_000_000;
 /// Counters of an agent at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// When they came, nanoseconds since the epoch.
+    /// When, by the node's clock, nanoseconds since the epoch.
     pub time_ns: u64,
     /// Alerts made.
     pub alerts: u64,
