@@ -143,6 +143,11 @@ impl Bundle {
         check::bundle(&signed.bundle, digest)
     }
 
+    /// Whose signature it claims to have. That says nothing of whom to trust.
+    pub fn signer(bytes: &[u8]) -> Option<PublicKey> {
+        wire::signed(bytes)?.key.try_into().ok().map(PublicKey)
+    }
+
     /// How messages name one of its files.
     pub fn place(&self, file: &str) -> String {
         format!("bundle {}:{file}", self.name)

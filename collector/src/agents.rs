@@ -102,6 +102,7 @@ struct Session {
 }
 
 /// What happened next.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on its way to the next line")]
 enum Next {
     Incoming(Result<Option<AgentMessage>, Status>),
     Stored(Result<(), Refused>),
@@ -334,9 +335,11 @@ impl Session {
             }
             Some(agent_message::Kind::Heartbeat(beat)) => {
                 let (bundle, now) = (bundle_of(beat.bundle.clone()), now_ns());
+                let time_ns = beat.time_ns;
                 let beat = beat_of(beat);
                 let losses = beat.losses.values().sum();
-                let sample = Sample { time_ns: now, alerts: beat.alerts, losses, cpu_ms: beat.cpu_ms };
+                // By its own clock: what is late on the way does not change its rates.
+                let sample = Sample { time_ns, alerts: beat.alerts, losses, cpu_ms: beat.cpu_ms };
                 self.registry.update(&self.node, now, |node| {
                     node.trend.take(self.boot, bundle.digest.as_bytes(), sample);
                     node.beat = Some(beat);

@@ -47,6 +47,8 @@ const TRIM_STEP: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(5);
 /// Time between two looks for keys of tokens and identities that have ended.
 const KEYS: Duration = Duration::from_secs(5);
+/// Time in which each of several collectors has said at least once how its nodes are.
+const SETTLE: Duration = Duration::from_secs(15);
 /// An agent that does not answer so long is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -214,6 +216,7 @@ impl Collector {
             registry,
             ingest: ingest.clone(),
             metrics: Arc::clone(&metrics),
+            settle: if place.is_shared() { SETTLE } else { Duration::ZERO },
             plan: plans,
         };
         let ends = stopped.clone();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use rampart_tests::{
-    agent::Agent,
+    agent::{self, Agent},
     collector::{Collector, binary, free_address},
     require_root,
 };
@@ -210,6 +210,28 @@ fn the_commands_say_what_is_wrong() {
     assert!(bench.run(&["verify", &file, "--key", &bench.public]).contains("rules/a.yaml"));
     assert!(fails(&["verify", &file, "--key", &"0".repeat(64)]).contains("none of those given"));
     assert!(fails(&["push", &digest]).contains("push it first"));
+    // What a node would make of it.
+    let config = bench.path("node.yaml");
+    let check = |keys: &str| {
+        fs::write(&config, format!("bundles: {{keys: [{keys}]}}\n")).unwrap();
+        let output =
+            Command::new(agent::binary()).args(["check", "-c", &config, "--bundle", &file]).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+    };
+    for keys in ["", &format!("'{}'", bench.public)] {
+        let (code, text) = check(keys);
+        assert_eq!(code, 0, "{text}");
+    }
+    let (code, text) = check(&format!("'{}'", "0".repeat(64)));
+    assert!(code == 2 && text.contains("is not one of `bundles.keys`"), "{code}: {text}");
+    fs::write(bench.path("policy/policy.yaml"), "limits: {pin_dir: /x}\n").unwrap();
+    bench.run(&build);
+    let (code, text) = check("");
+    assert!(code == 1 && text.contains("bundle a:policy.yaml:1:19"), "{code}: {text}");
+    fs::remove_file(bench.path("policy/policy.yaml")).unwrap();
+    bench.run(&[&build[..], &["--created", "5"]].concat());
+    let digest = bench.run(&[&build[..], &["--created", "5"]].concat()).trim().to_owned();
     assert!(fails(&["push", &file, "--step", "1000%"]).contains("is no step"));
     bench.run(&["push", &file, "--no-rollout"]);
     assert!(bench.run(&["list"]).starts_with(&digest));

@@ -87,8 +87,13 @@ impl Supervisor {
         let standing = self.status.bundles.borrow().clone();
         let is_there = offer.digest == standing.digest();
         if is_there {
-            // What was refused in between is wanted no more.
+            // What was refused in between is wanted no more, and neither is a kept one that could not be used.
             if standing.fault.is_some() {
+                if offer.digest.is_none()
+                    && let Err(error) = Kept::new(self.reloader.bundles().dir.clone()).clear()
+                {
+                    tracing::warn!("A policy bundle that is not used cannot be removed: {error}");
+                }
                 self.status.bundles.send_replace(Standing { fault: None, ..standing });
             }
             return;

@@ -1,13 +1,20 @@
 //! `rampart check`: the whole load of configuration and rules, with no side effect.
 
-use std::{fmt::Write as _, io};
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    slice,
+    sync::Arc,
+};
 
 use clap::{Args, ValueEnum};
 use rampart_rules::{diagnostic::render, lint::Lints};
 use serde_json::{Value, json};
 
-use super::{Outcome, PolicyArgs, print};
+use super::{Outcome, PolicyArgs, complain, print};
 use crate::{
+    bundles::{Bundle, PublicKey},
     config::fault::{Fault, Faults, Place},
     policy::{self, Report},
 };
@@ -19,6 +26,7 @@ Examples:
   rampart check -r a.yaml -r b.yaml --format concise
   rampart check -r a.yaml --format json | jq '.[].message'
   rampart check -r a.yaml --format falco-json | jq '.falco_load_results[].successful'
+  rampart check -c node.yaml --bundle v42.bundle
   rampart check -r a.yaml --lints all         also notes, such as what only userspace can decide
 
 Findings go to standard output; `rampart explain CODE` says what one means and shows an example.
@@ -31,6 +39,9 @@ pub(super) struct Arguments {
     /// How findings are shown
     #[arg(long, value_enum, default_value_t = Style::Full)]
     format: Style,
+    /// Also with this policy bundle, as a node with this configuration would load it; any key counts where it has none
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     /// Which lints to look for, once nothing is broken
     #[arg(long, value_enum, default_value_t = Wanted::Default)]
     lints: Wanted,
@@ -59,7 +70,16 @@ enum Style {
 }
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let (faults, report) = match arguments.policy.sources().load() {
+    let mut sources = arguments.policy.sources();
+    let mut loaded = sources.load();
+    if let (Some(path), Ok(config)) = (&arguments.bundle, &loaded) {
+        match open(path, &config.bundles.keys) {
+            Ok(bundle) => sources.bundle = Some(Arc::new(bundle)),
+            Err(why) => return Ok(complain(&format!("`{}`: {why}", path.display()))),
+        }
+        loaded = sources.load();
+    }
+    let (faults, report) = match loaded {
         Ok(config) => {
             (Vec::new(), Some(policy::lint(&config.rules, &config.trading, arguments.lints.into())))
         }
@@ -91,6 +111,14 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         (false, true) => Outcome::Unusable,
         (false, false) => Outcome::Findings,
     })
+}
+
+/// The bundle in a file, or why it is none that a node with these keys would take.
+fn open(path: &Path, keys: &[PublicKey]) -> Result<Bundle, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let signer = Bundle::signer(&bytes).filter(|_| keys.is_empty());
+    let bundle = Bundle::open(&bytes, signer.as_ref().map_or(keys, slice::from_ref));
+    bundle.map_err(|error| error.to_string())
 }
 
 impl From<Wanted> for Lints {

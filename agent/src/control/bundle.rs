@@ -72,7 +72,8 @@ pub(super) fn state(standing: &Standing) -> BundleState {
 pub mod tests {
     //! Bundles for tests.
 
-    use super::*;
+    use prost::Message as _;
+    use rampart_proto::v1;
 
     /// The bytes of a bundle with these files, in this order.
     pub fn write(format: u32, name: &str, files: &[(&str, &[u8])]) -> Vec<u8> {

@@ -32,8 +32,15 @@ impl Offers {
         }
         let wanted = plan.target(node, &self.labels)?.unwrap_or_default();
         // Once a stream is enough: what an agent has refused it would refuse again, until something changes.
-        let offered = self.offered.as_deref().unwrap_or(&has.digest);
-        if offered == wanted {
+        let is_there = match &self.offered {
+            Some(offered) => offered == wanted,
+            // One that still complains of another bundle is told that nobody wants that any more.
+            None => {
+                has.digest == wanted
+                    && (has.fault.is_empty() || has.fault_digest == wanted && !wanted.is_empty())
+            }
+        };
+        if is_there {
             return None;
         }
         let content = match wanted {

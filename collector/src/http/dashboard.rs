@@ -8,10 +8,11 @@ use axum::response::Html;
 const PAGE: &str = include_str!("dashboard/page.html");
 const STYLE: &str = include_str!("dashboard/style.css");
 /// One script after the other: they share their names.
-const SCRIPTS: [&str; 4] = [
+const SCRIPTS: [&str; 5] = [
     include_str!("dashboard/core.js"),
     include_str!("dashboard/timeline.js"),
     include_str!("dashboard/detail.js"),
+    include_str!("dashboard/rollouts.js"),
     include_str!("dashboard/views.js"),
 ];
 

@@ -1,5 +1,7 @@
 //! What people may do with bundles and rollouts. Each is one transaction with a note of who did it.
 
+use std::cmp::Reverse;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use getrandom::fill;
 
@@ -68,7 +70,7 @@ pub fn push(
 /// Bundles that are kept, the newest first, by digest.
 pub fn bundles(book: &mut dyn Book) -> Result<Vec<(String, Pushed)>, RolloutError> {
     let mut all = items::list::<Pushed>(book, Kind::Bundle)?;
-    all.sort_by(|(_, a), (_, b)| b.pushed_ns.cmp(&a.pushed_ns));
+    all.sort_by_key(|(_, pushed)| Reverse(pushed.pushed_ns));
     Ok(all)
 }
 
@@ -169,16 +171,12 @@ pub fn rollback(
     reason: &str,
 ) -> Result<Kept, RolloutError> {
     let all = Kept::list(book)?;
-    let found = match id {
-        Some(id) => all
-            .into_iter()
-            .find(|kept| kept.id == id)
-            .ok_or_else(|| RolloutError::NoRollout(id.to_owned()))?,
-        None => {
-            let under_way = all.iter().position(|kept| kept.rollout.state.is_under_way());
-            let newest = under_way.or_else(|| all.iter().position(|kept| kept.rollout.state == State::Done));
-            newest.and_then(|at| all.into_iter().nth(at)).ok_or(RolloutError::NoneUnderWay)?
-        }
+    let found = if let Some(id) = id {
+        all.into_iter().find(|kept| kept.id == id).ok_or_else(|| RolloutError::NoRollout(id.to_owned()))?
+    } else {
+        let under_way = all.iter().position(|kept| kept.rollout.state.is_under_way());
+        let newest = under_way.or_else(|| all.iter().position(|kept| kept.rollout.state == State::Done));
+        newest.and_then(|at| all.into_iter().nth(at)).ok_or(RolloutError::NoneUnderWay)?
     };
     if found.rollout.state == State::RolledBack {
         return Err(RolloutError::State(State::RolledBack));

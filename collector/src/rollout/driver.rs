@@ -59,6 +59,8 @@ pub struct Driver {
     pub ingest: Ingest,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How long a step waits at least, so that what others see of their nodes is there; nothing where nobody shares the store.
+    pub settle: Duration,
     /// Where others see the plan.
     pub plan: watch::Sender<Arc<Plan>>,
 }
@@ -112,8 +114,9 @@ impl Driver {
     async fn look(&self, name: &str, is_seeing: bool, is_pruning: bool) -> Result<(), RolloutError> {
         let now = now_ns();
         let sight = is_seeing.then(|| self.sight());
-        let name = name.to_owned();
-        let looked = self.records.run(move |book| Ok(look(book, &name, sight.as_ref(), is_pruning, now)));
+        let (name, settle) = (name.to_owned(), self.settle);
+        let looked =
+            self.records.run(move |book| Ok(look(book, &name, (sight.as_ref(), settle), is_pruning, now)));
         let Look { plan, tally, ended } = looked.await??;
         if let Some(state) = ended {
             let outcome = if state == State::Done { "done" } else { "rolled_back" };
@@ -192,7 +195,7 @@ impl Driver {
 fn look(
     book: &mut dyn Book,
     name: &str,
-    sight: Option<&Sight>,
+    (sight, settle): (Option<&Sight>, Duration),
     is_pruning: bool,
     now: u64,
 ) -> Result<Look, RolloutError> {
@@ -220,7 +223,9 @@ fn look(
         }
         tally = Some(gate::tally(kept, &sights));
         let (kept, actor) = (kept.clone(), Actor { name: ITSELF, now_ns: now });
+        let is_settled = now.saturating_sub(kept.rollout.step_ns) >= settle.as_nanos() as u64;
         ended = match gate::decide(&kept, &sights, now) {
+            Verdict::Next | Verdict::Done if !is_settled => None,
             Verdict::Wait => None,
             Verdict::Next => desk::next(kept, book, actor, "rollout.step").map(|_| None)?,
             Verdict::Done => Some(desk::done(kept, book, actor, "rollout.done")?.rollout.state),

@@ -152,7 +152,7 @@ impl Gates {
         if both.is_empty() {
             return None;
         }
-        let count = both.len() as f64;
+        let count = u32::try_from(both.len()).map_or(f64::from(u32::MAX), f64::from);
         let sum = |of: &dyn Fn(&(super::trend::Rates, super::trend::Rates)) -> f64| {
             both.iter().map(of).sum::<f64>()
         };
@@ -212,8 +212,8 @@ mod tests {
         kept
     }
 
-    fn rates(alerts_per_min: f64, losses_per_min: f64, cpu_percent: f64) -> Option<Rates> {
-        Some(Rates { alerts_per_min, losses_per_min, cpu_percent })
+    const fn rates(alerts_per_min: f64, losses_per_min: f64, cpu_percent: f64) -> Rates {
+        Rates { alerts_per_min, losses_per_min, cpu_percent }
     }
 
     #[test]
@@ -292,23 +292,23 @@ mod tests {
             all.nodes.values_mut().for_each(|node| (node.before, node.since) = (before, since));
             decide(&kept, &all, 110 * SEC)
         };
-        let quiet = rates(10.0, 0.0, 1.0);
+        let quiet = Some(rates(10.0, 0.0, 1.0));
         assert_eq!(judged(quiet, None), Verdict::Wait);
-        assert_eq!(judged(None, rates(1e9, 1e9, 1e9)), Verdict::Wait, "nothing to compare with");
-        assert_eq!(judged(quiet, rates(24.9, 60.0, 20.9)), Verdict::Wait, "at the limits");
+        assert_eq!(judged(None, Some(rates(1e9, 1e9, 1e9))), Verdict::Wait, "nothing to compare with");
+        assert_eq!(judged(quiet, Some(rates(24.9, 60.0, 20.9))), Verdict::Wait, "at the limits");
         for (since, why) in [
             (rates(25.1, 0.0, 1.0), "alerts went from 40.0 to 100.4 a minute on 4 nodes"),
             (rates(10.0, 60.5, 1.0), "losses went from 0.0 to 242.0 a minute on 4 nodes"),
             (rates(10.0, 0.0, 21.5), "processor time went from 1.0 % to 21.5 % of a core on 4 nodes"),
         ] {
-            assert_eq!(judged(quiet, since), Verdict::Back(why.to_owned()));
+            assert_eq!(judged(quiet, Some(since)), Verdict::Back(why.to_owned()));
         }
         // One node of four is loud: together they are not.
         let mut all = named(4, "b");
         all.nodes.values_mut().for_each(|node| (node.before, node.since) = (quiet, quiet));
-        all.nodes.get_mut("n0").unwrap().since = rates(60.0, 0.0, 1.0);
+        all.nodes.get_mut("n0").unwrap().since = Some(rates(60.0, 0.0, 1.0));
         assert_eq!(decide(&kept, &all, 110 * SEC), Verdict::Wait);
-        all.nodes.get_mut("n0").unwrap().since = rates(80.0, 0.0, 1.0);
+        all.nodes.get_mut("n0").unwrap().since = Some(rates(80.0, 0.0, 1.0));
         assert!(matches!(decide(&kept, &all, 110 * SEC), Verdict::Back(_)));
     }
 }

@@ -1,6 +1,6 @@
 //! How a node did before it had its bundle, and how it does since.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ const SPAN_MIN_NS: u64 = 20 * 1_000_000_000;
 /// Counters of an agent at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// When they came, nanoseconds since the epoch.
+    /// When, by the node's clock, nanoseconds since the epoch.
     pub time_ns: u64,
     /// Alerts made.
     pub alerts: u64,
@@ -46,8 +46,11 @@ impl Rates {
     /// Between two moments; `None` when they are too near or the counters began anew.
     fn between(first: &Sample, last: &Sample) -> Option<Self> {
         let span = last.time_ns.checked_sub(first.time_ns).filter(|span| *span >= SPAN_MIN_NS)?;
-        let minutes = span as f64 / 60e9;
-        let per_min = |first: u64, last: u64| last.checked_sub(first).map(|count| count as f64 / minutes);
+        let minutes = Duration::from_nanos(span).as_secs_f64() / 60.0;
+        let per_min = |first: u64, last: u64| {
+            let count = last.checked_sub(first)?;
+            Some(u32::try_from(count).map_or(f64::from(u32::MAX), f64::from) / minutes)
+        };
         Some(Self {
             alerts_per_min: per_min(first.alerts, last.alerts)?,
             losses_per_min: per_min(first.losses, last.losses)?,
@@ -136,6 +139,7 @@ mod tests {
             trend.take([1; 16], b"", sample(minute * 60, alerts, 0, 0));
         }
         trend.take([1; 16], b"new", sample(3600, 2000, 0, 0));
-        assert_eq!(trend.before().unwrap().alerts_per_min, 100.0);
+        let hundred = Rates { alerts_per_min: 100.0, losses_per_min: 0.0, cpu_percent: 0.0 };
+        assert_eq!(trend.before(), Some(hundred));
     }
 }

@@ -220,14 +220,14 @@ fn it_is_used_by_keyboard_and_says_when_the_collector_is_gone() {
     browser.open(&stage.url("/"));
     rows(&mut browser, 8);
     let mut order = Vec::new();
-    for _ in 0..19 {
+    for _ in 0..20 {
         browser.press("Tab");
         order.push(browser.value(FOCUS).as_str().unwrap().to_owned());
     }
     order.dedup();
     let wanted = [
-        "skip", "timeline", "nodes", "breakers", "limits", "delivery", "audit", "text", "kind", "priority",
-        "node", "rule", "source", "since",
+        "skip", "timeline", "nodes", "breakers", "limits", "rollouts", "delivery", "audit", "text", "kind",
+        "priority", "node", "rule", "source", "since",
     ];
     assert_eq!(order, wanted, "a time is several fields for the keyboard");
     assert_eq!(browser.value("getComputedStyle(document.activeElement).outlineStyle"), "solid");
@@ -252,8 +252,9 @@ fn it_is_used_by_keyboard_and_says_when_the_collector_is_gone() {
         ("2", "nodes", "6.18.0"),
         ("3", "breakers", "shop/a"),
         ("4", "limits", "198.51.100.7 at web"),
-        ("5", "delivery", "Alerts stored"),
-        ("6", "audit", "Nothing was changed yet."),
+        ("5", "rollouts", "No bundle was rolled out yet."),
+        ("6", "delivery", "Alerts stored"),
+        ("7", "audit", "Nothing was changed yet."),
     ] {
         browser.press(key);
         browser.until(&format!(

@@ -72,6 +72,21 @@ fn people_log_in_see_what_they_may_and_log_out() {
         assert!(log.as_str().unwrap().contains(needed), "`{needed}` is missing in {log}");
     }
     browser.picture(&picture("audit"));
+
+    // A rollout: its state, what an operator may do about it, and what only an admin may.
+    stage.roll_out("v42");
+    go(&mut browser, "rollouts");
+    let row = "document.querySelector('#rollouts-rows').innerText.replace(/\\s+/g, ' ')";
+    browser.until(&format!("{row}.startsWith('v42 running 1 of 3: 10% 0 of 0 have it')"));
+    browser.until("document.querySelector('#bundles-rows').innerText.includes('rules/a.yaml')");
+    let disabled = "Array.from(document.querySelectorAll('#rollouts-rows button')).map((one) => one.innerText + one.disabled).join()";
+    assert_eq!(browser.value(disabled), "Pausefalse,Next steptrue,Roll backfalse");
+    browser.value("document.querySelector('#rollouts-rows button').click()");
+    browser.until("document.querySelector('#said').innerText === 'The rollout of v42 is paused.'");
+    browser.until(&format!("{row}.startsWith('v42 paused 1 of 3: 10%')"));
+    browser.picture(&picture("rollouts"));
+    browser.value("document.querySelector('#rollouts-rows button:last-child').click()");
+    browser.until(&format!("{row}.startsWith('v42 rolled back 1 of 3: 10% –')"));
     is_clean(&browser, &stage);
 
     // What was signed for somebody is taken back: their feed ends, and they are asked who they are.

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use rampart_collector::{
     app::Collector,
     audit::Note,
+    bundle::{self, SigningKey},
     config,
     identity::{
         access::Role,
@@ -13,6 +14,7 @@ use rampart_collector::{
         revoked::What,
     },
     ingest::now_ns,
+    rollout::desk::{self, Actor, Settings},
     store::{
         identity::{Book, Change, Expect, Kind},
         sqlite,
@@ -101,6 +103,20 @@ impl Stage {
         let change = Change::put(Kind::Revoked, What::User(user.to_owned()).name(), Expect::Anything, value);
         let mut book = sqlite::identity::book(&self.dir.path().join("db")).unwrap();
         assert!(book.change(&[change], &Note::new("cli:test", "revoke", user, ""), now_ns()).unwrap());
+    }
+
+    /// Pushes a bundle and begins its rollout.
+    pub(crate) fn roll_out(&self, name: &str) {
+        let at = self.dir.path().join(name);
+        std::fs::create_dir_all(at.join("policy/rules")).unwrap();
+        std::fs::write(at.join("policy/rules/a.yaml"), "").unwrap();
+        let key = SigningKey::create(&at.join("key")).unwrap();
+        let bytes = bundle::build(&at.join("policy"), name, 5, &key).unwrap();
+        let opened = bundle::open(&bytes).unwrap();
+        let mut book = sqlite::identity::book(&self.dir.path().join("db")).unwrap();
+        let actor = Actor { name: "cli:test", now_ns: now_ns() };
+        desk::push(&mut book, actor, &opened, &bytes).unwrap();
+        desk::begin(&mut book, actor, &opened.digest, Settings::default()).unwrap();
     }
 
     /// Lets a node tell of events, all of them a second after the one before, and waits until they are stored.

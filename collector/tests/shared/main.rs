@@ -11,6 +11,7 @@ mod conformance;
 mod database;
 mod identities;
 mod replicas;
+mod rollouts;
 mod servers;
 mod sink;
 

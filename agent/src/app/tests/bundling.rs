@@ -196,6 +196,11 @@ fn a_kept_bundle_that_is_not_good_any_more_does_not_stop_a_start() {
         bytes[20] ^= 1;
         fs::write(&kept, &bytes).unwrap();
         assert_eq!(start("the signature of the bundle is wrong"), None);
+        // An agent that began like this and is to have none forgets it.
+        let before = bench.supervisor.status.bundles.send_replace(restarted(path).2);
+        bench.supervisor.take(Offer { digest: None, content: Vec::new() }).await;
+        assert!(fault(&bench).is_empty() && !kept.exists());
+        bench.supervisor.status.bundles.send_replace(before);
         // The rules it builds on are others now.
         fs::write(&kept, &good.content).unwrap();
         fs::write(path.join("rules.yaml"), "").unwrap();

@@ -22,14 +22,13 @@ impl Check {
         let written = self.words(path);
         let mut keys = Vec::new();
         for text in &written {
-            match super::collector::sha256_of(text) {
-                Some(key) => keys.push(PublicKey(key)),
-                None => {
-                    let help = "`rampart-collector bundle keygen` prints the one of a new key".to_owned();
-                    let message = format!("`{path}`: `{text}` is no public key of 64 hexadecimal digits");
-                    self.raw.fault(place.clone(), message, Some(help));
-                }
+            if let Some(key) = super::collector::sha256_of(text) {
+                keys.push(PublicKey(key));
+                continue;
             }
+            let help = "`rampart-collector bundle keygen` prints the one of a new key".to_owned();
+            let message = format!("`{path}`: `{text}` is no public key of 64 hexadecimal digits");
+            self.raw.fault(place.clone(), message, Some(help));
         }
         if keys.len() > KEYS_MAX {
             self.raw.fault(

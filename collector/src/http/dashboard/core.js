@@ -1,7 +1,7 @@
 "use strict";
 // Everything from outside is put in as text, never as markup.
 const $ = (id) => document.getElementById(id);
-const VIEWS = ["timeline", "nodes", "breakers", "limits", "delivery", "audit"];
+const VIEWS = ["timeline", "nodes", "breakers", "limits", "rollouts", "delivery", "audit"];
 const ROLES = ["viewer", "operator", "admin"];
 let role = "viewer";
 

@@ -47,6 +47,8 @@ const views = {
       count(row.times), clock(row.time), row.text], "No agent has told of anything over a limit.");
   },
 
+  rollouts: showRollouts,
+
   async delivery() {
     const [health, { dead }, { nodes }] = await Promise.all([ask("/health/detailed"), ask("/dead"), ask("/nodes")]);
     note("delivery-note", "");

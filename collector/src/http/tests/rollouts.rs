@@ -196,6 +196,43 @@ async fn a_rollout_goes_from_the_canary_to_all_and_back_when_one_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_makes_nodes_loud_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, _] = made(&dir);
+    let collector = start(&dir).await;
+    let mut node = Node::start(&collector, "n", &[], accepting(b"")).await;
+    let beat = async |node: &Node, secs: u64, alerts: u64, state: BundleState| {
+        let beat = v1::Heartbeat {
+            time_ns: (1_700_000_000 + secs) * 1_000_000_000,
+            alerts,
+            bundle: Some(state),
+            ..v1::Heartbeat::default()
+        };
+        node.sender.send(message(agent_message::Kind::Heartbeat(beat))).await.unwrap();
+    };
+    // Ten a minute, as always.
+    beat(&node, 0, 100, accepting(b"")).await;
+    beat(&node, 60, 110, accepting(b"")).await;
+    let (_, pushed) = post(&collector, "/bundles", "application/octet-stream", &one).await;
+    let body = json!({ "bundle": pushed["digest"], "steps": ["100%"], "bake_secs": 3600 });
+    assert_eq!(post_json(&collector, "/rollouts", &body).await.0, 201);
+    let digest = node.offer().await.digest;
+    beat(&node, 120, 120, accepting(&digest)).await;
+    until(&collector, "the node has it", |rollout| rollout["nodes"]["loaded"] == 1).await;
+    // A hundred a minute since.
+    beat(&node, 180, 220, accepting(&digest)).await;
+    let ended = until(&collector, "the way back", |rollout| rollout["state"] == "rolled_back").await;
+    assert_eq!(ended["reason"], "alerts went from 10.0 to 100.0 a minute on 1 node");
+    assert_eq!(node.offer().await, BundleOffer::default());
+    // It comes back complaining of a bundle that nobody wants: it is told again.
+    let fault_digest = digest.clone();
+    let state = BundleState { fault: "bad".to_owned(), fault_digest, ..accepting(b"") };
+    let mut again = Node::start(&collector, "n", &[], state).await;
+    assert_eq!(again.offer().await, BundleOffer::default());
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_stops_a_rollout_lets_it_go_on_and_ends_it() {
     let dir = tempfile::tempdir().unwrap();
     let [one, _] = made(&dir);

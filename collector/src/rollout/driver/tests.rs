@@ -32,8 +32,9 @@ fn one_collector_decides_and_another_takes_over_when_it_is_silent() {
     let dir = tempfile::tempdir().unwrap();
     let (mut book, digest) = begun(&dir);
     let all = sight(3, &digest);
-    let mut at =
-        |name: &str, secs: u64, sight: &Sight| look(&mut book, name, Some(sight), false, secs * SEC).unwrap();
+    let mut at = |name: &str, secs: u64, sight: &Sight| {
+        look(&mut book, name, (Some(sight), Duration::ZERO), false, secs * SEC).unwrap()
+    };
     let none = Sight::default();
     assert_eq!(at("a", 101, &all).tally.unwrap().accepting, 3);
     assert!(at("b", 102, &none).tally.is_none(), "it is not its turn");
@@ -60,7 +61,7 @@ fn a_refusal_ends_it_with_an_alert_that_is_the_same_whoever_makes_it() {
         node.labels.insert("stage".to_owned(), "canary".to_owned());
         (node.fault, node.fault_digest) = ("bad rule".to_owned(), digest.clone());
     }
-    let looked = look(&mut book, "a", Some(&all), true, 101 * SEC).unwrap();
+    let looked = look(&mut book, "a", (Some(&all), Duration::from_secs(99)), true, 101 * SEC).unwrap();
     assert_eq!(looked.ended, Some(State::RolledBack));
     let kept = &looked.plan.rollouts()[0];
     assert_eq!(kept.rollout.reason.as_deref(), Some("2 nodes refused it; `n0`: bad rule; `n1`: bad rule"));
