@@ -174,10 +174,8 @@ fn line(id: &str, job: &Job) -> String {
             .or(job.wish.node.as_deref())
             .unwrap_or("any node"),
     };
-    let said = job
-        .outcome
-        .as_ref()
-        .map_or(job.fault.as_str(), |outcome| outcome.text.lines().next().unwrap_or_default());
+    let said = job.outcome.as_ref().map_or(&job.fault, |outcome| &outcome.text);
+    let said = said.lines().next().unwrap_or_default();
     let (state, made, what) = (job.state.name(), rfc3339(job.created_ns), job.wish.task.detail());
     format!("{id}\t{made}\t{state}\t{at}\t{what}\t{} tries\t{said}", job.attempts)
 }
