@@ -4,6 +4,7 @@ mod budgeting;
 mod detection;
 mod enrich;
 mod limiting;
+mod lists;
 mod load;
 mod ports;
 mod pushing;
@@ -31,6 +32,7 @@ use self::{
     budgeting::Budgeting,
     detection::{Detection, SharedHooks},
     enrich::Enrich,
+    lists::Lists,
     load::{Loaded, load},
     ports::{Records, Wake},
     pushing::Pushing,
@@ -294,6 +296,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let is_limiting = limiting::start(&config, limits_asked, notices.clone(), &mut tasks, &status)?;
     let serving = (services_desk.clone(), services_asked);
     let is_serving = serving::start(&config, serving, notices.clone(), &mut tasks, &status)?;
+    let said_of_lists = notices.clone();
     let others = responding::Others {
         limits: is_limiting.then(|| limits_desk.clone()),
         services: is_serving.then(|| services_desk.clone()),
@@ -318,6 +321,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         status: Arc::clone(&status),
     };
     tasks.thread(DETECTION, move || detection.run().map_err(Into::into)).map_err(thread)?;
+    let lists = Lists::start(&config.rules.lists, said_of_lists, &mut tasks, &status);
     Ok(Supervisor {
         hooks,
         waker,
@@ -329,7 +333,8 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         outputs,
         status,
         reloader: Reloader::new(sources, config),
-        rules: bundle.rules,
+        bundle,
+        lists,
         replan,
         tasks,
         stop_uplink,

@@ -6,6 +6,7 @@
 pub mod fault;
 pub mod keys;
 mod limits;
+pub mod lists;
 mod places;
 mod raw;
 mod responses;
@@ -15,6 +16,7 @@ pub mod trading;
 mod validate;
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
@@ -28,6 +30,7 @@ use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
+pub use self::lists::{ListSource, RuleList};
 pub use self::responses::Responses;
 pub use self::services::{
     AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Calendar, Check, Drain, DrainCause,
@@ -70,6 +73,8 @@ pub struct Config {
     pub trading: Trading,
     /// What is done about matches.
     pub responses: Responses,
+    /// What may be read for the digests of executables.
+    pub digests: Digests,
     /// This node.
     pub node: Node,
 }
@@ -107,6 +112,8 @@ pub struct Rules {
     pub strict_falco: bool,
     /// Reload when a file changes.
     pub watch: bool,
+    /// Lists whose members are kept elsewhere, by name.
+    pub lists: BTreeMap<String, RuleList>,
 }
 
 /// Section `output`.
@@ -288,6 +295,15 @@ pub enum WatchMode {
     Off,
 }
 
+/// Section `digests`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Larger files have none; 0 = nothing is read.
+    pub max_bytes: u64,
+    /// What is read in a second, on average.
+    pub bytes_per_sec: u64,
+}
+
 /// Section `node`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -387,6 +403,7 @@ impl Config {
             ("limits", other.limits == other.limits.after(&self.limits)),
             ("services", other.services == other.services.after(&self.services)),
             ("responses", other.responses == other.responses.after(&self.responses)),
+            ("digests", self.digests == other.digests),
             ("node", self.node == other.node),
         ];
         // The engine takes this one at its start, although it stands among the rules.

@@ -412,6 +412,13 @@ impl Detector {
         self.style.policy_digest = digest;
     }
 
+    /// Replaces the rules by the same ones with other members of their lists; what is counted of them goes on. The kernel
+    /// judges by none of them until [`Detector::set_plan`].
+    pub fn renew(&mut self, policy: Arc<RuleSet>) {
+        self.push.set(None);
+        self.policy = policy;
+    }
+
     /// Leaves rules out from now on. What the kernel judges by must not take back more than this does.
     pub fn set_shed(&mut self, shed: Arc<Shed>) {
         self.profile.set_shed(shed);

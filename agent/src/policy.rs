@@ -7,7 +7,7 @@ pub mod files;
 pub mod reload;
 pub mod watch;
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Arc};
 
 use rampart_rules::{
     diagnostic::{Diagnostic, Severity, render},
@@ -15,6 +15,7 @@ use rampart_rules::{
     load::{LoadOptions, Source},
     pack::{BASE_PACK, TRADING_PACK},
     rule::RuleSet,
+    set::Sets,
     source::SourceMap,
 };
 use sha2::{Digest as _, Sha256};
@@ -22,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use self::files::ReadFault;
 use crate::{
     config,
+    lists::{self, Standing},
     trading::{Trading, TradingError},
 };
 
@@ -41,6 +43,10 @@ pub struct Bundle {
     pub files: Vec<(PathBuf, String)>,
     /// What the fields of trading are.
     pub trading: Option<Arc<Trading>>,
+    /// The texts, to be compiled again when a list has other members.
+    pub texts: Arc<[Source]>,
+    /// The lists that do not stand in them.
+    pub sets: Sets,
 }
 
 /// What a load found.
@@ -54,6 +60,8 @@ pub struct Report {
     pub findings: Vec<Diagnostic>,
     /// The texts the findings point into.
     pub texts: SourceMap,
+    /// Lists whose members are kept elsewhere.
+    pub lists: BTreeMap<String, Standing>,
     /// The rules, when nothing stands against them.
     pub bundle: Option<Bundle>,
 }
@@ -80,6 +88,28 @@ pub fn load(config: &config::Rules, trading: &config::Trading) -> Report {
 /// Loads the rules a configuration names and looks for what is likely not meant so.
 pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> Report {
     let (sources, unreadable) = read(&config.files, !trading.is_empty());
+    let lists = lists::standing(&config.lists);
+    Report { lists: lists.clone(), ..compile(config, trading, lints, (sources.into(), unreadable), lists::sets(&lists)) }
+}
+
+/// The same rules with other members of their lists; no file is read.
+pub fn renew(
+    bundle: &Bundle,
+    config: &config::Rules,
+    trading: &config::Trading,
+    sets: Sets,
+) -> Result<Bundle, PolicyError> {
+    let texts = (Arc::clone(&bundle.texts), Vec::new());
+    compile(config, trading, Lints::None, texts, sets).into_bundle().map(|(bundle, ..)| bundle)
+}
+
+fn compile(
+    config: &config::Rules,
+    trading: &config::Trading,
+    lints: Lints,
+    (sources, unreadable): (Arc<[Source]>, Vec<ReadFault>),
+    sets: Sets,
+) -> Report {
     let (compiled, fault) = match Trading::new(trading) {
         Ok(compiled) => (compiled.map(Arc::new), None),
         Err(fault) => (None, Some(fault)),
@@ -89,6 +119,7 @@ pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> 
         matching: config.matching,
         strict_falco: config.strict_falco,
         lints,
+        sets: sets.clone(),
         // Lints are about rules on any node, not on this one.
         meanings: if lints == Lints::None { Trading::meanings(trading) } else { Vec::new() },
         ..LoadOptions::default()
@@ -100,10 +131,19 @@ pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> 
             digest: digest(&sources).into(),
             files: sources.iter().map(|source| (PathBuf::from(&source.name), hex(&source.text))).collect(),
             trading: compiled,
+            texts: sources,
+            sets,
         }),
         _ => None,
     };
-    Report { unreadable, trading: fault, findings: loaded.diagnostics, texts: loaded.sources, bundle }
+    Report {
+        unreadable,
+        trading: fault,
+        findings: loaded.diagnostics,
+        texts: loaded.sources,
+        lists: BTreeMap::new(),
+        bundle,
+    }
 }
 
 fn read(names: &[PathBuf], trades: bool) -> (Vec<Source>, Vec<ReadFault>) {

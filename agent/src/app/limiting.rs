@@ -33,7 +33,7 @@ use rampart_common::limit::{
 
 use self::{
     lists::Lists,
-    node::{node_facts, now},
+    node::now,
     notices::Notices,
     quotas::Quotas,
     store::Store,
@@ -48,6 +48,7 @@ use crate::{
     limits::{
         desk::{Ask, Command, Denied, Desk},
         entries::{Entries, Entry, Kind},
+        node::node_facts,
         plan::{Given, Granted, Listed, Passing, Plan, PlanError, plan},
         safety,
         seeds::Seeds,

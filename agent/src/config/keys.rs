@@ -44,6 +44,8 @@ pub enum Kind {
     Roles,
     /// Kinds of assets with their paths, by name.
     Assets,
+    /// Lists that rules name, by name.
+    Lists,
 }
 
 /// One setting.
@@ -112,6 +114,14 @@ pub static KEYS: &[Key] = &[
         "also match rules on `fd.name` and `fs.path.*` against the real path",
     ),
     key("rules.strict_falco", Kind::Bool, "false", "reproduce Falco's known faults too"),
+    key(
+        "rules.lists",
+        Kind::Lists,
+        "no list",
+        "lists that rules name and that are kept in files or on the web, by name: `kind` (`ip`, `domain`, `sha256` or \
+         `text`), `file` or `url`, `format`, `column`, `refresh_secs`, `max_mib`, `max_entries`, `max_age_secs`, `stale`, \
+         `allow_private`, `headers_file`",
+    ),
     key("rules.watch", Kind::Bool, "true", "reload when a rule file changes, not only on SIGHUP"),
     key("output.queue_alerts", Kind::Number, "8192", "alerts that may wait for each output"),
     key("output.stdout.enabled", Kind::Bool, "true", "write alerts to standard output"),
@@ -546,6 +556,18 @@ pub static KEYS: &[Key] = &[
         Kind::Path,
         "/sys/fs/bpf/rampart",
         "where quarantines are pinned, on a BPF file system",
+    ),
+    key(
+        "digests.max_mib",
+        Kind::Number,
+        "128",
+        "larger executables have no `proc.exe.sha256`; 0 = none has, nothing is read",
+    ),
+    key(
+        "digests.mib_per_sec",
+        Kind::Number,
+        "64",
+        "what is read for `proc.exe.sha256` in a second, on average; what comes beyond has none",
     ),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key(

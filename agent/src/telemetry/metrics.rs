@@ -9,7 +9,7 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use super::{limits, names::Name, responses, services, status::Status};
+use super::{limits, lists, names::Name, responses, services, status::Status};
 use crate::{alert::WaitOutcome, config::keys::PRIORITIES};
 
 /// The whole page.
@@ -22,6 +22,7 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     limits::add(&mut page, &status.limits());
     services::add(&mut page, &status.services());
     responses::add(&mut page, &status.responses());
+    lists::add(&mut page, &status.lists());
     page.rules(status);
     page.containers(status);
     page.outputs(status);

@@ -12,7 +12,7 @@ use std::{
 use rampart_common::{counter::FamilyCounters, event::Family};
 use rampart_rules::window;
 
-use super::{limits::Limiting, ready::Latches, recent::Recent, responses::Responding, services::Serving};
+use super::{limits::Limiting, lists::Lists, ready::Latches, recent::Recent, responses::Responding, services::Serving};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,
@@ -39,6 +39,7 @@ pub struct Status {
     delivery: Mutex<Delivery>,
     services: Mutex<Serving>,
     responses: Mutex<Responding>,
+    lists: Mutex<Lists>,
 }
 
 /// What does not change while the agent runs.
@@ -242,6 +243,16 @@ impl Status {
     /// What the thread of responses last said.
     pub fn responses(&self) -> Responding {
         lock(&self.responses).clone()
+    }
+
+    /// Changes what is known of lists.
+    pub fn update_lists(&self, change: impl FnOnce(&mut Lists)) {
+        change(&mut lock(&self.lists));
+    }
+
+    /// How lists stand.
+    pub fn lists(&self) -> Lists {
+        lock(&self.lists).clone()
     }
 
     /// Gives the outputs' counters.
