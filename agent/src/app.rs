@@ -2,6 +2,7 @@
 
 mod budgeting;
 mod detection;
+mod digests;
 mod enrich;
 mod limiting;
 mod lists;
@@ -45,7 +46,7 @@ use crate::{
     config::{Config, Sources},
     control::{self, ControlError, Uplink},
     drain::Signals,
-    engine::{self, Detector},
+    engine::{self, Detector, Digesting},
     kernel::KernelError,
     limits::desk::desk,
     output::{self, AllDead, Fanout, worker::Worker},
@@ -306,7 +307,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let responding = (responses_desk.clone(), responses_asked);
     let responder = responding::start(&config, responding, others, &mut tasks, &status)?;
     let (commands, received) = mpsc::sync_channel(COMMANDS);
-    let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
+    let enrich = Enrich::start(&config, &mut tasks, &waker, &status).map_err(thread)?;
     let detection = Detection {
         enrich,
         records,
@@ -350,6 +351,7 @@ fn options(config: &Config, bundle: &Bundle) -> engine::Options {
         strict_falco: config.rules.strict_falco,
         policy_digest: Some(Arc::clone(&bundle.digest)),
         trading: bundle.trading.clone(),
+        digests: if config.digests.max_bytes > 0 { Digesting::Asked } else { Digesting::Off },
         metadata_wait_ns: enrich::metadata_wait_ns(config),
         state: state::Config {
             process_limit: config.state.max_processes as usize,

@@ -13,6 +13,7 @@ pub mod container;
 pub mod control;
 pub mod cores;
 pub mod desk;
+pub mod digests;
 pub mod drain;
 pub mod engine;
 pub mod event;

@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod container;
+pub mod digest;
 pub mod hosts;
 pub mod image;
 pub mod peers;
@@ -21,7 +22,8 @@ use rampart_rules::catalog::{EventId, event_ids as ev};
 
 use self::{
     cgroup::{CgroupCache, Container, CtrTasks},
-    container::table::ContainerTable,
+    container::{News, table::ContainerTable},
+    digest::{DigestWanted, Digests},
     hosts::Hosts,
     image::Image,
     peers::DatagramPeers,
@@ -83,6 +85,8 @@ pub struct State {
     pub hosts: Hosts,
     /// Containers and pods.
     pub containers: ContainerTable,
+    /// Digests of executed files.
+    pub digests: Digests,
     cgroups: CgroupCache,
     outside: Processes,
     lookups: Lookups,
@@ -111,6 +115,7 @@ impl State {
             peers: DatagramPeers::default(),
             hosts: Hosts::default(),
             containers: ContainerTable::default(),
+            digests: Digests::default(),
             cgroups: CgroupCache::new(if told { config.ctr_tasks.told() } else { config.ctr_tasks }),
             outside: Processes::new(config.outside, ProcFs::new(config.proc_root)),
             lookups: Lookups::default(),
@@ -142,6 +147,31 @@ impl State {
             if let Some(container) = &process.container {
                 self.containers.touch(container, process.id, now_ns);
             }
+        }
+    }
+
+    /// Has the files of all processes read from now on, and those of new ones; or of none any more.
+    pub fn ask_digests(&mut self, is_asked: bool, now_ns: u64) {
+        let was_asked = self.digests.is_asked();
+        self.digests.ask(is_asked);
+        if is_asked && !was_asked {
+            for process in self.processes.iter().filter(|process| process.exited_ns.is_none()) {
+                touch(&mut self.digests, process.id, &process.image, true, now_ns);
+            }
+        }
+    }
+
+    fn ask_digest(&mut self, process: ProcessId, image: &Image, is_patient: bool, now_ns: u64) {
+        if self.digests.is_asked() {
+            touch(&mut self.digests, process, image, is_patient, now_ns);
+        }
+    }
+
+    /// Takes over what others learned.
+    pub fn take_news(&mut self, news: News, now_ns: u64) {
+        match news {
+            News::Digest(version, digest) => self.digests.take(version, digest, now_ns),
+            news => self.containers.take(news, now_ns),
         }
     }
 
@@ -219,6 +249,7 @@ impl State {
         let cwd: Option<Arc<[u8]>> =
             event.path_into(AttrTag::Cwd, &mut self.path).then(|| self.path.as_slice().into());
         let image = Arc::new(Image::from_exec(event));
+        self.ask_digest(event.process(), &image, false, now_ns);
         if let Some(process) = self.processes.get_mut(event.process(), now_ns) {
             process.image = image;
             if let Some(cwd) = cwd {
@@ -304,6 +335,7 @@ impl State {
     }
 
     fn insert_found(&mut self, found: Found, now_ns: u64) {
+        self.ask_digest(found.id, &found.image, true, now_ns);
         let mut process = Process::new(found.id, found.task, Arc::new(found.image), now_ns);
         process.cwd = found.cwd.into();
         process.chrooted = found.chrooted;
@@ -398,6 +430,12 @@ impl State {
     /// The process of an event, if it is in the table.
     pub fn process(&self, id: ProcessId) -> Option<&Process> {
         self.processes.get(id)
+    }
+}
+
+fn touch(digests: &mut Digests, process: ProcessId, image: &Image, is_patient: bool, now_ns: u64) {
+    if let Some(file) = &image.file {
+        digests.touch(DigestWanted { process, version: file.into(), is_patient }, now_ns);
     }
 }
 

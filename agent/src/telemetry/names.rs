@@ -197,6 +197,12 @@ names! {
     LimitsAlertsDropped = COUNTER "rampart_limits_alerts_dropped_total": "Alerts about rate limits that found no room on their way",
     /// Packets over a limit.
     RateLimitExceeded = COUNTER "rate_limit_exceeded_total": "Packets over a limit, dropped or only observed",
+    /// Executed files that were read.
+    DigestsMade = COUNTER "rampart_digests_made_total": "Executed files of which a SHA-256 was made",
+    /// Bytes read for that.
+    DigestsBytes = COUNTER "rampart_digests_read_bytes_total": "Bytes read for digests of executed files",
+    /// Executed files without a digest.
+    DigestsLeftOut = COUNTER "rampart_digests_left_out_total": "Executed files without a SHA-256, by cause: too large, over the budget, changed, gone, failed",
     /// Looks at the sources of lists.
     ListRefreshes = COUNTER "rampart_list_refreshes_total": "Looks at the source of a list that rules name, by what came of them",
     /// Members of a list.

@@ -16,6 +16,7 @@ use super::{limits::Limiting, lists::Lists, ready::Latches, recent::Recent, resp
 use crate::{
     budget::Standing,
     container::lookup::Tallies,
+    digests,
     engine::{held::Waits, profile::Usage, push::Counts, shed::Shed},
     output::{self, Tally},
     spool,
@@ -29,6 +30,8 @@ pub struct Status {
     pub latches: Latches,
     /// Counters of what container runtimes and the API server were asked; written by those who ask.
     pub lookups: Arc<Tallies>,
+    /// Counters of executed files that were read; written by the thread that does.
+    pub digests: Arc<digests::Tallies>,
     /// The newest alerts; written by the detection thread.
     pub recent: Recent,
     facts: Mutex<Option<Facts>>,

@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn each_fault_is_told_once_until_it_is_over() {
-        let list = crate::lists::parse::tests::list("ip");
+        let list = lists::parse::tests::list("ip");
         let told = |before: &Told, now: &Told| -> Vec<&'static str> {
             notices("bad", &list, before, now, None).iter().map(|notice| notice.what).collect()
         };

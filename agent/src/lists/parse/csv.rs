@@ -10,6 +10,13 @@ const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// Takes in the column's fields.
 pub(super) fn words(text: &str, column: &Column, take: &mut Take<'_>) -> Result<(), Fault> {
     let delimiter = delimiter(text);
+    let ended;
+    let text = if text.ends_with('\n') {
+        text
+    } else {
+        ended = format!("{text}\n");
+        &ended
+    };
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -25,15 +32,15 @@ pub(super) fn words(text: &str, column: &Column, take: &mut Take<'_>) -> Result<
     let mut record = StringRecord::new();
     let mut is_first = true;
     loop {
-        let line = reader.position().line();
         let more = reader.read_record(&mut record).map_err(|error| {
-            let line = error.position().map_or(line, csv::Position::line);
+            let line = error.position().map_or(0, csv::Position::line);
             Fault::Table { line, why: "it is no table".to_owned() }
         })?;
         if !more {
             break;
         }
-        let line = record.position().map_or(line, csv::Position::line);
+        // A record's own position is in front of the comments before it.
+        let line = reader.position().line().saturating_sub(1);
         if let (None, Column::Named(name)) = (at, column) {
             at = place(&record, name);
             if at.is_none() {
@@ -43,7 +50,7 @@ pub(super) fn words(text: &str, column: &Column, take: &mut Take<'_>) -> Result<
             is_first = false;
             continue;
         }
-        let word = at.and_then(|at| record.get(at)).unwrap_or_default();
+        let word = at.and_then(|at| record.get(at)).map(unquoted).unwrap_or_default();
         // A column by its number may have a name on top.
         let is_title = std::mem::take(&mut is_first)
             && matches!(column, Column::At(_))
@@ -76,7 +83,12 @@ fn commented(text: &str, name: &str, delimiter: u8) -> Option<usize> {
 }
 
 fn place(record: &StringRecord, name: &str) -> Option<usize> {
-    record.iter().position(|title| title.eq_ignore_ascii_case(name))
+    record.iter().position(|title| unquoted(title).eq_ignore_ascii_case(name))
+}
+
+/// A field whose quotes stand behind a blank.
+fn unquoted(field: &str) -> &str {
+    field.trim_matches('"')
 }
 
 /// Whether a field may be the name of a column: a word of letters, `_` and blanks.
