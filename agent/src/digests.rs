@@ -67,8 +67,7 @@ pub struct Budget {
 
 impl Left {
     /// All causes.
-    pub const ALL: [Self; 5] =
-        [Self::TooLarge, Self::OverBudget, Self::Changed, Self::Gone, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::TooLarge, Self::OverBudget, Self::Changed, Self::Gone, Self::Failed];
 
     /// The word in metrics.
     pub const fn name(self) -> &'static str {
@@ -127,11 +126,7 @@ impl Budget {
 }
 
 /// Makes the digest of a file; gives how much of it was read too.
-pub fn digest(
-    proc_root: &Path,
-    wanted: &DigestWanted,
-    budget: &mut Budget,
-) -> Result<([u8; 32], u64), Left> {
+pub fn digest(proc_root: &Path, wanted: &DigestWanted, budget: &mut Budget) -> Result<([u8; 32], u64), Left> {
     let path = proc_root.join(wanted.process.pid.to_string()).join("exe");
     let fault = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Left::Gone,

@@ -78,7 +78,8 @@ pub struct Fetcher(legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 impl Fetcher {
     /// A client that trusts whom the node trusts.
     pub fn new() -> io::Result<Self> {
-        let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
+        let connector =
+            HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
         let client = legacy::Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self(client))
     }

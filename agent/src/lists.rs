@@ -13,8 +13,8 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use rampart_rules::set::{Set, Sets};
 
-pub use self::sources::{Kept, Opened, open, shown, text};
 use self::fence::Fence;
+pub use self::sources::{Kept, Opened, open, shown, text};
 use crate::config::RuleList;
 
 /// A list as it counts now.

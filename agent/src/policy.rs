@@ -4,6 +4,7 @@
 //! Must never change anything: what to do with the result is the caller's.
 
 pub mod files;
+pub mod named;
 pub mod reload;
 pub mod watch;
 
@@ -89,7 +90,10 @@ pub fn load(config: &config::Rules, trading: &config::Trading) -> Report {
 pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> Report {
     let (sources, unreadable) = read(&config.files, !trading.is_empty());
     let lists = lists::standing(&config.lists);
-    Report { lists: lists.clone(), ..compile(config, trading, lints, (sources.into(), unreadable), lists::sets(&lists)) }
+    Report {
+        lists: lists.clone(),
+        ..compile(config, trading, lints, (sources.into(), unreadable), lists::sets(&lists))
+    }
 }
 
 /// The same rules with other members of their lists; no file is read.

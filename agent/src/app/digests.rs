@@ -17,10 +17,7 @@ use crate::{
     config,
     container::lookup::Outlet,
     digests::{Budget, Left, Limits, Tallies, digest},
-    state::{
-        container::News,
-        digest::DigestWanted,
-    },
+    state::{container::News, digest::DigestWanted},
 };
 
 /// Name of the thread.

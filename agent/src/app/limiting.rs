@@ -31,14 +31,7 @@ use rampart_common::limit::{
     verdict::Direction,
 };
 
-use self::{
-    lists::Lists,
-    node::now,
-    notices::Notices,
-    quotas::Quotas,
-    store::Store,
-    throttling::Throttling,
-};
+use self::{lists::Lists, node::now, notices::Notices, quotas::Quotas, store::Store, throttling::Throttling};
 use super::{AppError, in_full, tasks::Tasks};
 use crate::{
     alert::build::Internal,

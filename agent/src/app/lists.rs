@@ -17,11 +17,7 @@ use tokio::{sync::watch, task::JoinSet};
 use self::keeper::Keeper;
 use super::tasks::Tasks;
 use crate::{
-    alert::build::Internal,
-    config::RuleList,
-    fetch::Fetcher,
-    retry::Budget,
-    telemetry::status::Status,
+    alert::build::Internal, config::RuleList, fetch::Fetcher, retry::Budget, telemetry::status::Status,
 };
 
 /// Name of the task.
@@ -87,7 +83,8 @@ async fn run(mut asked: watch::Receiver<BTreeMap<String, RuleList>>, desk: Desk)
         let mut keepers = JoinSet::new();
         // Many that fail at once wait for each other.
         let budget = Arc::new(Budget::default());
-        let fetcher = Fetcher::new().map_err(|error| format!("the node's certificates cannot be read: {error}"));
+        let fetcher =
+            Fetcher::new().map_err(|error| format!("the node's certificates cannot be read: {error}"));
         for (name, list) in lists {
             let keeper = Keeper::new(name, list, desk.clone(), fetcher.clone(), Arc::clone(&budget));
             keepers.spawn(keeper.run());

@@ -184,7 +184,9 @@ impl Supervisor {
         }
         let bundle = match self.reloader.renew(&self.bundle, sets) {
             Ok(bundle) => bundle,
-            Err(error) => return tracing::error!("Lists stay as they are, the rules do not load with them: {error}"),
+            Err(error) => {
+                return tracing::error!("Lists stay as they are, the rules do not load with them: {error}");
+            }
         };
         let shed = Arc::clone(&self.replan.borrow());
         let plan = self.reloader.pushdown();

@@ -79,8 +79,10 @@ fn list(page: &Value) -> String {
     let mut notes = String::new();
     for list in lists {
         let text = |name: &str| list[name].as_str().unwrap_or("-").to_owned();
-        let number = |name: &str| list[name].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
-        let age = list["age_secs"].as_u64().map_or_else(|| "-".to_owned(), |secs| short(Duration::from_secs(secs)));
+        let number =
+            |name: &str| list[name].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let age =
+            list["age_secs"].as_u64().map_or_else(|| "-".to_owned(), |secs| short(Duration::from_secs(secs)));
         let state = match (list["stale"].as_bool(), list["fault"].is_string()) {
             (Some(true), _) => "stale",
             (_, true) => "not renewed",

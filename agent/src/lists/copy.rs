@@ -3,12 +3,7 @@
 //! The file is replaced whole. The time of its last change says when its source last confirmed it. It names its source by
 //! a digest, because an address may hold a secret; the copy of another source does not count.
 
-use std::{
-    fs, io,
-    io::Read as _,
-    path::Path,
-    time::SystemTime,
-};
+use std::{fs, io, io::Read as _, path::Path, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -99,7 +99,8 @@ type Take<'t> = dyn FnMut(usize, &str) -> Result<(), Fault> + 't;
 
 /// Reads a text.
 pub fn parse(name: &str, list: &RuleList, text: &[u8], fence: &Fence) -> Result<Parsed, Fault> {
-    let mut members = Members { list, fence, all: BTreeSet::new(), wrong: Told::default(), refused: Told::default() };
+    let mut members =
+        Members { list, fence, all: BTreeSet::new(), wrong: Told::default(), refused: Told::default() };
     let text = String::from_utf8_lossy(text);
     let text = text.trim_start_matches('\u{feff}');
     let mut take = |line, word: &str| members.take(line, word);
@@ -275,7 +276,9 @@ fn domain(word: &str) -> Option<Cow<'_, str>> {
     };
     let is_name = word.len() <= NAME_MAX && word.split('.').all(is_label) && word.parse::<IpAddr>().is_err();
     let lower = |word: &str| word.to_ascii_lowercase();
-    is_name.then(|| if word.bytes().any(|byte| byte.is_ascii_uppercase()) { lower(word).into() } else { word.into() })
+    is_name.then(|| {
+        if word.bytes().any(|byte| byte.is_ascii_uppercase()) { lower(word).into() } else { word.into() }
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
     files::{self, Stamp},
     watch::Watch,
 };
-use crate::config::{Config, Limits, RuleList, Responses, Services, Sources, fault::Faults};
+use crate::config::{Config, Limits, Responses, RuleList, Services, Sources, fault::Faults};
 
 /// Remembers what is in force.
 #[derive(Debug)]

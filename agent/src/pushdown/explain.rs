@@ -74,10 +74,7 @@ pub struct EventReport {
 impl Decision {
     /// Whether the kernel can decide by it that a rule does not match.
     pub fn in_kernel(self) -> bool {
-        !matches!(
-            self,
-            Self::Event | Self::Computed | Self::Pattern | Self::Changing | Self::LargeList
-        )
+        !matches!(self, Self::Event | Self::Computed | Self::Pattern | Self::Changing | Self::LargeList)
     }
 
     /// A heading of few words.

@@ -191,8 +191,7 @@ impl Digests {
         let (_, last, _) = used.select_nth_unstable(VERSIONS_MAX / EVICT_SHARE);
         let last = *last;
         self.slots.retain(|_, slot| slot.used_ns > last);
-        self.pending =
-            self.slots.values().filter(|slot| matches!(slot.entry, Entry::Pending { .. })).count();
+        self.pending = self.slots.values().filter(|slot| matches!(slot.entry, Entry::Pending { .. })).count();
     }
 }
 
@@ -222,7 +221,11 @@ mod tests {
         let mut digests = Digests::default();
         let one = wanted(3);
         digests.touch(one, 1);
-        assert_eq!((digests.next_request(), digests.get(one.version)), (None, KnownDigest::No), "nobody asks");
+        assert_eq!(
+            (digests.next_request(), digests.get(one.version)),
+            (None, KnownDigest::No),
+            "nobody asks"
+        );
         digests.ask(true);
         digests.touch(one, 1);
         digests.touch(one, 2);

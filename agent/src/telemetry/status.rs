@@ -12,7 +12,9 @@ use std::{
 use rampart_common::{counter::FamilyCounters, event::Family};
 use rampart_rules::window;
 
-use super::{limits::Limiting, lists::Lists, ready::Latches, recent::Recent, responses::Responding, services::Serving};
+use super::{
+    limits::Limiting, lists::Lists, ready::Latches, recent::Recent, responses::Responding, services::Serving,
+};
 use crate::{
     budget::Standing,
     container::lookup::Tallies,

@@ -195,8 +195,12 @@ impl Checker {
         if set.kind().fits(base) {
             return Some(Const::Set(set));
         }
-        let message =
-            format!("`{}` is a list of {}, but this is {}", set.name(), set.kind().describe(), describe(base));
+        let message = format!(
+            "`{}` is a list of {}, but this is {}",
+            set.name(),
+            set.kind().describe(),
+            describe(base)
+        );
         let help = match set.kind() {
             SetKind::Ip => "compare an address with it, as in `fd.rip in (…)`",
             SetKind::Domain => "compare a host name with it, as in `fd.rip.name in (…)`",

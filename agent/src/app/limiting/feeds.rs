@@ -160,14 +160,13 @@ async fn fetch(
     let copy = copy_of(directory, feed);
     // Without a copy the same is as good as something new.
     let known = version.filter(|_| copy.exists());
-    let (body, new) =
-        match client.fetch(Wanted { url: feed, known, headers: None, most: FEED_MAX }).await? {
-            fetch::Fetched::Text(body, new) => (body, new),
-            fetch::Fetched::Same => {
-                touch(&copy).map_err(Fault::Copy)?;
-                return Ok(Fetched::Same);
-            }
-        };
+    let (body, new) = match client.fetch(Wanted { url: feed, known, headers: None, most: FEED_MAX }).await? {
+        fetch::Fetched::Text(body, new) => (body, new),
+        fetch::Fetched::Same => {
+            touch(&copy).map_err(Fault::Copy)?;
+            return Ok(Fetched::Same);
+        }
+    };
     let text = String::from_utf8_lossy(&body);
     let listed = files::parse(&text);
     let words =

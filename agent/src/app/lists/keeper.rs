@@ -248,7 +248,11 @@ impl Keeper {
         self.desk.publish();
         let before = std::mem::replace(
             &mut self.told,
-            Told { fault, is_stale: self.is_stale, refused: self.kept.as_ref().map_or(0, |kept| kept.parsed.refused.count) },
+            Told {
+                fault,
+                is_stale: self.is_stale,
+                refused: self.kept.as_ref().map_or(0, |kept| kept.parsed.refused.count),
+            },
         );
         for notice in notices::notices(name, list, &before, &self.told, self.kept.as_ref()) {
             // Full policy: drop newest; what stands here is on the page and in the metrics too.

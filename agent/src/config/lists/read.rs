@@ -121,7 +121,8 @@ impl Section<'_> {
         let column = match &column {
             None => None,
             Some(value) => {
-                let at = value.as_u64().filter(|at| (1..=1000).contains(at)).map(|at| Column::At(at as usize - 1));
+                let at =
+                    value.as_u64().filter(|at| (1..=1000).contains(at)).map(|at| Column::At(at as usize - 1));
                 let named = value.as_str().filter(|name| !name.is_empty());
                 let column = at.or_else(|| named.map(|name| Column::Named(name.to_owned())));
                 if column.is_none() {

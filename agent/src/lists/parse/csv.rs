@@ -52,9 +52,8 @@ pub(super) fn words(text: &str, column: &Column, take: &mut Take<'_>) -> Result<
         }
         let word = at.and_then(|at| record.get(at)).map(unquoted).unwrap_or_default();
         // A column by its number may have a name on top.
-        let is_title = std::mem::take(&mut is_first)
-            && matches!(column, Column::At(_))
-            && record.iter().all(is_title);
+        let is_title =
+            std::mem::take(&mut is_first) && matches!(column, Column::At(_)) && record.iter().all(is_title);
         if !word.is_empty() && !is_title {
             take(usize::try_from(line).unwrap_or(usize::MAX), word)?;
         }
@@ -63,7 +62,8 @@ pub(super) fn words(text: &str, column: &Column, take: &mut Take<'_>) -> Result<
 }
 
 fn delimiter(text: &str) -> u8 {
-    let line = text.lines().find(|line| !line.starts_with('#') && !line.trim().is_empty()).unwrap_or_default();
+    let line =
+        text.lines().find(|line| !line.starts_with('#') && !line.trim().is_empty()).unwrap_or_default();
     let count = |delimiter: &u8| line.bytes().filter(|byte| byte == delimiter).count();
     // Of equals the first.
     DELIMITERS.into_iter().rev().max_by_key(count).unwrap_or(b',')

@@ -42,14 +42,18 @@ fn plain_lines_of_each_kind_are_members() {
     )
     .unwrap();
     assert_eq!(ip.set.len(), 4);
-    assert!(has(&ip, "203.0.113.200") && has(&ip, "192.0.2.9") && !has(&ip, "10.0.0.1") && !has(&ip, "1.1.1.1"));
+    assert!(
+        has(&ip, "203.0.113.200") && has(&ip, "192.0.2.9") && !has(&ip, "10.0.0.1") && !has(&ip, "1.1.1.1")
+    );
     assert_eq!(ip.wrong, Told { count: 1, first: vec![(7, "`nobody` is no address".to_owned())] });
     assert_eq!(ip.refused.count, 4, "{:?}", ip.refused);
     assert_eq!(ip.refused.first[1], (9, "`0.0.0.0/0` is too wide to be a member".to_owned()));
 
-    let names =
-        read(&list("domain"), "0.0.0.0 Evil.Example\n*.wild.test\n.dot.test.\nplain.test\ncom\nbad name.test\n?\n")
-            .unwrap();
+    let names = read(
+        &list("domain"),
+        "0.0.0.0 Evil.Example\n*.wild.test\n.dot.test.\nplain.test\ncom\nbad name.test\n?\n",
+    )
+    .unwrap();
     assert!(has(&names, "evil.example") && has(&names, "a.wild.test") && has(&names, "dot.test"));
     assert_eq!((names.refused.count, names.wrong.count), (2, 1), "a top-level domain is refused");
 

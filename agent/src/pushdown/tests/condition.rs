@@ -15,10 +15,7 @@ pub(super) static SETS: LazyLock<Sets> = LazyLock::new(|| {
     let nets = [("10.0.0.0", 31), ("8.8.8.8", 32), ("127.0.0.0", 8), ("::1", 128)];
     let nets = nets.map(|(address, length)| (address.parse().expect("an address"), length));
     let texts = [&b"/etc/shadow"[..], b"cat", b"/tmp/x", b"O_RDONLY"].map(Box::from);
-    Sets::new([
-        Arc::new(Set::networks("near_nets", 1, nets)),
-        Arc::new(Set::texts("near_texts", 1, texts)),
-    ])
+    Sets::new([Arc::new(Set::networks("near_nets", 1, nets)), Arc::new(Set::texts("near_texts", 1, texts))])
 });
 
 /// Texts near the values of fields.
@@ -88,7 +85,8 @@ const NUMBERS: [&str; 18] = [
     "100", "512",
 ];
 const ADDRESSES: [&str; 6] = ["10.0.0.1", "127.0.0.1", "8.8.8.8", "::1", "0.0.0.0", "near_nets"];
-const NETWORKS: [&str; 7] = ["near_nets", "10.0.0.0/8", "127.0.0.0/8", "0.0.0.0/0", "::/0", "8.8.8.8/32", "10.0.0.0/31"];
+const NETWORKS: [&str; 7] =
+    ["near_nets", "10.0.0.0/8", "127.0.0.0/8", "0.0.0.0/0", "::/0", "8.8.8.8/32", "10.0.0.0/31"];
 /// Parameters whose sources differ most.
 const PARAMETERS: [&str; 26] = [
     "flags", "mode", "name", "path", "res", "fd", "dirfd", "request", "option", "oldpath", "newpath",

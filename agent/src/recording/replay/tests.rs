@@ -51,7 +51,14 @@ static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| bundle(RULES));
 fn bundle(rules: &str) -> Bundle {
     let source = Source { name: "rules".into(), text: rules.into() };
     let rules = load(&[source], &LoadOptions::default()).rules.expect("the rules load");
-    Bundle { rules: Arc::new(rules), digest: "d1".into(), files: Vec::new(), trading: None, texts: Arc::new([]), sets: Sets::default() }
+    Bundle {
+        rules: Arc::new(rules),
+        digest: "d1".into(),
+        files: Vec::new(),
+        trading: None,
+        texts: Arc::new([]),
+        sets: Sets::default(),
+    }
 }
 
 fn facts() -> Facts {

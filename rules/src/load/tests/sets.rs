@@ -84,7 +84,11 @@ fn a_list_of_that_name_adds_its_items() {
 fn what_cannot_be_looked_up_is_a_finding_with_its_cure() {
     for (condition, message, help) in [
         ("proc.name in (bad_ips)", "`bad_ips` is a list of addresses, but this is text", "fd.rip in"),
-        ("fd.rip in (bad_names)", "`bad_names` is a list of host names, but this is an address", "fd.rip.name"),
+        (
+            "fd.rip in (bad_names)",
+            "`bad_names` is a list of host names, but this is an address",
+            "fd.rip.name",
+        ),
         ("proc.name startswith anyof (bad_names)", "operator `startswith` cannot look into", "use `in`"),
     ] {
         let found = loaded("", condition).diagnostics;
