@@ -1,13 +1,21 @@
-//! SHA-256 of executed files, read through `/proc/PID/exe`: what runs, not what a path says by now.
+//! SHA-256 of executed files, read through `/proc/PID/exe`: what runs, not what a path says by now. Of a process that is
+//! gone already the file at its path is read, if that is the same version of the same file.
 //!
 //! Bounded twice: larger files are not read, and what is read in a second is a budget. What is left out for either is
 //! counted and has no digest. Owns the reading and its limits; which files is asked by `state::digest`. Called by
 //! `app::digests`.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{MetadataExt as _, OpenOptionsExt as _},
+        },
+    },
     path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -127,32 +135,47 @@ impl Budget {
 
 /// Makes the digest of a file; gives how much of it was read too.
 pub fn digest(proc_root: &Path, wanted: &DigestWanted, budget: &mut Budget) -> Result<([u8; 32], u64), Left> {
-    let path = proc_root.join(wanted.process.pid.to_string()).join("exe");
-    let fault = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Left::Gone,
-        _ if error.raw_os_error() == Some(libc::ESRCH) => Left::Gone,
-        _ => Left::Failed,
-    };
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
-    let data = file.metadata().map_err(fault)?;
-    if !data.is_file() {
-        return Err(Left::Failed);
-    }
-    if !is_of(&data, wanted.version) {
-        return Err(Left::Changed);
-    }
-    if data.len() > budget.limits.max_bytes {
+    let (mut file, length) = open(proc_root, wanted)?;
+    if length > budget.limits.max_bytes {
         return Err(Left::TooLarge);
     }
-    if !budget.take(data.len(), Instant::now()) {
+    if !budget.take(length, Instant::now()) {
         return Err(Left::OverBudget);
     }
-    let (digest, bytes) = read(&mut file, data.len()).map_err(fault)?;
-    let after = file.metadata().map_err(fault)?;
-    if bytes != data.len() || after.len() != data.len() || !is_of(&after, wanted.version) {
+    let (digest, bytes) = read(&mut file, length).map_err(|_| Left::Failed)?;
+    let after = file.metadata().map_err(|_| Left::Failed)?;
+    if bytes != length || after.len() != length || !is_of(&after, wanted.version) {
         return Err(Left::Changed);
     }
     Ok((digest, bytes))
+}
+
+/// Opens the file and gives its length: what the process runs, or, when that is gone already, what lies at its path. It is
+/// looked at before it is opened for reading, so that nothing else is.
+fn open(proc_root: &Path, wanted: &DigestWanted) -> Result<(File, u64), Left> {
+    let of = |pid: u32| proc_root.join(pid.to_string());
+    let path = OsStr::from_bytes(wanted.path.strip_prefix(b"/").unwrap_or_default());
+    let others = wanted.peers.iter().filter(|_| !path.is_empty()).map(|pid| of(*pid).join("root").join(path));
+    let mut left = Left::Gone;
+    for candidate in std::iter::once(of(wanted.pid).join("exe")).chain(others) {
+        let found = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&candidate);
+        match found.and_then(|found| Ok((found.metadata()?, found))) {
+            Ok((data, found)) if data.is_file() && is_of(&data, wanted.version) => {
+                let again = Path::new("/proc/self/fd").join(found.as_raw_fd().to_string());
+                let file = File::open(again).map_err(|_| Left::Failed)?;
+                return Ok((file, data.len()));
+            }
+            Ok(_) => left = Left::Changed,
+            Err(error) if is_gone(&error) => {}
+            Err(_) if left == Left::Gone => left = Left::Failed,
+            Err(_) => {}
+        }
+    }
+    Err(left)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// Whether a file is of a version. Devices are not compared: layered file systems show others to programs.
@@ -190,7 +213,6 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::event::ProcessId;
 
     const LIMITS: Limits = Limits { max_bytes: 1000, bytes_per_sec: 100 };
 
@@ -212,8 +234,13 @@ mod tests {
         fs::write(&exe, text).unwrap();
         fs::create_dir(dir.path().join("7")).unwrap();
         symlink(&exe, dir.path().join("7/exe")).unwrap();
-        let process = ProcessId { pid: 7, start_ticks: 1 };
-        let wanted = DigestWanted { process, version: version(&exe), is_patient: false };
+        let wanted = DigestWanted {
+            pid: 7,
+            path: b"/tool".as_slice().into(),
+            peers: [3, 4].into(),
+            version: version(&exe),
+            is_patient: false,
+        };
         (dir, wanted)
     }
 
@@ -227,16 +254,20 @@ mod tests {
         assert_eq!(Some(made.0), rampart_rules::set::digest(expected.as_bytes()));
         assert_eq!(made.1, 3);
         let queried = FileVersion { ctime_ns: wanted.version.ctime_ns + QUERIED, ..wanted.version };
-        let flagged = DigestWanted { version: queried, ..wanted };
+        let flagged = DigestWanted { version: queried, ..wanted.clone() };
         assert!(digest(dir.path(), &flagged, &mut budget).is_ok());
         let other = FileVersion { mtime_ns: wanted.version.mtime_ns + 1, ..wanted.version };
         let mut left = |wanted: DigestWanted| digest(dir.path(), &wanted, &mut budget).unwrap_err();
-        assert_eq!(left(DigestWanted { version: other, ..wanted }), Left::Changed);
-        let gone = ProcessId { pid: 8, start_ticks: 1 };
-        assert_eq!(left(DigestWanted { process: gone, ..wanted }), Left::Gone);
+        assert_eq!(left(DigestWanted { version: other, ..wanted.clone() }), Left::Changed);
+        let ended = DigestWanted { pid: 8, ..wanted.clone() };
+        assert_eq!(left(ended.clone()), Left::Gone);
+        fs::create_dir(dir.path().join("4")).unwrap();
+        symlink(dir.path(), dir.path().join("4/root")).unwrap();
+        assert!(digest(dir.path(), &ended, &mut Budget::new(LIMITS, Instant::now())).is_ok(), "by its path");
+        fs::remove_dir_all(dir.path().join("4")).unwrap();
         fs::remove_file(dir.path().join("7/exe")).unwrap();
         symlink("/dev/zero", dir.path().join("7/exe")).unwrap();
-        assert_eq!(left(wanted), Left::Failed);
+        assert_eq!(left(wanted), Left::Changed);
     }
 
     #[test]

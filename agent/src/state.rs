@@ -155,16 +155,29 @@ impl State {
         let was_asked = self.digests.is_asked();
         self.digests.ask(is_asked);
         if is_asked && !was_asked {
-            for process in self.processes.iter().filter(|process| process.exited_ns.is_none()) {
-                touch(&mut self.digests, process.id, &process.image, true, now_ns);
+            let living = self.processes.iter().filter(|process| process.exited_ns.is_none());
+            let all: Vec<ProcessId> = living.map(|process| process.id).collect();
+            for process in all {
+                self.ask_digest(process, true, now_ns);
             }
         }
     }
 
-    fn ask_digest(&mut self, process: ProcessId, image: &Image, is_patient: bool, now_ns: u64) {
-        if self.digests.is_asked() {
-            touch(&mut self.digests, process, image, is_patient, now_ns);
+    /// Has the file of a process read, if somebody wants digests.
+    fn ask_digest(&mut self, process: ProcessId, is_patient: bool, now_ns: u64) {
+        if !self.digests.is_asked() {
+            return;
         }
+        let Some(process) = self.processes.get(process) else { return };
+        let Some(file) = &process.image.file else { return };
+        let version = file.into();
+        self.digests.touch(version, now_ns, || DigestWanted {
+            pid: process.id.pid,
+            path: process.image.exe_path().unwrap_or_default().into(),
+            peers: peers(&self.processes, process.id.pid, Some(process)).skip(1).collect(),
+            version,
+            is_patient,
+        });
     }
 
     /// Takes over what others learned.
@@ -249,7 +262,6 @@ impl State {
         let cwd: Option<Arc<[u8]>> =
             event.path_into(AttrTag::Cwd, &mut self.path).then(|| self.path.as_slice().into());
         let image = Arc::new(Image::from_exec(event));
-        self.ask_digest(event.process(), &image, false, now_ns);
         if let Some(process) = self.processes.get_mut(event.process(), now_ns) {
             process.image = image;
             if let Some(cwd) = cwd {
@@ -259,6 +271,7 @@ impl State {
                 process.container = container;
             }
         }
+        self.ask_digest(event.process(), false, now_ns);
     }
 
     fn chdir(&mut self, event: &Event<'_>) {
@@ -335,12 +348,13 @@ impl State {
     }
 
     fn insert_found(&mut self, found: Found, now_ns: u64) {
-        self.ask_digest(found.id, &found.image, true, now_ns);
+        let id = found.id;
         let mut process = Process::new(found.id, found.task, Arc::new(found.image), now_ns);
         process.cwd = found.cwd.into();
         process.chrooted = found.chrooted;
         process.container = self.cgroups.resolve(found.task.cgroup_id, cgroup_paths(&found.cgroup));
         self.processes.insert(process, now_ns);
+        self.ask_digest(id, true, now_ns);
     }
 
     /// Learns where the path arguments of a call that gives no descriptor really lead. Without it they are unknown.
@@ -430,12 +444,6 @@ impl State {
     /// The process of an event, if it is in the table.
     pub fn process(&self, id: ProcessId) -> Option<&Process> {
         self.processes.get(id)
-    }
-}
-
-fn touch(digests: &mut Digests, process: ProcessId, image: &Image, is_patient: bool, now_ns: u64) {
-    if let Some(file) = &image.file {
-        digests.touch(DigestWanted { process, version: file.into(), is_patient }, now_ns);
     }
 }
 

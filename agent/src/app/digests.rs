@@ -96,7 +96,7 @@ impl Reader {
 
     /// Reads a file that nobody waits for, unless somebody comes meanwhile.
     fn be_patient(&mut self) {
-        let Some(wanted) = self.patient.front().copied() else { return };
+        let Some(wanted) = self.patient.front().cloned() else { return };
         // What is over the budget is tried again after a while; the budget refuses at once.
         match digest(Path::new(PROC), &wanted, &mut self.budget) {
             Err(Left::OverBudget) => match self.asked.recv_timeout(NAP) {

@@ -10,8 +10,6 @@ use rampart_common::event::FileFacts;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use crate::event::ProcessId;
-
 /// Versions remembered.
 const VERSIONS_MAX: usize = 16_384;
 /// Share of them that goes at once.
@@ -37,10 +35,14 @@ pub struct FileVersion {
 }
 
 /// A file that is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DigestWanted {
     /// A process that runs it.
-    pub process: ProcessId,
+    pub pid: u32,
+    /// Its path, should that process be gone already.
+    pub path: Box<[u8]>,
+    /// Other processes that see it there.
+    pub peers: Box<[u32]>,
     /// Which version.
     pub version: FileVersion,
     /// No event waits for it, so it may take its time.
@@ -98,12 +100,12 @@ impl Digests {
         self.is_asked
     }
 
-    /// A process runs a version; one that is not known is to be read.
-    pub fn touch(&mut self, wanted: DigestWanted, now_ns: u64) {
-        if !self.is_asked || wanted.version.ino == 0 {
+    /// A process runs a version; one that is not known is to be read, as `wanted` says.
+    pub fn touch(&mut self, version: FileVersion, now_ns: u64, wanted: impl FnOnce() -> DigestWanted) {
+        if !self.is_asked || version.ino == 0 {
             return;
         }
-        let again = match self.slots.get_mut(&wanted.version) {
+        let again = match self.slots.get_mut(&version) {
             None => true,
             Some(slot) => {
                 slot.used_ns = now_ns;
@@ -122,8 +124,8 @@ impl Digests {
             return;
         }
         self.make_room();
-        self.outbox.push_back(wanted);
-        self.put(wanted.version, Entry::Pending { since_ns: now_ns }, now_ns);
+        self.outbox.push_back(wanted());
+        self.put(version, Entry::Pending { since_ns: now_ns }, now_ns);
     }
 
     /// Takes an answer over.
@@ -209,39 +211,41 @@ fn hex(digest: [u8; 32]) -> [u8; 64] {
 mod tests {
     use super::*;
 
-    const PROCESS: ProcessId = ProcessId { pid: 7, start_ticks: 1 };
-
     fn wanted(ino: u64) -> DigestWanted {
         let version = FileVersion { dev: 1, ino, ctime_ns: 5, mtime_ns: 6 };
-        DigestWanted { process: PROCESS, version, is_patient: false }
+        DigestWanted { pid: 7, path: Box::default(), peers: Box::default(), version, is_patient: false }
+    }
+
+    fn touch(digests: &mut Digests, wanted: &DigestWanted, now_ns: u64) {
+        digests.touch(wanted.version, now_ns, || wanted.clone());
     }
 
     #[test]
     fn a_version_is_asked_for_once_and_again_when_it_could_not_be_read() {
         let mut digests = Digests::default();
         let one = wanted(3);
-        digests.touch(one, 1);
+        touch(&mut digests, &one, 1);
         assert_eq!(
             (digests.next_request(), digests.get(one.version)),
             (None, KnownDigest::No),
             "nobody asks"
         );
         digests.ask(true);
-        digests.touch(one, 1);
-        digests.touch(one, 2);
-        assert_eq!((digests.next_request(), digests.next_request()), (Some(one), None));
+        touch(&mut digests, &one, 1);
+        touch(&mut digests, &one, 2);
+        assert_eq!((digests.next_request(), digests.next_request()), (Some(one.clone()), None));
         assert!(digests.is_pending(one.version));
         digests.take(one.version, None, 10);
         assert_eq!(digests.get(one.version), KnownDigest::No);
-        digests.touch(one, 11);
+        touch(&mut digests, &one, 11);
         assert_eq!(digests.next_request(), None, "not so soon");
-        digests.touch(one, 10 + ABSENT_NS);
-        assert_eq!(digests.next_request(), Some(one));
+        touch(&mut digests, &one, 10 + ABSENT_NS);
+        assert_eq!(digests.next_request(), Some(one.clone()));
         digests.take(one.version, Some([0xa9; 32]), 12);
         assert_eq!(digests.get(one.version), KnownDigest::Yes("a9".repeat(32).as_bytes()));
         assert!(!digests.is_pending(one.version) && digests.pending == 0);
-        let changed = DigestWanted { version: FileVersion { mtime_ns: 9, ..one.version }, ..one };
-        digests.touch(changed, 13);
+        let changed = DigestWanted { version: FileVersion { mtime_ns: 9, ..one.version }, ..one.clone() };
+        touch(&mut digests, &changed, 13);
         assert_eq!(digests.next_request(), Some(changed), "another version is another file");
     }
 
@@ -250,7 +254,7 @@ mod tests {
         let mut digests = Digests::default();
         digests.ask(true);
         for ino in 1..=OUTBOX_MAX as u64 + 5 {
-            digests.touch(wanted(ino), ino);
+            touch(&mut digests, &wanted(ino), ino);
         }
         assert_eq!((digests.len(), digests.full()), (OUTBOX_MAX, 5));
         for ino in 1..=3 * VERSIONS_MAX as u64 {

@@ -48,7 +48,7 @@ fn a_program_is_found_by_its_digest_whatever_it_is_called() {
     fs::write(&listed, format!("{digest}  one.exe\n")).expect("written");
     let settings = format!("rules: {{lists: {{bad_files: {{kind: sha256, file: {}}}}}}}\n", listed.display());
     let mut agent = Agent::start_with(&rules(dir.path(), RULE), &settings);
-    assert!(holds(&agent, "bad_files", &digest.to_uppercase()));
+    agent.until("showing the list", |agent| holds(agent, "bad_files", &digest.to_uppercase()));
     run(&one);
     let alert = agent
         .wait_for("the listed program", |alert| is_of(alert, "listed program", "proc.exe.sha256", &digest));
