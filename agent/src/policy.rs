@@ -89,11 +89,10 @@ pub fn load(config: &config::Rules, trading: &config::Trading) -> Report {
 /// Loads the rules a configuration names and looks for what is likely not meant so.
 pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> Report {
     let (sources, unreadable) = read(&config.files, !trading.is_empty());
-    let lists = lists::standing(&config.lists);
-    Report {
-        lists: lists.clone(),
-        ..compile(config, trading, lints, (sources.into(), unreadable), lists::sets(&lists))
-    }
+    let standing = lists::standing(&config.lists);
+    let texts = (sources.into(), unreadable);
+    let report = compile(config, trading, lints, texts, lists::sets(&standing));
+    Report { lists: standing, ..report }
 }
 
 /// The same rules with other members of their lists; no file is read.

@@ -98,7 +98,7 @@ fn list(page: &Value) -> String {
         for (key, what) in [("refused", "entries are left out"), ("wrong", "lines are no entries")] {
             let told = &list[key];
             if let Some(count) = told["count"].as_u64().filter(|count| *count > 0) {
-                let first = &told["first"][0];
+                let first = told.pointer("/first/0").unwrap_or(&Value::Null);
                 let (line, why) = (&first["line"], first["why"].as_str().unwrap_or_default());
                 let _ = writeln!(notes, "{name}: {count} {what}, the first in line {line}: {why}");
             }

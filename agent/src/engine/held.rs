@@ -56,7 +56,7 @@ pub(super) struct Waiting {
     /// Whose metadata it waits for.
     pub(super) container: Option<Arc<Container>>,
     /// Whose digest it waits for.
-    pub(super) digest: Option<FileVersion>,
+    pub(super) digest: Option<Box<FileVersion>>,
     /// It was judged once, without the digest.
     pub(super) is_late: bool,
     pub(super) process: ProcessId,
@@ -115,7 +115,7 @@ pub(super) fn waiting(
     }
     waits.then(|| Waiting {
         container: container.cloned(),
-        digest,
+        digest: digest.map(Box::new),
         is_late: false,
         process: facts.process_id(),
         cgroup_id: facts.cgroup_id(),
@@ -224,7 +224,7 @@ impl Held {
         }
         let (index, outcome) = find(&self.late, LATE_NS)?;
         let waiting = self.late.remove(index)?;
-        self.ending(waiting, outcome, now_ns)
+        Some(self.ending(waiting, outcome, now_ns))
     }
 
     /// Takes the first event although its wait is not over.
@@ -235,13 +235,13 @@ impl Held {
 
     fn take(&mut self, index: usize, outcome: WaitOutcome, now_ns: u64) -> Option<(Waiting, Wait)> {
         let waiting = self.queue.remove(index)?;
-        self.ending(waiting, outcome, now_ns)
+        Some(self.ending(waiting, outcome, now_ns))
     }
 
-    fn ending(&mut self, waiting: Waiting, outcome: WaitOutcome, now_ns: u64) -> Option<(Waiting, Wait)> {
+    fn ending(&mut self, waiting: Waiting, outcome: WaitOutcome, now_ns: u64) -> (Waiting, Wait) {
         self.bytes = self.bytes.saturating_sub(waiting.bytes());
         let wait = self.ended(outcome, now_ns.saturating_sub(waiting.time_ns));
-        Some((waiting, wait))
+        (waiting, wait)
     }
 
     /// Counts a wait that ended.
@@ -268,7 +268,7 @@ impl Held {
 
 /// How the wait ended, unless something is still to come.
 fn arrived(waiting: &Waiting, state: &State) -> Option<WaitOutcome> {
-    let digest = match waiting.digest.map(|version| state.digests.get(version)) {
+    let digest = match waiting.digest.as_ref().map(|version| state.digests.get(**version)) {
         Some(KnownDigest::Pending) => return None,
         Some(KnownDigest::No) => WaitOutcome::Unknown,
         Some(KnownDigest::Yes(_)) | None => WaitOutcome::Arrived,

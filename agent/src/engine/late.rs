@@ -62,7 +62,8 @@ impl Detector {
             });
             let names = waiting.container.as_ref();
             let names = names.map_or(KnownNames::None, |container| self.state.containers.names(container));
-            let digest = waiting.digest.map_or(KnownDigest::No, |version| self.state.digests.get(version));
+            let digest =
+                waiting.digest.as_ref().map_or(KnownDigest::No, |version| self.state.digests.get(**version));
             let trading = waiting.trading.as_deref();
             let (kept, arena) = (&view.values, &self.arena);
             let fields = Replay { kept, asked, digest, arena, names, trading };
@@ -108,7 +109,7 @@ impl Detector {
     /// Keeps an event whose digest may still come, for the rules that ask for it: a large file must not be a way past
     /// them.
     fn keep_late(&mut self, mut waiting: Waiting, matched: &[RuleId]) {
-        let digest = waiting.digest.map(|version| self.state.digests.get(version));
+        let digest = waiting.digest.as_ref().map(|version| self.state.digests.get(**version));
         let is_told = waiting.policy.matching() == Matching::First && !matched.is_empty();
         if digest != Some(KnownDigest::Pending) || is_told {
             return;

@@ -110,7 +110,7 @@ impl Classes {
         let own = none.into_iter().flat_map(|address| [(address, 0), (address, 128)]);
         let used = constants(comparisons, tests).filter_map(network);
         let members = sets(comparisons, tests).into_values();
-        for (address, length) in own.chain(used).chain(members.flat_map(|set| set.iter_networks())) {
+        for (address, length) in own.chain(used).chain(members.flat_map(Set::iter_networks)) {
             let (bits, length) = mapped(address, length);
             networks.insert((length, bits & mask(length)), UNKNOWN_CLASS);
         }

@@ -129,7 +129,8 @@ fn with_named(values: &[Const], plain: impl Fn(&[Const]) -> Matcher) -> Matcher 
 
 fn plain_set(values: &[Const]) -> Matcher {
     match values {
-        [] => Matcher::Never,
+        // Sets were taken out before.
+        [] | [Const::Set(_), ..] => Matcher::Never,
         [Const::Bytes(_), ..] => texts(values.iter().filter_map(bytes)),
         [Const::Int(_), ..] => Matcher::Numbers(
             values
@@ -158,8 +159,6 @@ fn plain_set(values: &[Const]) -> Matcher {
                 })
                 .collect(),
         ),
-        // These were taken out before.
-        [Const::Set(_), ..] => Matcher::Never,
         [Const::Bool(_), ..] => {
             Matcher::Count(Modifier::AnyOf, values.iter().map(|value| one(Op::Eq, value)).collect())
         }

@@ -84,10 +84,10 @@ fn answer(mut stream: &TcpStream, said: &Said) -> std::io::Result<()> {
         let line = line?;
         match line.split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("if-none-match") => {
-                known = Some(value.to_owned())
+                known = Some(value.to_owned());
             }
             Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
-                token = Some(value.to_owned())
+                token = Some(value.to_owned());
             }
             _ if line.is_empty() => break,
             _ => {}

@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Largest file of headers, bytes.
 const HEADERS_MAX: usize = 64 << 10;
 /// Longest time between two looks at the age.
-const AGE: Duration = Duration::from_secs(60);
+const AGE: Duration = Duration::from_mins(1);
 
 /// Why a list stays as it was.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ pub(crate) fn list(kind: &str) -> RuleList {
         kind: SetKind::ALL.into_iter().find(|known| known.name() == kind).unwrap(),
         source: ListSource::Url("https://example.com/list".to_owned()),
         format: ListFormat::Auto,
-        refresh: Duration::from_secs(60),
+        refresh: Duration::from_mins(1),
         max_bytes: 1 << 20,
         max_entries: 1000,
         max_age: Duration::ZERO,
