@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rampart_rules::rule::{Rule, RuleSet};
+use rampart_rules::{
+    rule::{Rule, RuleSet},
+    set::Sets,
+};
 use tokio::{
     sync::{oneshot, watch},
     task::AbortHandle,
@@ -20,6 +23,7 @@ use super::{
     bundling::Bundling,
     detection::{Command, SharedHooks, needs_names, wanted},
     limiting,
+    lists::Lists,
     ports::Wake,
     responding, serving,
     tasks::Tasks,
@@ -74,7 +78,8 @@ pub(super) struct Supervisor {
     pub(super) bundling: Bundling,
     /// Where jobs come from; `None` when the collector may ask for none.
     pub(super) jobs: Option<Arc<Line>>,
-    pub(super) rules: Arc<RuleSet>,
+    pub(super) bundle: Bundle,
+    pub(super) lists: Lists,
     /// Rules that the kernel is to take for not there.
     pub(super) replan: watch::Receiver<Arc<Shed>>,
     pub(super) tasks: Tasks,
@@ -103,6 +108,7 @@ impl Supervisor {
                 }
                 Ok(()) = self.replan.changed() => self.replan(),
                 offer = self.bundling.next() => self.take(offer).await,
+                sets = self.lists.changed() => self.renew(sets).await,
                 _ = look.tick() => {
                     if self.reloader.changed() {
                         tracing::info!("Configuration or rules have changed");
@@ -147,13 +153,13 @@ impl Supervisor {
             tracing::warn!(section, "Changed setting takes effect at the next start");
         }
         let new = Arc::clone(&reload.bundle.rules);
-        self.set_wanted(&[&self.rules, &new])?;
+        self.set_wanted(&[&self.bundle.rules, &new])?;
         if let Err(error) = self.swap(&reload.bundle).await {
             // The thread has the old rules still; what it no longer needs costs time, not alerts.
-            self.set_wanted(&[&self.rules])?;
+            self.set_wanted(&[&self.bundle.rules])?;
             return Err(error);
         }
-        self.rules = new;
+        self.bundle = reload.bundle.clone();
         if let Some(limits) = &self.limits {
             // Full policy: refuse. The thread takes one a second at the least, and the rules are in force by now.
             if !limits.tell(desk::Command::Change(Box::new(reload.limits.clone()))) {
@@ -170,15 +176,48 @@ impl Supervisor {
         if !self.responses.tell(change) {
             tracing::error!("Responses stay as they are, their thread does not answer");
         }
-        self.set_wanted(&[&self.rules])?;
-        Ok(self.reloader.accept(reload))
+        self.set_wanted(&[&self.bundle.rules])?;
+        let bundle = self.reloader.accept(reload);
+        self.lists.set(self.reloader.lists());
+        Ok(bundle)
+    }
+
+    /// Puts other members of lists in force. What is left out of the rules stays so.
+    async fn renew(&mut self, sets: Sets) {
+        // Those of lists that the configuration had before are followed by those of now.
+        let is_known = sets.iter().map(|set| set.name()).eq(self.reloader.lists().keys());
+        if sets == self.bundle.sets || !is_known {
+            return;
+        }
+        let bundle = match self.reloader.renew(&self.bundle, sets) {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                return tracing::error!("Lists stay as they are, the rules do not load with them: {error}");
+            }
+        };
+        let shed = Arc::clone(&self.replan.borrow());
+        let plan = self.reloader.pushdown();
+        let plan = plan.then(|| Arc::new(Plan::without(Arc::clone(&bundle.rules), 1, shed)));
+        let (done, answer) = oneshot::channel();
+        match self.order(Command::Renew(Arc::clone(&bundle.rules), plan, done), answer).await {
+            Ok(()) => {
+                self.bundle = bundle;
+                tracing::info!("Lists have other members, the rules look into them");
+            }
+            Err(error) => tracing::error!("Lists stay as they are: {}", super::in_full(&error)),
+        }
     }
 
     async fn swap(&self, bundle: &Bundle) -> Result<(), AppError> {
         let (done, answer) = oneshot::channel();
         let plan = self.reloader.pushdown().then(|| Arc::new(Plan::new(Arc::clone(&bundle.rules), 1)));
-        // Full policy: refuse. One reload at a time is sent, so a full queue means a thread that does not answer.
-        match self.commands.try_send(Command::Swap(Box::new(bundle.clone()), plan, done)) {
+        self.order(Command::Swap(Box::new(bundle.clone()), plan, done), answer).await
+    }
+
+    /// Tells the detection thread, and waits until it has done so.
+    async fn order(&self, command: Command, answer: oneshot::Receiver<()>) -> Result<(), AppError> {
+        // Full policy: refuse. One change at a time is sent, so a full queue means a thread that does not answer.
+        match self.commands.try_send(command) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(AppError::Busy),
         }
@@ -192,7 +231,7 @@ impl Supervisor {
     /// Has the kernel judge by the same rules without those that are left out.
     fn replan(&mut self) {
         let shed = Arc::clone(&self.replan.borrow_and_update());
-        let plan = Arc::new(Plan::without(Arc::clone(&self.rules), 1, shed));
+        let plan = Arc::new(Plan::without(Arc::clone(&self.bundle.rules), 1, shed));
         // A thread that does not answer asks again when it does.
         if self.commands.try_send(Command::Replan(plan)).is_ok() {
             self.waker.wake();
