@@ -1,5 +1,6 @@
 //! Signatures, and what is refused although it is signed.
 
+use proptest::{collection::vec, prelude::*};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use super::*;
@@ -100,4 +101,31 @@ fn signed_nonsense_is_refused_with_its_reason() {
     // A field that this version does not know.
     let unknown = [write(1, "a", one), vec![0x78, 1]].concat();
     assert!(refused(unknown).contains("must not have"));
+}
+
+proptest! {
+    /// Whoever has a key may still make mistakes: whatever bytes are signed, nothing panics, and what opens is what is
+    /// allowed.
+    #[test]
+    fn signed_bytes_open_or_are_refused(
+        files in vec(("[a-z./]{0,12}|rules/[a-z]{1,3}\\.ya?ml|policy\\.yaml", vec(any::<u8>(), 0..8)), 0..5),
+        name in "[a-c ]{0,4}",
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (path.as_str(), text.as_slice())).collect();
+        let mut bytes = write(1, &name, &files);
+        for (at, value) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Ok(bundle) = open(bytes.clone()) {
+            prop_assert_eq!(bundle.digest.0, <[u8; 32]>::from(Sha256::digest(&bytes)));
+            prop_assert!(!bundle.name.is_empty() && !bundle.name.contains(' '));
+            prop_assert!(bundle.rules.len() + usize::from(bundle.settings.is_some()) > 0);
+            for file in &bundle.rules {
+                let path = file.name.strip_prefix(&bundle.place("")).unwrap_or_default().to_owned();
+                prop_assert!(path.starts_with("rules/") && path.matches('/').count() == 1 && !path.contains(".."), "{}", path);
+            }
+        }
+    }
 }

@@ -381,7 +381,8 @@ fn keys_of_bundles_and_labels_are_read_with_their_faults() {
     let config = load(&text).unwrap();
     assert_eq!(config.bundles.keys, [PublicKey([10; 32])]);
     assert_eq!(config.bundles.dir, Path::new("/state/bundles"));
-    let labels: Vec<_> = config.node.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let labels: Vec<_> =
+        config.node.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(labels, [("a.b/c", "d_e"), ("empty", ""), ("stage", "canary")]);
     assert!(load("").unwrap().bundles.keys.is_empty());
     for (text, why) in [
