@@ -373,8 +373,8 @@ pub struct AddressKey {
 
 /// Prefix bits of [`AddressKey`] in front of the address.
 pub const ADDRESS_KEY_BITS: u32 = 32;
-/// Networks of both slots at most.
-pub const ADDRESS_ENTRIES: u32 = 8 * 1024;
+/// Networks of both slots at most. The table takes memory for those that are there only.
+pub const ADDRESS_ENTRIES: u32 = 64 * 1024;
 
 const _: () = assert!(size_of::<CallKey>() == 48);
 const _: () = assert!(size_of::<ProcessEntry>() == 56 + FAMILY_COUNT * 32);

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod client;
 mod dashboard;
 mod limits;
+mod lists;
 mod live;
 mod pages;
 mod patience;
@@ -287,6 +288,8 @@ routes! {
     "/limits/allow/{*net}" => delete(limits::unallow),
     "/limits/deny/{*net}" => delete(limits::undeny),
     "/limits/{policy}" => get(limits::policy),
+    "/lists" => get(lists::list),
+    "/lists/check" => get(lists::check),
     "/responses" => get(responses::list),
     "/responses/{id}/undo" => post(responses::undo),
     "/services" => get(services::services),

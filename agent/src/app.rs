@@ -3,8 +3,10 @@
 mod budgeting;
 mod bundling;
 mod detection;
+mod digests;
 mod enrich;
 mod limiting;
+mod lists;
 mod load;
 mod ports;
 mod pushing;
@@ -16,6 +18,7 @@ mod settle;
 mod supervisor;
 mod tasks;
 mod verdict;
+mod working;
 
 use std::{
     io,
@@ -33,6 +36,7 @@ use self::{
     bundling::Bundling,
     detection::{Detection, SharedHooks},
     enrich::Enrich,
+    lists::Lists,
     load::{Loaded, load},
     ports::{Records, Wake},
     pushing::Pushing,
@@ -46,7 +50,7 @@ use crate::{
     config::{Config, Sources},
     control::{self, ControlError, Uplink},
     drain::Signals,
-    engine::{self, Detector},
+    engine::{self, Detector, Digesting},
     kernel::KernelError,
     limits::desk::desk,
     output::{self, AllDead, Fanout, worker::Worker},
@@ -257,6 +261,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     });
     let (stop_uplink, stopped) = watch::channel(false);
     let offers = uplink.as_ref().map(Uplink::offers);
+    let jobs = working::start(&config, uplink.as_ref(), &sources, &mut tasks).map_err(thread)?;
     if let Some(uplink) = uplink {
         let status = Arc::clone(&status);
         tasks.task(UPLINK, async move {
@@ -299,6 +304,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let is_limiting = limiting::start(&config, limits_asked, notices.clone(), &mut tasks, &status)?;
     let serving = (services_desk.clone(), services_asked);
     let is_serving = serving::start(&config, serving, notices.clone(), &mut tasks, &status)?;
+    let said_of_lists = notices.clone();
     let others = responding::Others {
         limits: is_limiting.then(|| limits_desk.clone()),
         services: is_serving.then(|| services_desk.clone()),
@@ -308,7 +314,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let responding = (responses_desk.clone(), responses_asked);
     let responder = responding::start(&config, responding, others, &mut tasks, &status)?;
     let (commands, received) = mpsc::sync_channel(COMMANDS);
-    let enrich = Enrich::start(&config, &mut tasks, &waker, &status.lookups);
+    let enrich = Enrich::start(&config, &mut tasks, &waker, &status).map_err(thread)?;
     let detection = Detection {
         enrich,
         records,
@@ -323,6 +329,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         status: Arc::clone(&status),
     };
     tasks.thread(DETECTION, move || detection.run().map_err(Into::into)).map_err(thread)?;
+    let lists = Lists::start(&config.rules.lists, said_of_lists, &mut tasks, &status);
     Ok(Supervisor {
         hooks,
         waker,
@@ -335,7 +342,9 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         status,
         reloader: Reloader::new(sources, config),
         bundling: Bundling::new(offers, notices),
-        rules: bundle.rules,
+        jobs,
+        bundle,
+        lists,
         replan,
         tasks,
         stop_uplink,
@@ -351,6 +360,7 @@ fn options(config: &Config, bundle: &Bundle) -> engine::Options {
         strict_falco: config.rules.strict_falco,
         policy_digest: Some(Arc::clone(&bundle.digest)),
         trading: bundle.trading.clone(),
+        digests: if config.digests.max_bytes > 0 { Digesting::Asked } else { Digesting::Off },
         metadata_wait_ns: enrich::metadata_wait_ns(config),
         state: state::Config {
             process_limit: config.state.max_processes as usize,

@@ -11,6 +11,7 @@ mod explain;
 mod fmt;
 mod learn;
 mod limits;
+mod lists;
 mod man;
 mod print;
 mod record;
@@ -112,6 +113,9 @@ enum Command {
     /// Show rate limits and who is over them; allow, deny or raise a source for a while
     #[command(after_help = limits::EXAMPLES)]
     Limits(limits::Arguments),
+    /// Show the lists that rules name, and which of them hold a value
+    #[command(after_help = lists::EXAMPLES)]
+    Lists(lists::Arguments),
     /// Show services and their backends; drain a backend or take it back
     #[command(after_help = services::SERVICES_EXAMPLES)]
     Services(services::ServicesArguments),
@@ -194,6 +198,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&arguments),
             Command::Top(arguments) => top::run(&arguments),
             Command::Limits(arguments) => limits::run(&arguments),
+            Command::Lists(arguments) => lists::run(&arguments),
             Command::Services(arguments) => services::services(&arguments),
             Command::Breakers(arguments) => services::breakers(&arguments),
             Command::Responses(arguments) => responses::run(&arguments),

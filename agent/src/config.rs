@@ -6,6 +6,7 @@
 pub mod fault;
 pub mod keys;
 mod limits;
+pub mod lists;
 mod places;
 mod raw;
 mod responses;
@@ -15,7 +16,7 @@ pub mod trading;
 mod validate;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
@@ -30,6 +31,7 @@ use serde_yaml::Value;
 
 use self::fault::{Fault, Faults, Place};
 pub use self::limits::{InterfaceLimits, Limits, PolicyLimits};
+pub use self::lists::{ListSource, RuleList};
 pub use self::responses::Responses;
 pub use self::services::{
     AdminState, AgentCheck, Algorithm, BackendSettings, BreakerSettings, Calendar, Check, Drain, DrainCause,
@@ -79,6 +81,8 @@ pub struct Config {
     pub trading: Trading,
     /// What is done about matches.
     pub responses: Responses,
+    /// What may be read for the digests of executables.
+    pub digests: Digests,
     /// This node.
     pub node: Node,
 }
@@ -118,6 +122,8 @@ pub struct Rules {
     pub watch: bool,
     /// Rule files of the policy bundle; they come after all others.
     pub bundled: Vec<RuleFile>,
+    /// Lists whose members are kept elsewhere, by name.
+    pub lists: BTreeMap<String, RuleList>,
 }
 
 /// Section `output`.
@@ -168,6 +174,8 @@ pub struct CollectorOutput {
     pub sync: Sync,
     /// How often.
     pub sync_interval: Duration,
+    /// Kinds of jobs that the collector may ask for.
+    pub jobs: BTreeSet<String>,
 }
 
 /// Files for TLS, PEM.
@@ -308,6 +316,15 @@ pub enum WatchMode {
     Off,
 }
 
+/// Section `digests`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Larger files have none; 0 = nothing is read.
+    pub max_bytes: u64,
+    /// What is read in a second, on average.
+    pub bytes_per_sec: u64,
+}
+
 /// Section `node`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -421,6 +438,7 @@ impl Config {
             ("limits", other.limits == other.limits.after(&self.limits)),
             ("services", other.services == other.services.after(&self.services)),
             ("responses", other.responses == other.responses.after(&self.responses)),
+            ("digests", self.digests == other.digests),
             ("node", self.node == other.node),
         ];
         // The engine takes this one at its start, although it stands among the rules.

@@ -15,6 +15,7 @@ mod convert;
 mod dial;
 mod heartbeat;
 mod identity;
+mod job;
 mod join;
 mod session;
 mod sink;
@@ -34,6 +35,7 @@ pub use self::{sink::Sink, uplink::Uplink};
 use crate::{
     bundles::Offer,
     config::CollectorOutput,
+    jobs::Line,
     spool::{Folder, Options, Spool, SpoolError},
 };
 
@@ -80,6 +82,8 @@ struct Shared {
     news: Notify,
     /// The policy bundle that the collector wants here. Full policy: the newest takes the place of one that nobody took.
     offers: watch::Sender<Option<Offer>>,
+    /// Jobs for this node, and what became of them.
+    jobs: Arc<Line>,
 }
 
 impl Shared {
@@ -104,9 +108,14 @@ pub fn open(
     if spool.pending() > 0 {
         tracing::info!(alerts = spool.pending(), bytes = spool.bytes(), "The spool holds alerts of before");
     }
-    let shared =
-        Arc::new(Shared { spool: Mutex::new(spool), news: Notify::new(), offers: watch::Sender::default() });
-    let uplink = Uplink::new(config, (node, labels), boot, Arc::clone(&shared))?;
+    let (jobs, orders) = Line::new();
+    let shared = Arc::new(Shared {
+        spool: Mutex::new(spool),
+        news: Notify::new(),
+        offers: watch::Sender::default(),
+        jobs: Arc::new(jobs),
+    });
+    let uplink = Uplink::new(config, (node, labels), boot, Arc::clone(&shared), orders)?;
     Ok((Sink::new(shared), uplink))
 }
 

@@ -56,6 +56,21 @@ use crate::{
 /// How often the clock offset is read again, nanoseconds of event time.
 const CLOCK_EVERY_NS: u64 = 1_000_000_000;
 
+/// Of which executables there are digests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Digesting {
+    /// Of none.
+    #[default]
+    Off,
+    /// Of all, while a rule asks for one.
+    Asked,
+    /// Of all, for others that will ask.
+    Always,
+}
+
+/// Time that an event may wait for a digest where nobody is asked about containers, nanoseconds.
+const DIGEST_WAIT_NS: u64 = 100_000_000;
+
 /// Settings of a detector.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration of its own")]
@@ -84,6 +99,8 @@ pub struct Options {
     pub stopwatch: Stopwatch,
     /// Random number that makes alert ids unique over restarts.
     pub id_seed: u64,
+    /// Whether somebody reads the executables whose digests rules ask for, or all.
+    pub digests: Digesting,
     /// Longest wait for the metadata of a container, nanoseconds; `None` when nobody looks it up.
     pub metadata_wait_ns: Option<u64>,
     /// State.
@@ -110,6 +127,7 @@ impl Default for Options {
             clock: Clock::system(),
             stopwatch: Stopwatch::system(),
             id_seed: u64::from_ne_bytes(seed),
+            digests: Digesting::Off,
             metadata_wait_ns: None,
             state: state::Config::default(),
         }
@@ -146,6 +164,7 @@ pub struct Detector {
     trading: Option<Arc<Trading>>,
     /// When a session may begin or end, nanoseconds of the boot clock.
     session_ns: u64,
+    digesting: Digesting,
 }
 
 impl Detector {
@@ -160,6 +179,7 @@ impl Detector {
             state.containers.ask();
         }
         let placed = options.placed.union(&placed_for(&policy, options.realpath_matching));
+        state.ask_digests(wants_digests(options.digests, &policy), 0);
         Self {
             profile: Profile::new(options.stopwatch, options.id_seed, &policy),
             policy,
@@ -188,7 +208,12 @@ impl Detector {
             arena: Bump::new(),
             scratch: Scratch::default(),
             matched: Vec::new(),
-            held: Held::new(options.metadata_wait_ns.unwrap_or(0)),
+            held: Held::new(match (options.metadata_wait_ns, options.digests) {
+                (Some(wait_ns), _) if wait_ns > 0 => wait_ns,
+                (_, Digesting::Off) => 0,
+                _ => DIGEST_WAIT_NS,
+            }),
+            digesting: options.digests,
             push: Push::default(),
             windows: Windows::default(),
             trading: options.trading,
@@ -410,6 +435,14 @@ impl Detector {
         self.placed = self.always_placed.union(&placed_for(&policy, self.realpath_matching));
         self.policy = policy;
         self.style.policy_digest = digest;
+        self.state.ask_digests(wants_digests(self.digesting, &self.policy), boot_now_ns());
+    }
+
+    /// Replaces the rules by the same ones with other members of their lists; what is counted of them goes on. The kernel
+    /// judges by none of them until [`Detector::set_plan`].
+    pub fn renew(&mut self, policy: Arc<RuleSet>) {
+        self.push.set(None);
+        self.policy = policy;
     }
 
     /// Leaves rules out from now on. What the kernel judges by must not take back more than this does.
@@ -482,6 +515,20 @@ impl Detector {
         let next = trading.next_change(wall_ns).map(|at| at.saturating_sub(wall_ns));
         self.session_ns = next.map_or(u64::MAX, |wait_ns| now_ns.saturating_add(wait_ns));
         self.push.changed();
+    }
+}
+
+/// Whether a rule asks for the digest of an executable.
+pub fn asks_for_digests(policy: &RuleSet) -> bool {
+    policy.rules().iter().any(|rule| rule.uses(late::is_digest))
+}
+
+/// Whether executables are to be read.
+fn wants_digests(digesting: Digesting, policy: &RuleSet) -> bool {
+    match digesting {
+        Digesting::Off => false,
+        Digesting::Asked => asks_for_digests(policy),
+        Digesting::Always => true,
     }
 }
 

@@ -29,11 +29,12 @@ const DIRECTORIES_MAX: usize = 64;
 const VALUES_MAX: usize = 512;
 /// Exceptions that are proposed for a rule.
 const EXCEPTIONS_MAX: usize = 32;
+/// A file that was opened.
+const OPENED: &str = "evt.type in (open, openat, openat2, creat) and evt.rawres>=0 and fd.typechar='f'";
 
 /// The rules by which it learns of events for which a condition holds.
 pub fn rules(condition: Option<&str>) -> String {
     let also = condition.map(|condition| format!(" and ({condition})")).unwrap_or_default();
-    let file = "evt.type in (open, openat, openat2, creat) and evt.rawres>=0 and fd.typechar='f'";
     let mut text = String::new();
     for (name, condition, output) in [
         (
@@ -41,8 +42,8 @@ pub fn rules(condition: Option<&str>) -> String {
             "evt.type in (execve, execveat) and evt.res=SUCCESS".to_owned(),
             "%proc.exepath %proc.pexepath",
         ),
-        (READ, format!("{file} and not evt.is_open_write=true"), "%fd.directory %fd.realpath"),
-        (WRITTEN, format!("{file} and evt.is_open_write=true"), "%fd.directory %fd.realpath"),
+        (READ, format!("{OPENED} and not evt.is_open_write=true"), "%fd.directory %fd.realpath"),
+        (WRITTEN, format!("{OPENED} and evt.is_open_write=true"), "%fd.directory %fd.realpath"),
         (
             CONNECTED,
             "evt.type=connect and evt.res in (SUCCESS, EINPROGRESS) and fd.typechar in ('4', '6')".to_owned(),
@@ -139,7 +140,6 @@ impl Seen {
             |set: &BTreeSet<String>| set.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>();
         let numbers = |set: &BTreeSet<u64>| set.iter().map(ToString::to_string).collect::<Vec<_>>();
         let directories = |set: &BTreeSet<String>| text(&collapsed(set, DIRECTORIES_MAX));
-        let opened = "evt.type in (open, openat, openat2, creat) and evt.rawres>=0 and fd.typechar='f'";
         let parts = [
             (
                 ("learned_programs", text(&self.programs)),
@@ -158,7 +158,7 @@ impl Seen {
                 ("learned_written_directories", directories(&self.written)),
                 "File written outside of directories seen while learning",
                 &format!(
-                    "{opened} and evt.is_open_write=true and not fd.name pmatch (learned_written_directories)"
+                    "{OPENED} and evt.is_open_write=true and not fd.name pmatch (learned_written_directories)"
                 ),
                 "File written outside of what was seen while learning (file=%fd.name exe=%proc.exepath)",
             ),
@@ -166,7 +166,7 @@ impl Seen {
                 ("learned_read_directories", directories(&self.read)),
                 "File read outside of directories seen while learning",
                 &format!(
-                    "{opened} and not evt.is_open_write=true and not fd.name pmatch (learned_read_directories)"
+                    "{OPENED} and not evt.is_open_write=true and not fd.name pmatch (learned_read_directories)"
                 ),
                 "File read outside of what was seen while learning (file=%fd.name exe=%proc.exepath)",
             ),

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod files;
 pub mod hitters;
 pub mod load;
+pub mod node;
 pub mod plan;
 pub mod quota;
 pub mod rate;

@@ -5,10 +5,11 @@
 
 pub mod files;
 pub mod kept;
+pub mod named;
 pub mod reload;
 pub mod watch;
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Arc};
 
 use rampart_rules::{
     diagnostic::{Diagnostic, Severity, render},
@@ -16,6 +17,7 @@ use rampart_rules::{
     load::{LoadOptions, Source},
     pack::{BASE_PACK, TRADING_PACK},
     rule::RuleSet,
+    set::Sets,
     source::SourceMap,
 };
 use sha2::{Digest as _, Sha256};
@@ -24,6 +26,7 @@ use self::files::ReadFault;
 use crate::{
     bundles::RuleFile,
     config,
+    lists::{self, Standing},
     trading::{Trading, TradingError},
 };
 
@@ -43,6 +46,10 @@ pub struct Bundle {
     pub files: Vec<(PathBuf, String)>,
     /// What the fields of trading are.
     pub trading: Option<Arc<Trading>>,
+    /// The texts, to be compiled again when a list has other members.
+    pub texts: Arc<[Source]>,
+    /// The lists that do not stand in them.
+    pub sets: Sets,
 }
 
 /// What a load found.
@@ -56,6 +63,8 @@ pub struct Report {
     pub findings: Vec<Diagnostic>,
     /// The texts the findings point into.
     pub texts: SourceMap,
+    /// Lists whose members are kept elsewhere.
+    pub lists: BTreeMap<String, Standing>,
     /// The rules, when nothing stands against them.
     pub bundle: Option<Bundle>,
 }
@@ -85,6 +94,30 @@ pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> 
     // Last, so that a bundle may change or switch off what comes before.
     let bundled = |file: &RuleFile| Source { name: file.name.clone(), text: file.text.to_vec() };
     sources.extend(config.bundled.iter().map(bundled));
+    let standing = lists::standing(&config.lists);
+    let texts = (sources.into(), unreadable);
+    let report = compile(config, trading, lints, texts, lists::sets(&standing));
+    Report { lists: standing, ..report }
+}
+
+/// The same rules with other members of their lists; no file is read.
+pub fn renew(
+    bundle: &Bundle,
+    config: &config::Rules,
+    trading: &config::Trading,
+    sets: Sets,
+) -> Result<Bundle, PolicyError> {
+    let texts = (Arc::clone(&bundle.texts), Vec::new());
+    compile(config, trading, Lints::None, texts, sets).into_bundle().map(|(bundle, ..)| bundle)
+}
+
+fn compile(
+    config: &config::Rules,
+    trading: &config::Trading,
+    lints: Lints,
+    (sources, unreadable): (Arc<[Source]>, Vec<ReadFault>),
+    sets: Sets,
+) -> Report {
     let (compiled, fault) = match Trading::new(trading) {
         Ok(compiled) => (compiled.map(Arc::new), None),
         Err(fault) => (None, Some(fault)),
@@ -94,6 +127,7 @@ pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> 
         matching: config.matching,
         strict_falco: config.strict_falco,
         lints,
+        sets: sets.clone(),
         // Lints are about rules on any node, not on this one.
         meanings: if lints == Lints::None { Trading::meanings(trading) } else { Vec::new() },
         ..LoadOptions::default()
@@ -105,10 +139,19 @@ pub fn lint(config: &config::Rules, trading: &config::Trading, lints: Lints) -> 
             digest: digest(&sources).into(),
             files: sources.iter().map(|source| (PathBuf::from(&source.name), hex(&source.text))).collect(),
             trading: compiled,
+            texts: sources,
+            sets,
         }),
         _ => None,
     };
-    Report { unreadable, trading: fault, findings: loaded.diagnostics, texts: loaded.sources, bundle }
+    Report {
+        unreadable,
+        trading: fault,
+        findings: loaded.diagnostics,
+        texts: loaded.sources,
+        lists: BTreeMap::new(),
+        bundle,
+    }
 }
 
 fn read(names: &[PathBuf], trades: bool) -> (Vec<Source>, Vec<ReadFault>) {

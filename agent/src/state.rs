@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod container;
+pub mod digest;
 pub mod hosts;
 pub mod image;
 pub mod peers;
@@ -21,7 +22,8 @@ use rampart_rules::catalog::{EventId, event_ids as ev};
 
 use self::{
     cgroup::{CgroupCache, Container, CtrTasks},
-    container::table::ContainerTable,
+    container::{News, table::ContainerTable},
+    digest::{DigestWanted, Digests},
     hosts::Hosts,
     image::Image,
     peers::DatagramPeers,
@@ -83,6 +85,8 @@ pub struct State {
     pub hosts: Hosts,
     /// Containers and pods.
     pub containers: ContainerTable,
+    /// Digests of executed files.
+    pub digests: Digests,
     cgroups: CgroupCache,
     outside: Processes,
     lookups: Lookups,
@@ -111,6 +115,7 @@ impl State {
             peers: DatagramPeers::default(),
             hosts: Hosts::default(),
             containers: ContainerTable::default(),
+            digests: Digests::default(),
             cgroups: CgroupCache::new(if told { config.ctr_tasks.told() } else { config.ctr_tasks }),
             outside: Processes::new(config.outside, ProcFs::new(config.proc_root)),
             lookups: Lookups::default(),
@@ -142,6 +147,44 @@ impl State {
             if let Some(container) = &process.container {
                 self.containers.touch(container, process.id, now_ns);
             }
+        }
+    }
+
+    /// Has the files of all processes read from now on, and those of new ones; or of none any more.
+    pub fn ask_digests(&mut self, is_asked: bool, now_ns: u64) {
+        let was_asked = self.digests.is_asked();
+        self.digests.ask(is_asked);
+        if is_asked && !was_asked {
+            let living = self.processes.iter().filter(|process| process.exited_ns.is_none());
+            let all: Vec<ProcessId> = living.map(|process| process.id).collect();
+            for process in all {
+                self.ask_digest(process, true, now_ns);
+            }
+        }
+    }
+
+    /// Has the file of a process read, if somebody wants digests.
+    fn ask_digest(&mut self, process: ProcessId, is_patient: bool, now_ns: u64) {
+        if !self.digests.is_asked() {
+            return;
+        }
+        let Some(process) = self.processes.get(process) else { return };
+        let Some(file) = &process.image.file else { return };
+        let version = file.into();
+        self.digests.touch(version, now_ns, || DigestWanted {
+            pid: process.id.pid,
+            path: process.image.exe_path().unwrap_or_default().into(),
+            peers: peers(&self.processes, process.id.pid, Some(process)).skip(1).collect(),
+            version,
+            is_patient,
+        });
+    }
+
+    /// Takes over what others learned.
+    pub fn take_news(&mut self, news: News, now_ns: u64) {
+        match news {
+            News::Digest(version, digest) => self.digests.take(version, digest, now_ns),
+            news => self.containers.take(news, now_ns),
         }
     }
 
@@ -228,6 +271,7 @@ impl State {
                 process.container = container;
             }
         }
+        self.ask_digest(event.process(), false, now_ns);
     }
 
     fn chdir(&mut self, event: &Event<'_>) {
@@ -304,11 +348,13 @@ impl State {
     }
 
     fn insert_found(&mut self, found: Found, now_ns: u64) {
+        let id = found.id;
         let mut process = Process::new(found.id, found.task, Arc::new(found.image), now_ns);
         process.cwd = found.cwd.into();
         process.chrooted = found.chrooted;
         process.container = self.cgroups.resolve(found.task.cgroup_id, cgroup_paths(&found.cgroup));
         self.processes.insert(process, now_ns);
+        self.ask_digest(id, true, now_ns);
     }
 
     /// Learns where the path arguments of a call that gives no descriptor really lead. Without it they are unknown.

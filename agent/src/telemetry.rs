@@ -3,6 +3,7 @@
 //! Owns the set-up of `tracing` and the metric names. Must never block a caller. Called by everything.
 
 pub mod limits;
+pub mod lists;
 pub mod metrics;
 pub mod names;
 pub mod ready;

@@ -36,6 +36,7 @@ use crate::{
         revoked::{Revoked, Watch},
     },
     ingest::{Ingest, Refused, now_ns},
+    jobs::dispatch::{Dispatch, Line},
     registry::{HEARTBEAT_SECS, Registry},
     rollout::{plan::Plan, shelf::Shelf, trend::Sample},
     store::Batch,
@@ -70,6 +71,8 @@ pub struct Agents {
     pub is_tls: bool,
     /// What is refused.
     pub revoked: Watch,
+    /// Where jobs come from.
+    pub dispatch: Arc<Dispatch>,
     /// Which node is to have which bundle.
     pub plan: watch::Receiver<Arc<Plan>>,
     /// The bundles.
@@ -90,6 +93,9 @@ struct Session {
     revoked: Watch,
     heard: Instant,
     welcome: bool,
+    dispatch: Arc<Dispatch>,
+    /// Where its jobs come from; `None` when it takes none.
+    line: Option<Line>,
     /// Batches under way, in order.
     waiting: VecDeque<(u64, oneshot::Receiver<Result<(), Refused>>)>,
     is_over: bool,
@@ -100,6 +106,7 @@ struct Session {
 enum Next {
     Incoming(Result<Option<AgentMessage>, Status>),
     Stored(Result<(), Refused>),
+    Order(collector_message::Kind),
     Silence,
     Stop,
     Revoked,
@@ -168,6 +175,7 @@ impl Session {
         }) else {
             return Err(Status::invalid_argument("a hello needs the name of a node and 16 bytes of `boot`"));
         };
+        let line = agents.dispatch.connect(&hello);
         let (bundle, labels) = (bundle_of(hello.bundle), labels_of(hello.labels));
         let mut plan = agents.plan.clone();
         // The first look is at what is known by now.
@@ -188,13 +196,15 @@ impl Session {
             registry: Arc::clone(&agents.registry),
             metrics: Arc::clone(&agents.metrics),
             stop: agents.stop.clone(),
-            node: hello.node.into(),
+            node: hello.node.as_str().into(),
             boot,
             offers,
             peer,
             revoked: agents.revoked.clone(),
             heard: Instant::now(),
             welcome: true,
+            line,
+            dispatch: Arc::clone(&agents.dispatch),
             waiting: VecDeque::new(),
             is_over: false,
         })
@@ -228,6 +238,7 @@ impl Session {
                     self.end();
                     return Some(Err(Status::unavailable(Refused.to_string())));
                 }
+                Next::Order(kind) => return Some(Ok(message(kind))),
                 Next::Silence => {
                     self.end();
                     return Some(Err(Status::deadline_exceeded("nothing was heard for too long")));
@@ -284,11 +295,18 @@ impl Session {
                 None => std::future::pending().await,
             }
         };
+        let order = async {
+            match &mut self.line {
+                Some(line) => line.orders.recv().await,
+                None => None,
+            }
+        };
         tokio::select! {
             // Acknowledgements first: the agent waits for them.
             biased;
             () = refused, if !self.is_over => Next::Revoked,
             stored = stored, if has_waiting => Next::Stored(stored),
+            Some(order) = order, if !self.is_over => Next::Order(order),
             message = self.incoming.message(), if takes => Next::Incoming(message),
             _ = self.stop.wait_for(|stop| *stop), if !self.is_over => Next::Stop,
             Ok(()) = self.offers.plan.changed(), if !self.is_over => Next::Plan,
@@ -329,6 +347,10 @@ impl Session {
                 });
                 Ok(())
             }
+            Some(agent_message::Kind::Report(report)) => {
+                self.dispatch.report(&self.node, report).await;
+                Ok(())
+            }
             Some(agent_message::Kind::Hello(_)) => Err(Status::invalid_argument("a second hello")),
             // Of a later version; it is not needed.
             None => Ok(()),
@@ -344,6 +366,9 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.metrics.sessions.dec();
+        if let Some(line) = &self.line {
+            self.dispatch.disconnect(line);
+        }
         tracing::info!(node = &*self.node, "An agent has gone");
         self.registry.update(&self.node, now_ns(), |node| node.sessions = node.sessions.saturating_sub(1));
     }

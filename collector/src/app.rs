@@ -26,6 +26,7 @@ use crate::{
         revoked::{Revoked, follow},
     },
     ingest::{Ingest, Shown, Start, now_ns},
+    jobs::dispatch::Dispatch,
     notify::{Fault, Notifier, Sharing, backoff::Backoff, route::Routes},
     registry::Registry,
     rollout::{
@@ -173,9 +174,17 @@ impl Collector {
             Box::new(move || any.reader()),
             Box::new(move || current.current_reader()),
         ));
+        let dispatch = Arc::new(Dispatch::new(records.clone(), Arc::clone(&registry), Arc::clone(&metrics)));
+        let (gives, ends) = (Arc::clone(&dispatch), stopped.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            gives.run(ends).await;
+            Ok(())
+        });
         let agents = Agents {
             ingest: ingest.clone(),
             registry: Arc::clone(&registry),
+            dispatch,
             metrics: Arc::clone(&metrics),
             stop: stopped.clone(),
             is_tls: config.grpc.tls.is_some(),
@@ -186,7 +195,6 @@ impl Collector {
         let services = servers::grpc(&config, &identities, agents, Arc::clone(&views), &metrics).await?;
         let (grpc_listener, grpc) = listen(config.grpc.listen).await?;
         let (http_listener, http) = listen(config.http.listen).await?;
-        let mut tasks = JoinSet::new();
         let tls = config.grpc.tls.as_ref();
         servers::spawn_grpc(&mut tasks, (grpc_listener, grpc), tls, &identities, services, &stopped)?;
         let seen = (views, Arc::clone(&metrics));

@@ -4,6 +4,7 @@
 mod audit;
 mod bundle;
 mod identity;
+mod jobs;
 mod people;
 
 use std::{
@@ -93,9 +94,20 @@ enum Command {
     /// Signed tokens for programs
     #[command(subcommand)]
     Jwt(people::Jwt),
+    /// Work for nodes: diagnostics, recordings, trials of rules, taking back what blocks
+    #[command(subcommand)]
+    Job(jobs::Command),
     /// Who changed what
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  rampart-collector completions bash > /etc/bash_completion.d/rampart-collector"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Policy bundles for agents, and their rollouts
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
@@ -161,6 +173,11 @@ impl Cli {
     }
 
     fn outcome(self) -> Result<Outcome, Fault> {
+        // It needs no configuration.
+        if let Command::Completions { shell } = self.command {
+            clap_complete::generate(shell, &mut Self::command(), "rampart-collector", &mut io::stdout());
+            return Ok(Outcome::Clean);
+        }
         let env: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -202,8 +219,10 @@ impl Cli {
             Command::Restore(subject) => subject.restore(&config, &actor(&env), &mut out)?,
             Command::User(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Jwt(command) => command.run(&config, &actor(&env), &mut out)?,
+            Command::Job(command) => return command.run(&config, &actor(&env), &mut out),
             Command::Bundle(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Audit(command) => return command.run(&config, &mut out),
+            Command::Completions { .. } => {}
             Command::Man { folder } => clap_mangen::generate_to(Self::command(), folder)?,
         }
         Ok(Outcome::Clean)

@@ -5,6 +5,7 @@ mod dashboard;
 mod door;
 mod feed;
 mod health;
+pub(crate) mod jobs;
 pub mod login;
 mod records;
 mod rollouts;
@@ -68,6 +69,7 @@ pub fn router(views: Arc<Views>, logins: Logins) -> Router {
         .route("/rollouts/{id}/{action}", post(rollouts::act))
         .with_state(views)
         .merge(doors)
+        .merge(jobs::router())
         .layer(Extension(Arc::clone(&access)))
         .layer(from_fn_with_state(access, door::door))
         .layer(map_response_with_state(is_tls, secured))

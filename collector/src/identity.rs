@@ -15,6 +15,7 @@ pub mod authority;
 pub mod enrol;
 pub mod items;
 pub mod jwt;
+mod key;
 pub mod keys;
 pub mod password;
 pub mod peer;

@@ -17,6 +17,7 @@ pub mod config;
 pub mod http;
 pub mod identity;
 pub mod ingest;
+pub mod jobs;
 pub mod notify;
 pub mod query;
 pub mod registry;

@@ -58,6 +58,10 @@ pub struct Metrics {
     pub store_bytes: IntGauge,
     /// Nodes heard of within three heartbeats.
     pub nodes_active: IntGauge,
+    /// Jobs by state.
+    pub jobs: IntGaugeVec,
+    /// What nodes said of jobs, by whether it could be noted.
+    pub job_reports: IntCounterVec,
 }
 
 impl Metrics {
@@ -86,6 +90,10 @@ impl Metrics {
         );
         let transaction_seconds = Histogram::with_opts(seconds.buckets(SECONDS.to_vec()))?;
         registry.register(Box::new(transaction_seconds.clone()))?;
+        let jobs =
+            Opts::new("rampart_collector_jobs", "Jobs for nodes that wait, run or were given up, by state");
+        let jobs = IntGaugeVec::new(jobs, &["state"])?;
+        registry.register(Box::new(jobs.clone()))?;
         let rollout_nodes = IntGaugeVec::new(
             Opts::new(
                 "rampart_collector_rollout_nodes",
@@ -154,6 +162,12 @@ impl Metrics {
             )?,
             rollout_nodes,
             store_bytes: gauge("rampart_collector_store_bytes", "Size of the store")?,
+            jobs,
+            job_reports: counters(
+                "rampart_collector_job_reports_total",
+                "What nodes said of jobs: noted, stale (the job was not theirs any more), failed (it comes again)",
+                &["outcome"],
+            )?,
             nodes_active: gauge("rampart_collector_nodes_active", "Nodes heard of within three heartbeats")?,
             registry,
         })

@@ -16,7 +16,9 @@
 {{- end -}}
 {{- if include "rampart.collected" . -}}
 {{- $to := dict "url" (printf "https://%s.%s.svc:%d" (include "rampart.collector" .) (include "rampart.namespace" .) (int .Values.collector.port)) -}}
-{{- if ne .Values.tls.mode "none" -}}
+{{- if eq .Values.tls.mode "join" -}}
+{{- $_ := merge $to (dict "ca_file" "/etc/rampart/tls/ca.crt" "service_account_token_file" "/etc/rampart/tls/token") -}}
+{{- else if ne .Values.tls.mode "none" -}}
 {{- $_ := merge $to (dict "ca_file" "/etc/rampart/tls/ca.crt" "cert_file" "/etc/rampart/tls/tls.crt" "key_file" "/etc/rampart/tls/tls.key") -}}
 {{- end -}}
 {{- $_ := set $output "collector" $to -}}

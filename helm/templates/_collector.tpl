@@ -2,7 +2,13 @@
 {{- define "rampart.collector.config" -}}
 {{- $config := dict "log" (dict "format" "json") -}}
 {{- $grpc := dict "listen" (printf "0.0.0.0:%d" (int .Values.collector.port)) -}}
-{{- if ne .Values.tls.mode "none" -}}
+{{- if eq .Values.tls.mode "join" -}}
+{{- $account := printf "%s:%s" (include "rampart.namespace" .) (include "rampart.agent.account" .) -}}
+{{- $identity := dict "ca_cert_file" "/etc/rampart/tls/tls.crt" "ca_key_file" "/etc/rampart/tls/tls.key" -}}
+{{- $_ := merge $identity (dict "names" (include "rampart.collector.names" . | fromYamlArray) "kubernetes" (dict "accounts" (list $account))) -}}
+{{- $_ := set $config "identity" $identity -}}
+{{- $_ := set $grpc "tls" "always" -}}
+{{- else if ne .Values.tls.mode "none" -}}
 {{- $_ := merge $grpc (dict "cert_file" "/etc/rampart/tls/tls.crt" "key_file" "/etc/rampart/tls/tls.key" "client_ca_file" "/etc/rampart/tls/ca.crt") -}}
 {{- end -}}
 {{- $_ := set $config "grpc" $grpc -}}
@@ -62,7 +68,8 @@ failureThreshold: {{ .failures }}
 {{- end -}}
 
 {{- define "rampart.collector.secret" -}}
-{{- if .Values.tls.collector.secretName -}}{{ .Values.tls.collector.secretName }}{{- else -}}{{ include "rampart.collector" . }}-tls{{- end -}}
+{{- if eq .Values.tls.mode "join" -}}{{ include "rampart.authority" . }}
+{{- else if .Values.tls.collector.secretName -}}{{ .Values.tls.collector.secretName }}{{- else -}}{{ include "rampart.collector" . }}-tls{{- end -}}
 {{- end -}}
 
 {{- define "rampart.agent.secret" -}}

@@ -51,6 +51,22 @@ app.kubernetes.io/component: {{ .component }}
 {{- else -}}{{ $name }}:{{ default .Chart.AppVersion $image.tag }}{{- end -}}
 {{- end -}}
 
+{{/* How agents and collector show who they are; empty where there is no collector. */}}
+{{- define "rampart.tls" -}}
+{{- if include "rampart.collected" . -}}{{ .Values.tls.mode }}{{- end -}}
+{{- end -}}
+
+{{- define "rampart.authority" -}}{{ default (printf "%s-ca" (include "rampart.collector" .)) .Values.tls.ca.secretName }}{{- end -}}
+
+{{- define "rampart.authority.public" -}}
+{{- default (printf "%s-ca" (include "rampart.collector" .)) .Values.tls.ca.configMapName }}
+{{- end -}}
+
+{{/* For whom the tokens are with which agents join. */}}
+{{- define "rampart.audience" -}}
+{{- dig "identity" "kubernetes" "audience" "rampart-collector" .Values.collector.config -}}
+{{- end -}}
+
 {{/* Whether there is a collector: our name for it, and the one that users of Falco know. */}}
 {{- define "rampart.collected" -}}
 {{- if or .Values.collector.enabled .Values.falcosidekick.enabled -}}yes{{- end -}}

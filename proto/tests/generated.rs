@@ -8,11 +8,12 @@ use prost::Message as _;
 use protox::prost_reflect::{DescriptorPool, Kind};
 use tonic_prost_build::FileDescriptorSet;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "rampart/v1/agent.proto",
     "rampart/v1/alert.proto",
     "rampart/v1/bundle.proto",
     "rampart/v1/identity.proto",
+    "rampart/v1/job.proto",
     "rampart/v1/query.proto",
 ];
 

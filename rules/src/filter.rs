@@ -6,6 +6,7 @@ use crate::{
     diagnostic::{Diagnostic, code},
     event_set::{self, EventSet},
     program::{Memo, Program, Shared},
+    set::Sets,
     source::Mapped,
     typed::{Checker, Environment, Node},
     value::{FieldSource, Truth},
@@ -24,6 +25,15 @@ impl Filter {
     /// Compiles a condition; macros and lists are not known here. `None` when any finding is an error. The places
     /// of findings are offsets into `text`, in source 0.
     pub fn compile(text: &str, environment: Environment) -> (Option<Self>, Vec<Diagnostic>) {
+        Self::compile_with(text, environment, &Sets::default())
+    }
+
+    /// The same where there are named sets.
+    pub fn compile_with(
+        text: &str,
+        environment: Environment,
+        sets: &Sets,
+    ) -> (Option<Self>, Vec<Diagnostic>) {
         let mapped = Mapped::plain(text);
         let tree: Expr = match condition::parse(&mapped, condition::DEFAULT_DEPTH) {
             Ok(tree) => tree,
@@ -34,7 +44,7 @@ impl Filter {
                 return (None, vec![finding]);
             }
         };
-        let mut checker = Checker::new(environment);
+        let mut checker = Checker::new(environment).with_sets(sets);
         let node = checker.condition(&tree);
         let mut findings = checker.take();
         let events = event_set::of_condition(&tree).map_err(|finding| findings.push(finding)).ok();

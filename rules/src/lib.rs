@@ -30,6 +30,7 @@ pub mod pack;
 pub mod response;
 pub mod rule;
 pub mod schema;
+pub mod set;
 pub mod source;
 pub mod typed;
 pub mod unit;

@@ -22,6 +22,7 @@ use crate::{
     lint::{self, Lints},
     meaning::Meaning,
     rule::{Matching, Priority, RuleSet},
+    set::Sets,
     source::{SourceMap, Span},
 };
 
@@ -80,6 +81,8 @@ pub struct LoadOptions {
     pub lints: Lints,
     /// Fields that are defined by others; one that is not named here can have any value on any event.
     pub meanings: Vec<Meaning>,
+    /// Lists whose members do not stand in rule files; a list of the same name in one adds its items to them.
+    pub sets: Sets,
     /// Plugins that are there. Without `container` the container and pod fields do not exist.
     pub plugins: Vec<Plugin>,
 }
@@ -148,6 +151,7 @@ impl Default for LoadOptions {
             engine_version: Version { major: 0, minor: 63, patch: 0 },
             lints: Lints::None,
             meanings: Vec::new(),
+            sets: Sets::default(),
             plugins: vec![Plugin {
                 name: "container".to_owned(),
                 version: Version { major: 0, minor: 7, patch: 1 },

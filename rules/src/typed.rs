@@ -9,11 +9,12 @@ mod literal;
 mod suspicious;
 mod transform;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     catalog::{FieldId, FieldType},
     condition::ast::{Modifier, Op},
+    set::Set,
     source::Span,
     value::FieldArg,
 };
@@ -135,6 +136,8 @@ pub enum Const {
     Ip(IpAddr),
     /// A network: its address, host bits cleared, and its prefix length.
     Net(IpAddr, u8),
+    /// The members of a named set; with `in` and `intersects` only.
+    Set(Arc<Set>),
 }
 
 impl Arg {

@@ -9,6 +9,7 @@ mod accept;
 mod copies;
 mod manifest;
 mod python;
+mod review;
 mod schema;
 mod start;
 
@@ -29,6 +30,8 @@ use crate::{build, console, workspace};
 const RENDER: &str = include_str!("chart/render.py");
 /// Variable that rewrites what is compared.
 const UPDATE: &str = "RAMPART_UPDATE";
+/// Cases that are started.
+const STARTED: [&str; 2] = ["collector", "generated"];
 /// How the first line of a case that must be refused begins.
 const EXPECTS: &str = "# expects: ";
 
@@ -134,9 +137,11 @@ pub(crate) fn test() -> Result<Checks> {
     for (name, manifest) in &manifests {
         accept::check(name, manifest, &mut checks);
     }
-    match manifests.get("collector") {
-        Some(manifest) => start::check(manifest, &mut checks),
-        None => checks.add("started for real", Err(anyhow::anyhow!("there is no case `collector`"))),
+    for name in STARTED {
+        match manifests.get(name) {
+            Some(manifest) => start::check(name, manifest, &mut checks),
+            None => checks.add("started for real", Err(anyhow::anyhow!("there is no case `{name}`"))),
+        }
     }
     Ok(checks)
 }

@@ -2,11 +2,13 @@
 //!
 //! Groups: one per host crate (unit, property and integration tests), their doc tests, tidy, and the kernel tests
 //! of the `tests` crate, which need root and run one at a time. A test that cannot run here prints
-//! `SKIP: <test>: <reason>` and counts as skipped, not as passed.
+//! `SKIP: <test>: <reason>` and counts as skipped, not as passed. One that fails and passes when it is run again alone
+//! is named as unsteady.
 
 mod built;
 mod group;
 mod libtest;
+mod second;
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,10 @@ struct Outcome {
     failed: usize,
     /// Each skipped test with its reason.
     skipped: Vec<String>,
+    /// Names of the tests that failed, where they are known.
+    names: Vec<String>,
+    /// Tests that failed at first and passed when they were run again, alone.
+    unsteady: Vec<String>,
     /// What failed and what it said.
     complaints: String,
 }
@@ -42,6 +48,8 @@ pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+    /// Of those that passed, how many did so on the second try only.
+    pub(crate) unsteady: usize,
 }
 
 /// Runs the groups and closes with one line; says whether none failed.
@@ -85,6 +93,9 @@ pub(crate) fn groups(options: &Options) -> Result<Tally> {
         for skip in &outcome.skipped {
             console::say(format!("  skipped {skip}"));
         }
+        for name in &outcome.unsteady {
+            console::say(format!("  unsteady {name}: it failed, and passed when it was run again alone"));
+        }
         if !outcome.complaints.is_empty() {
             console::say(outcome.complaints.trim_end());
         }
@@ -98,10 +109,12 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.unsteady += other.unsteady;
     }
 
     pub(crate) fn line(&self) -> String {
-        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        let line = format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        if self.unsteady == 0 { line } else { format!("{line}, {} unsteady", self.unsteady) }
     }
 }
 
@@ -111,13 +124,16 @@ impl Outcome {
     }
 
     fn tally(&self) -> Tally {
-        Tally { passed: self.passed, failed: self.failed, skipped: self.skipped.len() }
+        let (skipped, unsteady) = (self.skipped.len(), self.unsteady.len());
+        Tally { passed: self.passed, failed: self.failed, skipped, unsteady }
     }
 
     fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped.extend(other.skipped);
+        self.names.extend(other.names);
+        self.unsteady.extend(other.unsteady);
         if !other.complaints.is_empty() {
             self.complaints.push_str(other.complaints.trim_end());
             self.complaints.push('\n');

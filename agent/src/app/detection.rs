@@ -49,6 +49,8 @@ pub(super) const LAST_ROUNDS: u32 = 64;
 pub(super) enum Command {
     /// Replace the rules, and what the kernel judges by; answered when it is done.
     Swap(Box<Bundle>, Option<Arc<Plan>>, oneshot::Sender<()>),
+    /// Replace the rules by the same ones with other members of their lists; answered when it is done.
+    Renew(Arc<RuleSet>, Option<Arc<Plan>>, oneshot::Sender<()>),
     /// Let the kernel judge by this: the plan without the rules that are to be left out.
     Replan(Arc<Plan>),
     /// Take what is in the ring and end.
@@ -125,6 +127,11 @@ impl<R: Records> Detection<R> {
                     pushing.put(&hooks, &mut detector, plan)?;
                     budgeting.rules_changed(&detector);
                     // Nobody waiting for the answer changes nothing.
+                    let _ = done.send(());
+                }
+                Ok(Command::Renew(rules, plan, done)) => {
+                    detector.renew(rules);
+                    pushing.put(&hooks, &mut detector, plan)?;
                     let _ = done.send(());
                 }
                 Ok(Command::Replan(plan)) => {

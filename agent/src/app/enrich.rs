@@ -1,20 +1,30 @@
 //! Between the detection thread and the tasks that ask container runtimes and the API server: bounded channels in
 //! both directions, and nobody on the thread's side waits.
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self as mpsc_std, SyncSender},
+    },
+};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{ports::Wake, tasks::Tasks};
+use super::{digests, ports::Wake, tasks::Tasks};
 use crate::{
     alert::Alert,
     config::{Config, WatchMode},
     container::{
         kubernetes::{self, Watch},
-        lookup::{self, Outlet, Tallies},
+        lookup::{self, Outlet},
     },
     engine::{Detector, clock::boot_now_ns},
-    state::container::{News, Wanted},
+    state::{
+        container::{News, Wanted},
+        digest::DigestWanted,
+    },
+    telemetry::status::Status,
 };
 
 /// Names of the tasks.
@@ -29,6 +39,8 @@ const NEWS: usize = 256;
 pub(super) struct Enrich {
     requests: mpsc::Sender<Wanted>,
     news: mpsc::Receiver<News>,
+    /// Executed files, to be read.
+    files: Option<SyncSender<DigestWanted>>,
 }
 
 impl Enrich {
@@ -37,12 +49,14 @@ impl Enrich {
         config: &Config,
         tasks: &mut Tasks,
         waker: &Arc<dyn Wake>,
-        tallies: &Arc<Tallies>,
-    ) -> Self {
+        status: &Status,
+    ) -> io::Result<Self> {
+        let tallies = &status.lookups;
         let (requests, requested) = mpsc::channel(REQUESTS);
         let (sender, news) = mpsc::channel(NEWS);
         let waker = Arc::clone(waker);
         let outlet = Outlet { news: sender, wake: Arc::new(move || waker.wake()) };
+        let files_outlet = outlet.clone();
         if config.containers.enabled {
             let (sockets, outlet, tallies) =
                 (config.containers.sockets.clone(), outlet.clone(), Arc::clone(tallies));
@@ -75,7 +89,8 @@ impl Enrich {
                 Ok(())
             });
         }
-        Self { requests, news }
+        let files = digests::start(config.digests, files_outlet, &status.digests, tasks)?;
+        Ok(Self { requests, news, files })
     }
 
     /// Hands over what the detector wants to know and what it is told.
@@ -98,6 +113,13 @@ impl Enrich {
                 }
                 // Nobody looks up: the tasks have ended, and so will the agent.
                 Err(TrySendError::Closed(_)) => break,
+            }
+        }
+        let Some(files) = &self.files else { return };
+        while let Some(wanted) = detector.next_digest() {
+            if let Err(mpsc_std::TrySendError::Full(wanted)) = files.try_send(wanted) {
+                detector.put_back_digest(wanted);
+                break;
             }
         }
     }

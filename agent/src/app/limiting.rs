@@ -31,14 +31,7 @@ use rampart_common::limit::{
     verdict::Direction,
 };
 
-use self::{
-    lists::Lists,
-    node::{node_facts, now},
-    notices::Notices,
-    quotas::Quotas,
-    store::Store,
-    throttling::Throttling,
-};
+use self::{lists::Lists, node::now, notices::Notices, quotas::Quotas, store::Store, throttling::Throttling};
 use super::{AppError, in_full, tasks::Tasks};
 use crate::{
     alert::build::Internal,
@@ -48,6 +41,7 @@ use crate::{
     limits::{
         desk::{Ask, Command, Denied, Desk},
         entries::{Entries, Entry, Kind},
+        node::node_facts,
         plan::{Given, Granted, Listed, Passing, Plan, PlanError, plan},
         safety,
         seeds::Seeds,

@@ -42,7 +42,7 @@ use crate::{
     config::{Config, Format},
     drain::{Grace, Request, Signals},
     engine::{
-        self, Detector,
+        self, Detector, Digesting,
         clock::{Clock, boot_now_ns},
         placed_for,
     },
@@ -127,7 +127,8 @@ async fn run<R: Records + 'static>(
         records,
         hooks: Arc::clone(&hooks),
         detector: Detector::new(policy, options(config, bundle, &facts, order.all)),
-        enrich: Enrich::start(config, &mut tasks, &waker, &status.lookups),
+        enrich: Enrich::start(config, &mut tasks, &waker, &status)
+            .map_err(|source| AppError::System { operation: "start a thread", source })?,
         writer,
         fanout,
         stop: Arc::clone(&stop),
@@ -246,11 +247,17 @@ fn options(config: &Config, bundle: &Bundle, facts: &Facts, all: bool) -> engine
     let others = EventSet::all().iter().filter(|event| all && !looks.contains(event)).collect();
     let placed = placed_for(&bundle.rules, true).union(&others);
     let ordinary = super::options(config, bundle);
+    // Also when this run judges nothing, for whoever does.
+    let digests = match ordinary.digests {
+        Digesting::Asked if engine::asks_for_digests(&bundle.rules) => Digesting::Always,
+        other => other,
+    };
     engine::Options {
         clock_offset_ns: None,
         clock: Clock::fixed(facts.clock_offset_ns, facts.utc_offset_secs),
         id_seed: facts.id_seed,
         placed,
+        digests,
         state: state::Config { outside: Outside::Kept, ..ordinary.state.clone() },
         ..ordinary
     }

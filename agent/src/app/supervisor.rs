@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rampart_rules::rule::{Rule, RuleSet};
+use rampart_rules::{
+    rule::{Rule, RuleSet},
+    set::Sets,
+};
 use tokio::{
     sync::{oneshot, watch},
     task::AbortHandle,
@@ -20,14 +23,17 @@ use super::{
     bundling::Bundling,
     detection::{Command, SharedHooks, needs_names, wanted},
     limiting,
+    lists::Lists,
     ports::Wake,
     responding, serving,
     tasks::Tasks,
+    working::JOBS,
 };
 use crate::{
     drain::{Grace, Phase, Request, Signals},
     engine::shed::Shed,
     event::syscall,
+    jobs::Line,
     limits::desk::{self, Desk},
     output::Fanout,
     policy::{
@@ -70,7 +76,10 @@ pub(super) struct Supervisor {
     pub(super) status: Arc<Status>,
     pub(super) reloader: Reloader,
     pub(super) bundling: Bundling,
-    pub(super) rules: Arc<RuleSet>,
+    /// Where jobs come from; `None` when the collector may ask for none.
+    pub(super) jobs: Option<Arc<Line>>,
+    pub(super) bundle: Bundle,
+    pub(super) lists: Lists,
     /// Rules that the kernel is to take for not there.
     pub(super) replan: watch::Receiver<Arc<Shed>>,
     pub(super) tasks: Tasks,
@@ -99,6 +108,7 @@ impl Supervisor {
                 }
                 Ok(()) = self.replan.changed() => self.replan(),
                 offer = self.bundling.next() => self.take(offer).await,
+                sets = self.lists.changed() => self.renew(sets).await,
                 _ = look.tick() => {
                     if self.reloader.changed() {
                         tracing::info!("Configuration or rules have changed");
@@ -143,13 +153,13 @@ impl Supervisor {
             tracing::warn!(section, "Changed setting takes effect at the next start");
         }
         let new = Arc::clone(&reload.bundle.rules);
-        self.set_wanted(&[&self.rules, &new])?;
+        self.set_wanted(&[&self.bundle.rules, &new])?;
         if let Err(error) = self.swap(&reload.bundle).await {
             // The thread has the old rules still; what it no longer needs costs time, not alerts.
-            self.set_wanted(&[&self.rules])?;
+            self.set_wanted(&[&self.bundle.rules])?;
             return Err(error);
         }
-        self.rules = new;
+        self.bundle = reload.bundle.clone();
         if let Some(limits) = &self.limits {
             // Full policy: refuse. The thread takes one a second at the least, and the rules are in force by now.
             if !limits.tell(desk::Command::Change(Box::new(reload.limits.clone()))) {
@@ -166,15 +176,48 @@ impl Supervisor {
         if !self.responses.tell(change) {
             tracing::error!("Responses stay as they are, their thread does not answer");
         }
-        self.set_wanted(&[&self.rules])?;
-        Ok(self.reloader.accept(reload))
+        self.set_wanted(&[&self.bundle.rules])?;
+        let bundle = self.reloader.accept(reload);
+        self.lists.set(self.reloader.lists());
+        Ok(bundle)
+    }
+
+    /// Puts other members of lists in force. What is left out of the rules stays so.
+    async fn renew(&mut self, sets: Sets) {
+        // Those of lists that the configuration had before are followed by those of now.
+        let is_known = sets.iter().map(|set| set.name()).eq(self.reloader.lists().keys());
+        if sets == self.bundle.sets || !is_known {
+            return;
+        }
+        let bundle = match self.reloader.renew(&self.bundle, sets) {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                return tracing::error!("Lists stay as they are, the rules do not load with them: {error}");
+            }
+        };
+        let shed = Arc::clone(&self.replan.borrow());
+        let plan = self.reloader.pushdown();
+        let plan = plan.then(|| Arc::new(Plan::without(Arc::clone(&bundle.rules), 1, shed)));
+        let (done, answer) = oneshot::channel();
+        match self.order(Command::Renew(Arc::clone(&bundle.rules), plan, done), answer).await {
+            Ok(()) => {
+                self.bundle = bundle;
+                tracing::info!("Lists have other members, the rules look into them");
+            }
+            Err(error) => tracing::error!("Lists stay as they are: {}", super::in_full(&error)),
+        }
     }
 
     async fn swap(&self, bundle: &Bundle) -> Result<(), AppError> {
         let (done, answer) = oneshot::channel();
         let plan = self.reloader.pushdown().then(|| Arc::new(Plan::new(Arc::clone(&bundle.rules), 1)));
-        // Full policy: refuse. One reload at a time is sent, so a full queue means a thread that does not answer.
-        match self.commands.try_send(Command::Swap(Box::new(bundle.clone()), plan, done)) {
+        self.order(Command::Swap(Box::new(bundle.clone()), plan, done), answer).await
+    }
+
+    /// Tells the detection thread, and waits until it has done so.
+    async fn order(&self, command: Command, answer: oneshot::Receiver<()>) -> Result<(), AppError> {
+        // Full policy: refuse. One change at a time is sent, so a full queue means a thread that does not answer.
+        match self.commands.try_send(command) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(AppError::Busy),
         }
@@ -188,7 +231,7 @@ impl Supervisor {
     /// Has the kernel judge by the same rules without those that are left out.
     fn replan(&mut self) {
         let shed = Arc::clone(&self.replan.borrow_and_update());
-        let plan = Arc::new(Plan::without(Arc::clone(&self.rules), 1, shed));
+        let plan = Arc::new(Plan::without(Arc::clone(&self.bundle.rules), 1, shed));
         // A thread that does not answer asks again when it does.
         if self.commands.try_send(Command::Replan(plan)).is_ok() {
             self.waker.wake();
@@ -206,7 +249,7 @@ impl Supervisor {
     /// Stops intake, drains the engine, lets the outputs finish, ends the server; the programs are detached when
     /// the last owner of the hooks is gone. Fails when the grace is over before everything is handed over.
     pub(super) async fn shut_down(self, limit: Duration) -> Result<(), AppError> {
-        let Self { hooks, waker, commands, limits, services, responses, fanout, outputs, .. } = self;
+        let Self { hooks, waker, commands, limits, services, responses, fanout, outputs, jobs, .. } = self;
         let Self { mut tasks, stop_uplink, admin, stop_admin, .. } = self;
         let grace = Grace::start(limit);
         if let Err(error) = hooks.lock().unwrap_or_else(PoisonError::into_inner).set_wanted(&[]) {
@@ -223,6 +266,10 @@ impl Supervisor {
         if let Some(services) = services {
             let _ = services.tell(serving_desk::Command::Stop);
         }
+        if let Some(jobs) = jobs {
+            // A job that runs is ended, and asked for again.
+            jobs.close();
+        }
         let mut late = None;
         if !tasks.ended(&[DETECTION], grace.left()).await {
             late = late.or(Some(Phase::Engine));
@@ -231,7 +278,7 @@ impl Supervisor {
         let _ = tasks.ended(&[limiting::LIMITS, serving::SERVICES], LIMITS_MAX).await;
         // After the detector, whose last matches it does.
         let _ = responses.tell(responses_desk::Command::Stop);
-        let _ = tasks.ended(&[responding::RESPONSES], LIMITS_MAX).await;
+        let _ = tasks.ended(&[responding::RESPONSES, JOBS], LIMITS_MAX).await;
         drop(fanout);
         if !tasks.ended(&outputs, grace.left()).await {
             late = late.or(Some(Phase::Outputs));

@@ -15,8 +15,14 @@ use serde_json::{Value, json};
 use super::{Outcome, PolicyArgs, complain, print};
 use crate::{
     bundles::{Bundle, PublicKey},
-    config::fault::{Fault, Faults, Place},
-    policy::{self, Report},
+    config::{
+        Config,
+        fault::{Fault, Faults, Place},
+    },
+    policy::{
+        self, Report,
+        named::{self, Warning},
+    },
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -79,26 +85,33 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         }
         loaded = sources.load();
     }
-    let (faults, report) = match loaded {
+    let (faults, report, warnings) = match loaded {
         Ok(config) => {
-            (Vec::new(), Some(policy::lint(&config.rules, &config.trading, arguments.lints.into())))
+            let report = policy::lint(&config.rules, &config.trading, arguments.lints.into());
+            // Rules alone say nothing about where they will run.
+            let is_given = sources.file.is_some() || sources.file_path().exists();
+            let warnings = if is_given { named(&report, &config) } else { Vec::new() };
+            (Vec::new(), Some(report), warnings)
         }
-        Err(Faults(faults)) => (faults, None),
+        Err(Faults(faults)) => (faults, None, Vec::new()),
     };
     // A file that cannot be read is no finding in a file.
     let unreadable = report.as_ref().is_some_and(|report| !report.unreadable.is_empty());
-    let clean = faults.is_empty() && report.as_ref().is_some_and(Report::is_clean);
+    let clean = faults.is_empty() && warnings.is_empty() && report.as_ref().is_some_and(Report::is_clean);
     match arguments.format {
-        Style::Json => print::data(&as_json(&faults, report.as_ref()))?,
+        Style::Json => print::data(&as_json(&faults, report.as_ref(), &warnings))?,
         Style::FalcoJson => {
             // The form has no place for faults of the configuration.
             print::data(&report.as_ref().map_or_else(String::new, as_falco_json))?;
             for fault in &faults {
                 print::message(&format!("{}: error: {}", fault.place, fault.message));
             }
+            for warning in &warnings {
+                print::message(&format!("{warning}: warning: {}", warning.message));
+            }
         }
         style => {
-            print::data(&as_text(&faults, report.as_ref(), style))?;
+            print::data(&as_text(&faults, report.as_ref(), &warnings, style))?;
             if let Some(report) = &report
                 && clean
             {
@@ -131,6 +144,13 @@ impl From<Wanted> for Lints {
     }
 }
 
+/// What rules name that the configuration does not have.
+fn named(report: &Report, config: &Config) -> Vec<Warning> {
+    let responses = report.bundle.as_ref();
+    let responses = responses.map(|bundle| named::responses(&bundle.rules, &report.texts, config));
+    responses.into_iter().flatten().chain(named::lists(&report.lists)).collect()
+}
+
 fn summary(report: &Report) -> String {
     let Some(bundle) = &report.bundle else { return String::new() };
     let files = bundle.files.len();
@@ -143,7 +163,7 @@ fn summary(report: &Report) -> String {
     )
 }
 
-fn as_text(faults: &[Fault], report: Option<&Report>, style: Style) -> String {
+fn as_text(faults: &[Fault], report: Option<&Report>, warnings: &[Warning], style: Style) -> String {
     let mut text = String::new();
     for fault in faults {
         // Writing to a `String` cannot fail.
@@ -166,10 +186,17 @@ fn as_text(faults: &[Fault], report: Option<&Report>, style: Style) -> String {
             _ => render::concise(&report.findings, &report.texts),
         });
     }
+    for warning in warnings {
+        let Warning { message, help, .. } = warning;
+        let _ = match style {
+            Style::Full => writeln!(text, "warning: {message}\n  --> {warning}\n  = help: {help}\n"),
+            _ => writeln!(text, "{warning}: warning: {message}"),
+        };
+    }
     text
 }
 
-fn as_json(faults: &[Fault], report: Option<&Report>) -> String {
+fn as_json(faults: &[Fault], report: Option<&Report>, warnings: &[Warning]) -> String {
     let mut findings: Vec<Value> = faults.iter().map(fault_json).collect();
     if let Some(report) = report {
         let unreadable = report.unreadable.iter().map(|fault| {
@@ -186,6 +213,16 @@ fn as_json(faults: &[Fault], report: Option<&Report>) -> String {
             findings.extend(rules);
         }
     }
+    findings.extend(warnings.iter().map(|warning| {
+        let (file, at) = &warning.place;
+        json!({
+            "code": warning.code,
+            "severity": "warning",
+            "message": warning.message,
+            "help": warning.help,
+            "location": { "file": file, "line": at.map(|(line, _)| line), "column": at.map(|(_, column)| column) },
+        })
+    }));
     format!("{}\n", Value::Array(findings))
 }
 

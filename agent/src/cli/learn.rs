@@ -13,6 +13,7 @@ use clap::Args;
 use rampart_rules::{
     load::{LoadOptions, Source, load},
     rule::Matching,
+    set::Sets,
 };
 
 use super::{Outcome, PolicyArgs, complain, complain_config, in_full, load_rules, print, record::duration};
@@ -134,7 +135,14 @@ fn learned(
     let source = Source { name: "learn".to_owned(), text: learn::rules(condition).into_bytes() };
     let options = LoadOptions { matching: Matching::All, ..LoadOptions::default() };
     let rules = load(&[source], &options).rules.ok_or("the rules to learn by do not load")?;
-    let own = Bundle { rules: Arc::new(rules), digest: "learn".into(), files: Vec::new(), trading: None };
+    let own = Bundle {
+        rules: Arc::new(rules),
+        digest: "learn".into(),
+        files: Vec::new(),
+        trading: None,
+        texts: Arc::new([]),
+        sets: Sets::default(),
+    };
     let switches = Switches {
         realpath_matching: config.rules.realpath_matching,
         strict_falco: config.rules.strict_falco,

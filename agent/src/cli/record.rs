@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use super::{FormatArg, Outcome, PolicyArgs, complain, complain_config, in_full, load_rules, print};
 use crate::{
     app::record::{self, Order, Progress},
+    policy::kept,
     telemetry,
 };
 
@@ -45,17 +46,24 @@ pub(super) struct Arguments {
     /// as `read`, only when a rule names them
     #[arg(long)]
     all: bool,
+    /// Also use the policy bundle that the agent of this node keeps
+    #[arg(long)]
+    bundle: bool,
     /// Also judge what is recorded by the rules and print the alerts
     #[arg(long, value_enum, value_name = "FORM")]
     alerts: Option<FormatArg>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let config = match arguments.policy.sources().load() {
+    let mut sources = arguments.policy.sources();
+    let mut config = match sources.load() {
         Ok(config) => config,
         Err(faults) => return complain_config(&faults),
     };
     telemetry::init(&config.log);
+    if arguments.bundle {
+        (config, _) = kept::begin(&mut sources, config);
+    }
     let bundle = match load_rules(&config) {
         Ok((bundle, ..)) => bundle,
         Err(outcome) => return outcome,

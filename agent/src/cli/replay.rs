@@ -3,7 +3,7 @@
 mod sides;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, Write},
     path::PathBuf,
     time::Instant,
@@ -17,8 +17,10 @@ use super::{ConfigArgs, FormatArg, Outcome, complain, complain_config, in_full, 
 use crate::{
     alert::{Alert, JsonOptions},
     app,
+    bundles::RuleFile,
     config::{Config, Format, Overrides, Sources},
     event::syscall::SyscallTable,
+    policy::kept,
     recording::{
         diff::{Comparison, Differ, Difference},
         facts::Facts,
@@ -33,6 +35,7 @@ Examples:
   rampart replay now.rec -r falco_rules.yaml -o json
   rampart replay now.rec -r old.yaml --diff -r new.yaml
   rampart replay now.rec -r old.yaml --diff -r new.yaml --format json
+  rampart replay now.rec --diff --add -r more.yaml    what more.yaml would change
 
 Alerts go to standard output, the summary to standard error. The same recording and rules give the same alerts, byte
 for byte, on every machine. With `--diff`: `+` only the rules after it raise the alert, `-` only those before it, `~`
@@ -57,26 +60,40 @@ pub(super) struct Arguments {
     /// Form of the alerts [default: `output.stdout.format`, or text]
     #[arg(short, long, value_enum, value_name = "FORM", conflicts_with = "diff")]
     output: Option<FormatArg>,
+    /// Also use the policy bundle that the agent of this node keeps
+    #[arg(long)]
+    bundle: bool,
+    /// Rules after `--diff` come on top of those before it, and may change or switch off some of them
+    #[arg(long, requires = "diff")]
+    add: bool,
     /// Form of the comparison
     #[arg(long, value_enum, value_name = "FORM", requires = "diff", default_value = "text")]
     format: FormatArg,
 }
 
 pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let side = |rules: &[PathBuf]| {
+    let side = |rules: &[PathBuf], added: &[PathBuf]| {
         let overrides = Overrides {
             rules: rules.to_vec(),
             output: arguments.output.map(Into::into),
             ..Overrides::default()
         };
-        let config = Sources::of_process(arguments.config.config.clone(), overrides)
-            .load()
-            .map_err(|faults| complain_config(&faults))?;
+        let mut sources = Sources::of_process(arguments.config.config.clone(), overrides);
+        let mut config = sources.load().map_err(|faults| complain_config(&faults))?;
+        if arguments.bundle {
+            (config, _) = kept::begin(&mut sources, config);
+        }
+        for path in added {
+            let text = fs::read(path)
+                .map_err(|error| complain(&format!("cannot read `{}`: {error}", path.display())))?;
+            config.rules.bundled.push(RuleFile { name: path.display().to_string(), text: text.into() });
+        }
         let (bundle, ..) = load_rules(&config)?;
         Ok((config, bundle))
     };
-    let rules = [Some(&arguments.sides.rules), arguments.sides.other.as_ref()];
-    let loaded: Result<Vec<_>, Outcome> = rules.into_iter().flatten().map(|rules| side(rules)).collect();
+    let Sides { rules, other } = &arguments.sides;
+    let other = other.as_ref().map(|other| if arguments.add { side(rules, other) } else { side(other, &[]) });
+    let loaded: Result<Vec<_>, Outcome> = std::iter::once(side(rules, &[])).chain(other).collect();
     let sides = match loaded {
         Ok(sides) => sides,
         Err(outcome) => return Ok(outcome),

@@ -11,16 +11,22 @@ use rampart_rules::{
     diagnostic::render,
     load::{LoadOptions, Selection, Source, load},
     rule::RuleSet,
+    set::Sets,
     unit::{self, Tested},
 };
 
-use super::{Outcome, complain, print};
-use crate::policy::files::{self, ReadFault};
+use super::{ConfigArgs, Outcome, complain, complain_config, print};
+use crate::{
+    config::Config,
+    lists,
+    policy::files::{self, ReadFault},
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   rampart test rules/tests/web.yaml           tests of rules/web.yaml, which lies beside the folder `tests`
   rampart test -r base.yaml -r web.yaml my-tests.yaml
+  rampart test -c rampart.yaml tests/feeds.yaml      rules look into the lists of this configuration
 
 A test file has one entry per rule; an event is given by its fields, others are missing, or as a system call:
   - rule: Shell started by server
@@ -38,6 +44,9 @@ pub(super) struct Arguments {
     /// [default: for DIR/tests/NAME.yaml the file DIR/NAME.yaml]
     #[arg(short, long = "rules", value_name = "FILE|DIR")]
     rules: Vec<PathBuf>,
+    /// Configuration file whose `rules.lists` the rules look into [default: lists are what rule files say]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Test files, or directories of them
     #[arg(value_name = "FILE|DIR", required = true)]
     files: Vec<PathBuf>,
@@ -47,6 +56,13 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let paths = match files::expand(&arguments.files) {
         Ok(paths) => paths,
         Err(faults) => return Ok(unreadable(&faults)),
+    };
+    let sets = match &arguments.config {
+        None => Sets::default(),
+        Some(file) => match (ConfigArgs { config: Some(file.clone()) }).sources().load() {
+            Ok(config) => known(&config),
+            Err(faults) => return Ok(complain_config(&faults)),
+        },
     };
     let (mut findings, mut unusable) = (false, false);
     for path in paths {
@@ -61,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
                 continue;
             }
         };
-        let Some(rules) = compiled(&rules) else {
+        let Some(rules) = compiled(&rules, &sets) else {
             findings = true;
             continue;
         };
@@ -77,6 +93,18 @@ pub(super) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         (false, true) => Outcome::Findings,
         (false, false) => Outcome::Clean,
     })
+}
+
+/// The lists of a configuration, as their files or last good copies are; says of which there is nothing.
+fn known(config: &Config) -> Sets {
+    let standing = lists::standing(&config.rules.lists);
+    for (name, list) in &standing {
+        if list.opened.kept.is_none() {
+            let why = list.opened.fault.as_deref().unwrap_or("the agent has not got it yet");
+            print::message(&format!("note: the list `{name}` is empty: {why}"));
+        }
+    }
+    lists::sets(&standing)
 }
 
 /// The rule file that a test file belongs to.
@@ -99,9 +127,9 @@ fn unreadable(faults: &[ReadFault]) -> Outcome {
 }
 
 /// The rules, also those that are disabled: a test says what they would do.
-fn compiled(sources: &[Source]) -> Option<RuleSet> {
-    let options =
-        LoadOptions { selection: vec![Selection::EnableRule("*".to_owned())], ..LoadOptions::default() };
+fn compiled(sources: &[Source], sets: &Sets) -> Option<RuleSet> {
+    let selection = vec![Selection::EnableRule("*".to_owned())];
+    let options = LoadOptions { selection, sets: sets.clone(), ..LoadOptions::default() };
     let loaded = load(sources, &options);
     if loaded.rules.is_none() {
         print::message(render::full(&loaded.diagnostics, &loaded.sources).trim_end());
@@ -154,7 +182,7 @@ mod tests {
 
     fn result(tests: &str) -> Tested {
         let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.into() };
-        let rules = compiled(&[source("r.yaml", RULES)]).expect("rules");
+        let rules = compiled(&[source("r.yaml", RULES)], &Sets::default()).expect("rules");
         unit::run(&rules, &source("t.yaml", tests))
     }
 
@@ -184,7 +212,8 @@ untested  other  0 must match, 0 must not
         let file = tests.join("a.yaml");
         let go = |text: &str| {
             fs::write(&file, text).expect("a file");
-            run(&Arguments { rules: Vec::new(), files: vec![file.clone()] }).expect("standard output works")
+            run(&Arguments { rules: Vec::new(), config: None, files: vec![file.clone()] })
+                .expect("standard output works")
         };
         assert_eq!(go("- rule: other\n  matches: [{evt.type: open}]\n"), Outcome::Clean);
         assert_eq!(go("- rule: other\n  ignores: [{evt.type: open}]\n"), Outcome::Findings);

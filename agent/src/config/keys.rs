@@ -1,69 +1,15 @@
 //! The one table of settings: name, kind, default and text. The file reader, the environment, the flags and
 //! the reference of `rampart check --help` all read it.
 
+mod kind;
 mod look;
 mod words;
 
+pub use kind::{Key, Kind};
 pub use look::{ENV_PREFIX, closest, find, is_section, suggest};
 pub use words::{
     ALGORITHMS, FORMATS, LEVELS, LIMITING, MATCHING, PRIORITIES, RESPONDING, SYNC, THROTTLING, WATCH,
 };
-
-/// What a setting's value looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Free text.
-    Text,
-    /// A file or directory.
-    Path,
-    /// A list of files or directories.
-    Paths,
-    /// `true` or `false`.
-    Bool,
-    /// A whole number, zero or more.
-    Number,
-    /// A percentage up to 100, which may have a fraction and the sign, or `off`.
-    Percent,
-    /// One of a few words, in any letter case.
-    Choice(&'static [&'static str]),
-    /// `ADDRESS:PORT`.
-    Socket,
-    /// A list of words.
-    Words,
-    /// A list of web addresses.
-    Urls,
-    /// A list of addresses and prefixes.
-    Nets,
-    /// Policies of the rate limiter, by name.
-    Policies,
-    /// Interfaces of the rate limiter, by name.
-    Interfaces,
-    /// Services, by name.
-    Services,
-    /// Venues of trading, by name.
-    Venues,
-    /// Calendars of trading, by name.
-    Calendars,
-    /// Roles of processes, by name.
-    Roles,
-    /// Kinds of assets with their paths, by name.
-    Assets,
-}
-
-/// One setting.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// Sections and name, joined by dots.
-    pub path: &'static str,
-    /// What its value looks like.
-    pub kind: Kind,
-    /// The value when nothing sets it, as a person would write it.
-    pub default: &'static str,
-    /// What it does, in one line.
-    pub help: &'static str,
-    /// Environment names that other software uses for the same thing; they rank below Rampart's own name.
-    pub aliases: &'static [&'static str],
-}
 
 const fn key(path: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
     Key { path, kind, default, help, aliases: &[] }
@@ -94,6 +40,14 @@ pub static KEYS: &[Key] = &[
         "also match rules on `fd.name` and `fs.path.*` against the real path",
     ),
     key("rules.strict_falco", Kind::Bool, "false", "reproduce Falco's known faults too"),
+    key(
+        "rules.lists",
+        Kind::Lists,
+        "no list",
+        "lists that rules name and that are kept in files or on the web, by name: `kind` (`ip`, `domain`, `sha256` or \
+         `text`), `file` or `url`, `format`, `column`, `refresh_secs`, `max_mib`, `max_entries`, `max_age_secs`, `stale`, \
+         `allow_private`, `headers_file`",
+    ),
     key("rules.watch", Kind::Bool, "true", "reload when a rule file changes, not only on SIGHUP"),
     key("output.queue_alerts", Kind::Number, "8192", "alerts that may wait for each output"),
     key("output.stdout.enabled", Kind::Bool, "true", "write alerts to standard output"),
@@ -154,6 +108,14 @@ pub static KEYS: &[Key] = &[
         "when they are forced to the disk, to survive a power cut too: before the next alert, in intervals, or never",
     ),
     key("output.collector.sync_interval_ms", Kind::Number, "1000", "the interval"),
+    key(
+        "output.collector.jobs",
+        Kind::Words,
+        "[diagnostics, backtest]",
+        "work that the collector may ask for: `diagnostics` (an archive without secrets), `backtest` (other rules on events \
+         of this node), `capture` (recordings, which hold what processes read and wrote), `unblock` (responses and denied \
+         sources are taken back); an empty list refuses all",
+    ),
     key(
         "bundles.keys",
         Kind::Words,
@@ -535,6 +497,18 @@ pub static KEYS: &[Key] = &[
         "/sys/fs/bpf/rampart",
         "where quarantines are pinned, on a BPF file system",
     ),
+    key(
+        "digests.max_mib",
+        Kind::Number,
+        "128",
+        "larger executables have no `proc.exe.sha256`; 0 = none has, nothing is read",
+    ),
+    key(
+        "digests.mib_per_sec",
+        Kind::Number,
+        "64",
+        "what is read for `proc.exe.sha256` in a second, on average; what comes beyond has none",
+    ),
     key("node.hostname", Kind::Text, "the machine's name", "name of this node in alerts"),
     key(
         "trading.venues",
@@ -584,10 +558,3 @@ pub static KEYS: &[Key] = &[
          (`isolcpus`, `nohz_full`), `none`, or a list such as `2-5,8`",
     ),
 ];
-
-impl Key {
-    /// Rampart's own environment name: `log.level` is `RAMPART_LOG__LEVEL`.
-    pub fn env_name(&self) -> String {
-        format!("{ENV_PREFIX}{}", self.path.to_ascii_uppercase().replace('.', "__"))
-    }
-}

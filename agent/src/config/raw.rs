@@ -169,7 +169,8 @@ impl Raw {
             | Kind::Venues
             | Kind::Calendars
             | Kind::Roles
-            | Kind::Assets => serde_yaml::from_str(text).unwrap_or_else(|_| text.into()),
+            | Kind::Assets
+            | Kind::Lists => serde_yaml::from_str(text).unwrap_or_else(|_| text.into()),
             Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Socket => text.into(),
         };
         self.settings.insert(key.path, Setting { value, place });

@@ -4,6 +4,7 @@
 //! `RAMPART_UPDATE` is set. A file names it in its first line:
 //! `# yaml-language-server: $schema=PATH/config.schema.json`.
 
+mod lists;
 mod services;
 mod trading;
 
@@ -89,6 +90,7 @@ fn value(key: &Key) -> Value {
         Kind::Calendars => by_name(&mut out, &trading::calendar()),
         Kind::Roles => by_name(&mut out, &trading::role()),
         Kind::Assets => by_name(&mut out, &trading::paths()),
+        Kind::Lists => by_name(&mut out, &lists::list()),
         Kind::Socket => {
             out.insert("type".to_owned(), "string".into());
             out.insert("pattern".to_owned(), ":[0-9]+$".into());

@@ -19,11 +19,12 @@ use rampart_common::limit::{
 };
 
 use super::{
-    Admin, Config, Containers, FileOutput, Format, Kernel, Kubernetes, Limits, Log, Node, Output,
+    Admin, Config, Containers, Digests, FileOutput, Format, Kernel, Kubernetes, Limits, Log, Node, Output,
     PolicyLimits, Pushdown, Rules, State, StdoutOutput, WatchMode,
     fault::{Fault, Place},
     keys,
     limits::read,
+    lists,
     raw::{Raw, describe},
 };
 use crate::{
@@ -65,6 +66,10 @@ const SEED_SECS: std::ops::RangeInclusive<u64> = 0..=604_800;
 const AGE_SECS: std::ops::RangeInclusive<u64> = 0..=31_536_000;
 /// Seconds between two alerts about the same.
 const ALERT_SECS: std::ops::RangeInclusive<u64> = 0..=86_400;
+/// Largest executable of which a digest is made, mebibytes.
+const DIGEST_MIB: std::ops::RangeInclusive<u64> = 0..=4096;
+/// Mebibytes read for digests in a second.
+const DIGEST_MIB_PER_SEC: std::ops::RangeInclusive<u64> = 1..=4096;
 /// Policies of the kernel's tables, without that of packets without ports.
 const POLICIES_MAX: usize = rampart_common::limit::abi::POLICIES as usize - 2;
 /// Name of the policy that `limits.default` makes.
@@ -93,6 +98,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             strict_falco: check.bool("rules.strict_falco", false),
             watch: check.bool("rules.watch", true),
             bundled: Vec::new(),
+            lists: read::named(&mut check.raw, "rules.lists", lists::list),
         },
         output: Output {
             queue_alerts: NonZeroUsize::new(check.number("output.queue_alerts", &QUEUE, 8192) as usize)
@@ -125,6 +131,10 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         limits: check.limits(),
         services: check.services(),
         trading: check.trading(),
+        digests: Digests {
+            max_bytes: check.number("digests.max_mib", &DIGEST_MIB, 128) << 20,
+            bytes_per_sec: check.number("digests.mib_per_sec", &DIGEST_MIB_PER_SEC, 64) << 20,
+        },
         responses: check.responses(),
         node: Node {
             hostname,
@@ -135,6 +145,10 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
             labels: check.labels(),
         },
     };
+    let mut config = config;
+    for (name, list) in &mut config.rules.lists {
+        list.copy = config.node.state_dir.join(lists::DIRECTORY).join(name);
+    }
     check.together(&config);
     let faults = check.raw.faults;
     if faults.is_empty() { Ok(config) } else { Err(faults) }

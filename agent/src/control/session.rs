@@ -21,8 +21,9 @@ use tokio::{
 };
 use tonic::{Status as Answer, Streaming, transport::Channel};
 
-use super::{Shared, bundle, convert, dial::DialError, heartbeat::heartbeat};
+use super::{Shared, bundle, convert, dial::DialError, heartbeat::heartbeat, job};
 use crate::{
+    jobs::Command,
     spool::{LANES, SpoolError},
     telemetry::status::Status,
 };
@@ -73,6 +74,8 @@ pub(super) enum SessionError {
 pub(super) struct Facts {
     pub(super) node: String,
     pub(super) labels: BTreeMap<String, String>,
+    /// Kinds of jobs that it takes.
+    pub(super) jobs: Vec<String>,
     pub(super) boot: [u8; 16],
     pub(super) kernel: String,
 }
@@ -132,6 +135,7 @@ async fn greet(
         kernel: facts.kernel.clone(),
         labels: facts.labels.clone().into_iter().collect(),
         bundle: Some(bundle::state(&status.bundles.borrow())),
+        jobs: facts.jobs.clone(),
     };
     // Room for every batch that may be under way and what comes beside; sending never waits here.
     let (sender, receiver) = mpsc::channel(*BATCHES.end() + 4);
@@ -191,6 +195,7 @@ impl Session {
         let (mut is_ending, mut flush) = (false, Instant::now() + FLUSH_MAX);
         loop {
             while next.is_none() && self.sent.len() < self.wishes.batches && self.send().await? {}
+            self.say();
             let is_leaving = is_ending || next.is_some();
             if is_leaving && self.sent.is_empty() {
                 return Ok(());
@@ -206,6 +211,7 @@ impl Session {
                     flush = Instant::now() + HANDOVER_MAX;
                 }
                 _ = beat.tick() => self.beat(status),
+                () = shared.jobs.news.notified(), if !is_leaving => {}
                 // The collector waits for it.
                 Ok(()) = bundles.changed() => self.beat(status),
                 () = sleep_until(due), if !self.sent.is_empty() => return Err(SessionError::NoAck),
@@ -256,6 +262,14 @@ impl Session {
                 }
                 return Ok(());
             }
+            Some(collector_message::Kind::Job(job)) => {
+                self.shared.jobs.order(Command::Do(job::order(job)));
+                return Ok(());
+            }
+            Some(collector_message::Kind::Cancel(cancel)) => {
+                self.shared.jobs.order(Command::Cancel(cancel.id));
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         let mut last: [Option<u64>; LANES] = [None; LANES];
@@ -275,6 +289,17 @@ impl Session {
             }
         });
         done.await.map_err(|_| SessionError::Ending)
+    }
+
+    /// Sends what became of jobs.
+    fn say(&self) {
+        while let Some(report) = self.shared.jobs.next() {
+            // Full policy: later. What waits is kept.
+            if self.sender.try_send(message(agent_message::Kind::Report(job::report(report)))).is_err() {
+                return;
+            }
+            self.shared.jobs.sent();
+        }
     }
 
     fn beat(&self, status: &Status) {

@@ -6,7 +6,10 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::{
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc::Receiver,
+    },
     time::{Duration, Instant},
 };
 
@@ -34,6 +37,7 @@ use super::*;
 use crate::{
     alert::Alert,
     config::Join,
+    jobs::{Command, Done, Failed, Report, Task},
     output::{Message as _, Output},
     retry::{Backoff, Budget, Retry},
     spool::Sync,
@@ -45,6 +49,9 @@ use crate::{
 struct Store {
     alerts: Mutex<Vec<v1::Alert>>,
     beats: Mutex<Vec<v1::Heartbeat>>,
+    /// What is to be sent.
+    orders: Mutex<Vec<collector_message::Kind>>,
+    reports: Mutex<Vec<v1::JobReport>>,
     acknowledges: AtomicBool,
     /// Ends the streams there are.
     dies: Notify,
@@ -93,9 +100,8 @@ impl AgentService for Fake {
     ) -> Result<Response<Self::SessionStream>, Answer> {
         let mut incoming = request.into_inner();
         let hello = incoming.message().await?.and_then(|message| message.kind);
-        assert!(
-            matches!(hello, Some(agent_message::Kind::Hello(hello)) if hello.node == "node" && hello.boot.len() == 16)
-        );
+        assert!(matches!(hello, Some(agent_message::Kind::Hello(hello))
+                if hello.node == "node" && hello.boot.len() == 16 && hello.jobs == ["diagnostics"]));
         let store = Arc::clone(&self.0);
         let open = Open::new(&store);
         let answers = stream::unfold((incoming, open, false), move |(mut incoming, open, is_greeted)| {
@@ -107,6 +113,9 @@ impl AgentService for Fake {
                     return Some((Ok(CollectorMessage { kind }), (incoming, open, true)));
                 }
                 loop {
+                    if let Some(order) = store.orders.lock().unwrap().pop() {
+                        return Some((Ok(CollectorMessage { kind: Some(order) }), (incoming, open, true)));
+                    }
                     let message = tokio::select! {
                         message = incoming.message() => message,
                         () = store.dies.notified() => return None,
@@ -120,6 +129,7 @@ impl AgentService for Fake {
                             }
                         }
                         agent_message::Kind::Heartbeat(beat) => store.beats.lock().unwrap().push(beat),
+                        agent_message::Kind::Report(report) => store.reports.lock().unwrap().push(report),
                         agent_message::Kind::Hello(_) => return None,
                     }
                 }
@@ -168,6 +178,7 @@ struct Bench {
     status: Arc<Status>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    jobs: Option<(Arc<Line>, Receiver<Command>)>,
 }
 
 fn start(dir: tempfile::TempDir, address: SocketAddr) -> Bench {
@@ -183,13 +194,15 @@ fn start_with(dir: tempfile::TempDir, url: &str, join: Option<Join>) -> Bench {
         spool_bytes: 64 << 20,
         sync: Sync::Interval,
         sync_interval: Duration::from_millis(20),
+        jobs: ["diagnostics".to_owned()].into(),
     };
     let (sink, uplink) = open(&config, "node", &[("stage".to_owned(), "canary".to_owned())].into()).unwrap();
     let (status, (stop, stopped)) = (status::shared(), watch::channel(false));
     let backoff = Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(50) };
     let retry = Retry::new(backoff, Arc::new(Budget::new(1000, Duration::from_millis(1))));
+    let jobs = uplink.jobs();
     let task = tokio::spawn(uplink.with_retry(retry).run(Arc::clone(&status), stopped));
-    Bench { dir, sink, status, stop, task }
+    Bench { dir, sink, status, stop, task, jobs }
 }
 
 impl Bench {
@@ -219,6 +232,44 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 fn sequences(store: &Store) -> Vec<u64> {
     store.alerts.lock().unwrap().iter().map(|alert| alert.id.as_ref().unwrap().sequence).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_arrive_and_what_became_of_them_goes_back_over_the_next_stream_too() {
+    let job = v1::Job {
+        id: "a1".to_owned(),
+        lease_secs: 60,
+        task: Some(v1::job::Task::Diagnostics(v1::DiagnosticsTask {})),
+    };
+    let cancel = v1::JobCancel { id: "b2".to_owned() };
+    let orders = vec![collector_message::Kind::Cancel(cancel), collector_message::Kind::Job(job)];
+    let store = Arc::new(Store { orders: Mutex::new(orders), ..Store::default() });
+    let (address, server) = serve(&store, "127.0.0.1:0").await;
+    let mut bench = start(tempfile::tempdir().unwrap(), address);
+    let (line, commands) = bench.jobs.take().unwrap();
+    let waited = tokio::task::spawn_blocking(move || {
+        let patience = Duration::from_mins(1);
+        [commands.recv_timeout(patience).unwrap(), commands.recv_timeout(patience).unwrap()]
+    });
+    let [first, second] = waited.await.unwrap();
+    let Command::Do(order) = first else { panic!("{first:?}") };
+    assert_eq!((order.task.as_ref(), order.lease.as_secs()), (Some(&Task::Diagnostics), 60));
+    assert_eq!(second, Command::Cancel("b2".to_owned()));
+    let done = Done { text: "fine".to_owned(), content: vec![1, 2], ..Done::default() };
+    line.say(Report { id: order.id, outcome: Ok(done) });
+    until("the report", || store.reports.lock().unwrap().len() == 1).await;
+    // Without a stream it waits for the next one.
+    store.dies.notify_waiters();
+    until("no stream", || store.streams.lock().unwrap().none_left > 0).await;
+    line.say(Report { id: "c3".to_owned(), outcome: Err(Failed::forever("no")) });
+    until("the other report", || store.reports.lock().unwrap().len() == 2).await;
+    let reports = store.reports.lock().unwrap().clone();
+    assert!(
+        matches!(&reports[0].outcome, Some(v1::job_report::Outcome::Done(done)) if done.content == [1, 2])
+    );
+    assert!(matches!(&reports[1].outcome, Some(v1::job_report::Outcome::Failed(failed)) if failed.is_final));
+    bench.end().await;
+    server.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     bundles::Offer,
     config::CollectorOutput,
+    jobs::{Command, Line},
     retry::Retry,
     spool::Sync,
     telemetry::status::{Delivery, Status},
@@ -49,6 +50,8 @@ pub struct Uplink {
     retry: Retry,
     /// Between two times of forcing the spool to the disk; `None` when it is not done here.
     sync: Option<Duration>,
+    /// Jobs, until somebody takes them.
+    orders: Mutex<Option<Receiver<Command>>>,
 }
 
 impl Uplink {
@@ -57,6 +60,7 @@ impl Uplink {
         (node, labels): (&str, &BTreeMap<String, String>),
         boot: [u8; 16],
         shared: Arc<Shared>,
+        orders: Receiver<Command>,
     ) -> Result<Self, ControlError> {
         let fault = |source| ControlError::Endpoint { url: config.url.clone(), source };
         let mut endpoint = Endpoint::from_shared(config.url.clone())
@@ -77,12 +81,20 @@ impl Uplink {
         let facts = Facts {
             node: node.to_owned(),
             labels: labels.clone(),
+            jobs: config.jobs.iter().cloned().collect(),
             boot,
             kernel: release.unwrap_or_default(),
         };
         let sync = (config.sync == Sync::Interval).then_some(config.sync_interval);
         let joined = config.join.clone().map(|join| Joined::new(join, node));
-        Ok(Self { shared, dialer: Dialer { endpoint, joined }, facts, retry: Retry::default(), sync })
+        Ok(Self {
+            shared,
+            dialer: Dialer { endpoint, joined },
+            facts,
+            retry: Retry::default(),
+            sync,
+            orders: Mutex::new(Some(orders)),
+        })
     }
 
     /// The same with other waits.
@@ -94,6 +106,12 @@ impl Uplink {
     /// The policy bundle that the collector wants here, whenever it says so.
     pub fn offers(&self) -> watch::Receiver<Option<Offer>> {
         self.shared.offers.subscribe()
+    }
+
+    /// Both ends of the way of jobs, for who does them; once.
+    pub fn jobs(&self) -> Option<(Arc<Line>, Receiver<Command>)> {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((Arc::clone(&self.shared.jobs), orders))
     }
 
     /// Runs until `stop` is true, then hands over what it can within a second. What is left stays in the spool.

@@ -32,7 +32,7 @@ use self::fd::Fd;
 use super::clock::Clock;
 use crate::{
     event::{Event, EventKind, ProcessId, lexical, syscall::Row},
-    state::{State, cgroup::Container, container::table::Known, process::Process},
+    state::{State, cgroup::Container, container::table::Known, digest::FileVersion, process::Process},
     trading::Trading,
 };
 
@@ -188,6 +188,12 @@ impl<'e> Facts<'e> {
     pub fn pending_container(&self) -> Option<&'e Arc<Container>> {
         let container = self.process?.container.as_ref()?;
         matches!(self.context.state.containers.get(container), Known::Pending).then_some(container)
+    }
+
+    /// The version of the file that the event's process runs, while it is being read.
+    pub fn pending_digest(&self) -> Option<FileVersion> {
+        let version = self.process?.image.file.as_ref()?.into();
+        self.context.state.digests.is_pending(version).then_some(version)
     }
 
     /// Whether the call did what it was asked to.

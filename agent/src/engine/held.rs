@@ -1,6 +1,7 @@
 //! Events that wait for what is known of their container.
 //!
-//! A container's metadata comes a few milliseconds after its first event. An event that a rule cannot judge without
+//! A container's metadata comes a few milliseconds after its first event, and so does the digest of an executable that
+//! was not read yet. An event that a rule cannot judge without
 //! it, or whose alert would show it, is kept with the value of every field those rules ask for, because the state
 //! moves on meanwhile; it is judged anew when the metadata is there or the longest wait is over. Bounded by number
 //! and by bytes; when there is no room an event is judged at once, without metadata, and its alert says so.
@@ -26,14 +27,18 @@ use crate::{
     alert::{Wait, WaitOutcome, build::Style},
     event::{ProcessId, syscall::Row},
     state::{
+        State,
         cgroup::Container,
-        container::table::{ContainerTable, Known, KnownNames},
+        container::table::{Known, KnownNames},
+        digest::{FileVersion, KnownDigest},
     },
     trading::Trading,
 };
 
 /// Events kept at most.
 const EVENTS_MAX: usize = 1024;
+/// How long a digest may come after an event was judged without it.
+const LATE_NS: u64 = 30_000_000_000;
 /// Bytes kept at most.
 const BYTES_MAX: usize = 16 << 20;
 
@@ -48,7 +53,12 @@ pub struct Waits {
 
 /// One event that waits.
 pub(super) struct Waiting {
-    pub(super) container: Arc<Container>,
+    /// Whose metadata it waits for.
+    pub(super) container: Option<Arc<Container>>,
+    /// Whose digest it waits for.
+    pub(super) digest: Option<Box<FileVersion>>,
+    /// It was judged once, without the digest.
+    pub(super) is_late: bool,
     pub(super) process: ProcessId,
     pub(super) cgroup_id: u64,
     pub(super) family: Family,
@@ -84,7 +94,10 @@ pub(super) fn waiting(
     style: &Style,
     among: impl Fn(usize) -> bool,
 ) -> Option<Waiting> {
-    let container = facts.pending_container()?;
+    let (container, digest) = (facts.pending_container(), facts.pending_digest());
+    if container.is_none() && digest.is_none() {
+        return None;
+    }
     let suffix = style.suffix.as_ref();
     let mut waits = false;
     let mut undecided = Vec::new();
@@ -101,7 +114,9 @@ pub(super) fn waiting(
         undecided.push((source, rules));
     }
     waits.then(|| Waiting {
-        container: Arc::clone(container),
+        container: container.cloned(),
+        digest: digest.map(Box::new),
+        is_late: false,
         process: facts.process_id(),
         cgroup_id: facts.cgroup_id(),
         family: row.family,
@@ -163,6 +178,8 @@ fn shown<'r>(rule: &'r Rule, suffix: Option<&'r OutputFormat>) -> impl Iterator<
 #[derive(Default)]
 pub(super) struct Held {
     queue: VecDeque<Waiting>,
+    /// Events that were judged without a digest that may still come.
+    late: VecDeque<Waiting>,
     bytes: usize,
     wait_ns: u64,
     ended: [u64; WaitOutcome::ALL.len()],
@@ -184,32 +201,47 @@ impl Held {
         Ok(())
     }
 
+    /// Keeps an event that was judged once, for the rules that ask for a digest; without room it is judged for good.
+    pub(super) fn push_late(&mut self, waiting: Waiting) {
+        let bytes = waiting.bytes();
+        if self.late.len() < EVENTS_MAX && self.bytes + bytes <= BYTES_MAX {
+            self.bytes += bytes;
+            self.late.push_back(Waiting { is_late: true, ..waiting });
+        }
+    }
+
     /// Takes the first event whose wait is over, in the order of arrival.
-    pub(super) fn pop(&mut self, containers: &ContainerTable, now_ns: u64) -> Option<(Waiting, Wait)> {
-        let wait_ns = self.wait_ns;
-        let over = |waiting: &Waiting| {
-            let names_pending = matches!(containers.names(&waiting.container), KnownNames::Pending);
-            match containers.get(&waiting.container) {
-                Known::Yes(_) if !names_pending => Some(WaitOutcome::Arrived),
-                Known::No if !names_pending => Some(WaitOutcome::Unknown),
-                _ => (waiting.time_ns.saturating_add(wait_ns) <= now_ns).then_some(WaitOutcome::Timeout),
-            }
+    pub(super) fn pop(&mut self, state: &State, now_ns: u64) -> Option<(Waiting, Wait)> {
+        let over = |waiting: &Waiting, wait_ns: u64| match arrived(waiting, state) {
+            Some(outcome) => Some(outcome),
+            None => (waiting.time_ns.saturating_add(wait_ns) <= now_ns).then_some(WaitOutcome::Timeout),
         };
-        let (index, outcome) =
-            self.queue.iter().enumerate().find_map(|(index, waiting)| Some((index, over(waiting)?)))?;
-        self.take(index, outcome, now_ns)
+        let find = |queue: &VecDeque<Waiting>, wait_ns| {
+            queue.iter().enumerate().find_map(|(index, waiting)| Some((index, over(waiting, wait_ns)?)))
+        };
+        if let Some((index, outcome)) = find(&self.queue, self.wait_ns) {
+            return self.take(index, outcome, now_ns);
+        }
+        let (index, outcome) = find(&self.late, LATE_NS)?;
+        let waiting = self.late.remove(index)?;
+        Some(self.ending(waiting, outcome, now_ns))
     }
 
     /// Takes the first event although its wait is not over.
     pub(super) fn pop_any(&mut self, now_ns: u64) -> Option<(Waiting, Wait)> {
+        // Those of the other queue were judged once.
         self.take(0, WaitOutcome::Shutdown, now_ns)
     }
 
     fn take(&mut self, index: usize, outcome: WaitOutcome, now_ns: u64) -> Option<(Waiting, Wait)> {
         let waiting = self.queue.remove(index)?;
+        Some(self.ending(waiting, outcome, now_ns))
+    }
+
+    fn ending(&mut self, waiting: Waiting, outcome: WaitOutcome, now_ns: u64) -> (Waiting, Wait) {
         self.bytes = self.bytes.saturating_sub(waiting.bytes());
         let wait = self.ended(outcome, now_ns.saturating_sub(waiting.time_ns));
-        Some((waiting, wait))
+        (waiting, wait)
     }
 
     /// Counts a wait that ended.
@@ -223,11 +255,32 @@ impl Held {
     /// When the first wait is over, nanoseconds of the boot clock. Events come in the order of their times, but for
     /// the moment by which two CPUs differ.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        self.queue.front().map(|waiting| waiting.time_ns.saturating_add(self.wait_ns))
+        let at = |queue: &VecDeque<Waiting>, wait_ns| {
+            queue.front().map(|waiting| waiting.time_ns.saturating_add(wait_ns))
+        };
+        [at(&self.queue, self.wait_ns), at(&self.late, LATE_NS)].into_iter().flatten().min()
     }
 
     pub(super) fn waits(&self) -> Waits {
-        Waits { waiting: self.queue.len() as u64, ended: self.ended }
+        Waits { waiting: (self.queue.len() + self.late.len()) as u64, ended: self.ended }
+    }
+}
+
+/// How the wait ended, unless something is still to come.
+fn arrived(waiting: &Waiting, state: &State) -> Option<WaitOutcome> {
+    let digest = match waiting.digest.as_ref().map(|version| state.digests.get(**version)) {
+        Some(KnownDigest::Pending) => return None,
+        Some(KnownDigest::No) => WaitOutcome::Unknown,
+        Some(KnownDigest::Yes(_)) | None => WaitOutcome::Arrived,
+    };
+    let Some(container) = &waiting.container else { return Some(digest) };
+    if matches!(state.containers.names(container), KnownNames::Pending) {
+        return None;
+    }
+    match state.containers.get(container) {
+        Known::Yes(_) => Some(WaitOutcome::Arrived),
+        Known::No => Some(WaitOutcome::Unknown),
+        Known::Pending => None,
     }
 }
 

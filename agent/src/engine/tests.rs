@@ -2,6 +2,8 @@
 
 #[path = "tests/cost.rs"]
 mod cost;
+#[path = "tests/digests.rs"]
+mod digests;
 #[path = "tests/hostile.rs"]
 mod hostile;
 #[path = "tests/late.rs"]

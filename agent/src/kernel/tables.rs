@@ -25,6 +25,9 @@ const FULL: i32 = libc::E2BIG;
 /// Masks of an image, by family.
 type ImageValue = [[u64; MASK_WORDS]; FAMILY_COUNT];
 
+/// Classes of address prefixes.
+type Addresses = Keys<(u32, [u8; 20]), u32>;
+
 /// What the agent remembers of what it wrote, so that it can be taken back.
 #[derive(Debug, Default)]
 pub(super) struct Written {
@@ -33,7 +36,7 @@ pub(super) struct Written {
     /// Keys of masks of images, by rule set.
     images: Keys<u32, Vec<[u64; IMAGE_WORDS]>>,
     /// Address prefixes of either slot.
-    addresses: [Vec<(u32, [u8; 20])>; 2],
+    addresses: [Addresses; 2],
 }
 
 /// What became of masks that were to be remembered.
@@ -150,23 +153,26 @@ impl Kernel {
 
     fn write_addresses(&mut self, slot: usize, new: &[(u32, AddressKey, u32)]) -> Result<(), KernelError> {
         let fault = map(abi::MAP_ADDRESSES);
-        let old = self.written.addresses.get_mut(slot).map(std::mem::take).unwrap_or_default();
+        let Some(old) = self.written.addresses.get_mut(slot) else { return Ok(()) };
         let of = self.ebpf.map_mut(abi::MAP_ADDRESSES).ok_or(KernelError::Missing(abi::MAP_ADDRESSES))?;
         let mut trie: LpmTrie<&mut MapData, [u8; 20], u32> = LpmTrie::try_from(of).map_err(&fault)?;
-        for (bits, data) in old {
-            let _ = trie.remove(&Key::new(bits, data));
-        }
-        let mut kept = Vec::new();
+        let mut kept = Addresses::default();
         for (bits, key, class) in new {
             let mut data = [0; 20];
             for (to, from) in data.iter_mut().zip(key.slot.iter().chain(&key.address)) {
                 *to = *from;
             }
-            trie.insert(&Key::new(*bits, data), class, 0).map_err(&fault)?;
-            kept.push((*bits, data));
+            kept.insert((*bits, data), *class);
         }
-        if let Some(of) = self.written.addresses.get_mut(slot) {
-            *of = kept;
+        // A list that was renewed is mostly the same as before, and a slot's turn comes again with every other rule set.
+        for ((bits, data), _) in old.extract_if(|key, _| !kept.contains_key(key)) {
+            let _ = trie.remove(&Key::new(bits, data));
+        }
+        for ((bits, data), class) in kept {
+            if old.get(&(bits, data)) != Some(&class) {
+                trie.insert(&Key::new(bits, data), class, 0).map_err(&fault)?;
+                old.insert((bits, data), class);
+            }
         }
         Ok(())
     }

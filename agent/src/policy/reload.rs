@@ -1,7 +1,9 @@
 //! The way from a signal or a changed file to new rules: the same as at the start, and nothing is touched unless
 //! all of it succeeds.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use rampart_rules::set::Sets;
 
 use super::{
     Bundle, PolicyError,
@@ -10,7 +12,7 @@ use super::{
 };
 use crate::{
     bundles,
-    config::{self, Config, Limits, Responses, Services, Sources, fault::Faults},
+    config::{self, Config, Limits, Responses, RuleList, Services, Sources, fault::Faults},
 };
 
 /// Remembers what is in force.
@@ -68,6 +70,16 @@ impl Reloader {
     /// Whether the kernel is to reject what no rule can match.
     pub fn pushdown(&self) -> bool {
         self.config.pushdown.enabled
+    }
+
+    /// The same rules with other members of their lists.
+    pub fn renew(&self, bundle: &Bundle, sets: Sets) -> Result<Bundle, PolicyError> {
+        super::renew(bundle, &self.config.rules, &self.config.trading, sets)
+    }
+
+    /// The lists in force.
+    pub fn lists(&self) -> &BTreeMap<String, RuleList> {
+        &self.config.rules.lists
     }
 
     /// Looks at the files once; true when a finished change waits to be loaded.

@@ -18,7 +18,7 @@ use super::{
     interval,
     known::{Known, is_of_tuple},
     paths::{self, Paths, Presence},
-    sockets,
+    sockets::{self, Classes},
 };
 use crate::{
     engine::{
@@ -34,6 +34,7 @@ use crate::{
 pub(super) struct Rules<'p> {
     pub(super) comparisons: &'p Comparisons,
     pub(super) paths: &'p Paths,
+    pub(super) classes: &'p Classes,
     /// A state without processes.
     pub(super) blank: &'p State,
     pub(super) clock: &'p Clock,
@@ -66,7 +67,7 @@ impl<'p> Judge<'p> {
     }
 
     fn work_out(&self, comparison: ComparisonId) -> Truth {
-        let Rules { comparisons, paths, .. } = self.rules;
+        let Rules { comparisons, paths, classes, .. } = self.rules;
         let Some(test) = comparisons.test(comparison) else { return Truth::Unknown };
         let Known { row, failed, path, .. } = self.known;
         if let Some(found) = paths.test(comparison) {
@@ -81,8 +82,8 @@ impl<'p> Judge<'p> {
         if let Some(range) = interval::of(test, row, failed) {
             return interval::truth(test, range);
         }
-        // Classes of addresses and ports say nothing about comparisons with other values.
-        let plain = sockets::is_plain(test, |_| true);
+        // Classes of addresses and ports say nothing about comparisons with other values, or with sets that are too large.
+        let plain = sockets::is_plain(test, |_| true) && !classes.leaves_out(comparison);
         let mut worlds = self.records.iter().map(|record| self.in_world(comparison, record, plain));
         let first = worlds.next().unwrap_or(Truth::Unknown);
         if worlds.all(|truth| truth == first) { first } else { Truth::Unknown }

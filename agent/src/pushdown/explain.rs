@@ -48,6 +48,8 @@ pub enum Decision {
     Pattern,
     /// Not: it changes while the process runs.
     Changing,
+    /// Not: its list has more members than the kernel's table.
+    LargeList,
 }
 
 /// What the kernel decides of a rule on some events.
@@ -72,7 +74,7 @@ pub struct EventReport {
 impl Decision {
     /// Whether the kernel can decide by it that a rule does not match.
     pub fn in_kernel(self) -> bool {
-        !matches!(self, Self::Event | Self::Computed | Self::Pattern | Self::Changing)
+        !matches!(self, Self::Event | Self::Computed | Self::Pattern | Self::Changing | Self::LargeList)
     }
 
     /// A heading of few words.
@@ -86,7 +88,7 @@ impl Decision {
             Self::Socket => "socket",
             Self::Process => "process",
             Self::ProcessForNow => "process, for now",
-            Self::Event | Self::Computed | Self::Pattern | Self::Changing => "agent",
+            Self::Event | Self::Computed | Self::Pattern | Self::Changing | Self::LargeList => "agent",
         }
     }
 
@@ -101,6 +103,7 @@ impl Decision {
             Self::Computed => "compares a computed value or two values",
             Self::Pattern => "no part of the text is necessary",
             Self::Changing => "changes while the process runs",
+            Self::LargeList => "the list is larger than the kernel's table",
         }
     }
 }
@@ -197,6 +200,7 @@ impl Plan {
             Some(Decision::Event | Decision::Socket) if matches!(test.right, Right::Source(_)) => {
                 Decision::Computed
             }
+            Some(Decision::Socket) if self.classes.leaves_out(id) => Decision::LargeList,
             Some(worst) => worst,
             None => Decision::Result,
         }

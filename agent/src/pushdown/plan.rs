@@ -241,6 +241,7 @@ impl Plan {
         let rules = Rules {
             comparisons: &self.comparisons,
             paths: &self.paths,
+            classes: &self.classes,
             blank: &self.blank,
             clock: &self.clock,
         };

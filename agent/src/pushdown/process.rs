@@ -97,8 +97,9 @@ pub(super) fn scope(field: FieldId, arg: FieldArg<'_>) -> Scope {
             Scope::Process
         }
         ids::CONTAINER_START_TS | ids::CONTAINER_DURATION => Scope::Event,
-        // By the image, the control group and its metadata; by the time, of which the epoch is told.
-        ids::TRADING_ROLE | ids::TRADING_SESSION => Scope::Epoch,
+        // By the image, the control group and its metadata; by the time, or once a file has been read, of which the epoch
+        // is told.
+        ids::TRADING_ROLE | ids::TRADING_SESSION | ids::PROC_EXE_SHA256 => Scope::Epoch,
         field if is_lineage(field) => Scope::Epoch,
         _ if matches!(class, Class::Container | Class::User | Class::Group) => Scope::Epoch,
         _ => Scope::Event,

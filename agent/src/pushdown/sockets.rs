@@ -4,7 +4,7 @@
 mod ends;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -14,12 +14,15 @@ use rampart_common::pushdown::{ADDRESS_ENTRIES, ADDRESS_KEY_BITS, AddressKey, UN
 use rampart_rules::{
     catalog::{FieldId, ids},
     comparisons::{ComparisonId, Comparisons},
+    set::Set,
     typed::{Const, Right, Source as Value, Test},
     value::{FieldArg, FieldSource, Truth, Value as FieldValue},
 };
 
 /// First port that counts as a client's where nobody saw who connected.
 const EPHEMERAL_PORT: u16 = 32_768;
+/// Networks that are always told apart.
+const OWN_NETWORKS: usize = 4;
 /// Prefix bits of IPv4 in the common form.
 const MAPPED_BITS: u8 = 96;
 
@@ -32,6 +35,8 @@ pub(super) struct Classes {
     networks: Vec<(u128, u8, u16)>,
     /// An address of each class.
     address_of: Vec<Ipv6Addr>,
+    /// Comparisons with sets for which the table has no room.
+    left_out: HashSet<ComparisonId>,
 }
 
 impl Classes {
@@ -48,10 +53,20 @@ impl Classes {
             port_of: Vec::new(),
             networks: Vec::new(),
             address_of: Vec::new(),
+            left_out: HashSet::new(),
         };
         classes.find_ports(comparisons, &plain(is_port));
-        classes.find_networks(comparisons, &plain(is_address));
+        let addresses = plain(is_address);
+        classes.left_out = left_out(comparisons, &addresses);
+        let addresses: Vec<ComparisonId> =
+            addresses.into_iter().filter(|id| !classes.left_out.contains(id)).collect();
+        classes.find_networks(comparisons, &addresses);
         classes
+    }
+
+    /// Whether classes say nothing about a comparison, because the set it looks into is too large.
+    pub(super) fn leaves_out(&self, comparison: ComparisonId) -> bool {
+        self.left_out.contains(&comparison)
     }
 
     fn find_ports(&mut self, comparisons: &Comparisons, tests: &[ComparisonId]) {
@@ -93,12 +108,9 @@ impl Classes {
         // What the getters themselves tell apart: version, and the address that is none.
         let none = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)];
         let own = none.into_iter().flat_map(|address| [(address, 0), (address, 128)]);
-        let used = constants(comparisons, tests).filter_map(|value| match value {
-            Const::Ip(address) => Some((*address, 128)),
-            Const::Net(address, length) => Some((*address, *length)),
-            _ => None,
-        });
-        for (address, length) in own.chain(used) {
+        let used = constants(comparisons, tests).filter_map(network);
+        let members = sets(comparisons, tests).into_values();
+        for (address, length) in own.chain(used).chain(members.flat_map(Set::iter_networks)) {
             let (bits, length) = mapped(address, length);
             networks.insert((length, bits & mask(length)), UNKNOWN_CLASS);
         }
@@ -108,10 +120,12 @@ impl Classes {
             return;
         }
         let all: Vec<(u8, u128)> = networks.keys().copied().collect();
+        let mut by_base: Vec<(u128, u8)> = all.iter().map(|(length, base)| (*base, *length)).collect();
+        by_base.sort_unstable();
         let mut known: HashMap<Vec<Truth>, u16> = HashMap::new();
         for (length, base) in &all {
             // Networks that others fill give no class of their own.
-            let Some(address) = inside(*base, *length, &all) else { continue };
+            let Some(address) = inside(*base, *length, &by_base) else { continue };
             let value = FieldValue::Ip(IpAddr::V6(address).to_canonical());
             let mut truths = evaluate(comparisons, tests, value);
             let canonical = IpAddr::V6(address).to_canonical();
@@ -160,20 +174,57 @@ impl Classes {
     }
 }
 
-/// An address of a network that lies in none of the longer prefixes; `None` when they fill it.
-fn inside(base: u128, length: u8, all: &[(u8, u128)]) -> Option<Ipv6Addr> {
-    let within = |inner: u128| inner & mask(length) == base;
-    let longer: Vec<(u8, u128)> =
-        all.iter().copied().filter(|(other, inner)| *other > length && within(*inner)).collect();
-    if longer.is_empty() {
+/// An address of a network that lies in none of the longer prefixes, which are in order of their bases; `None` when
+/// they fill it.
+fn inside(base: u128, length: u8, all: &[(u128, u8)]) -> Option<Ipv6Addr> {
+    let from = all.partition_point(|(inner, _)| *inner < base);
+    let to = all.partition_point(|(inner, _)| *inner <= base | !mask(length));
+    let within = all.get(from..to).unwrap_or_default();
+    if !within.iter().any(|(_, other)| *other > length) {
         return Some(Ipv6Addr::from_bits(base));
     }
     let half = 1u128.checked_shl(127 - u32::from(length))?;
     // The upper half first: the lower one holds the address that is none.
     [base | half, base].into_iter().find_map(|start| {
-        let whole = longer.contains(&(length + 1, start));
-        if whole { None } else { inside(start, length + 1, &longer) }
+        let is_whole = within.binary_search(&(start, length + 1)).is_ok();
+        if is_whole { None } else { inside(start, length + 1, within) }
     })
+}
+
+/// The constant that is one network.
+fn network(value: &Const) -> Option<(IpAddr, u8)> {
+    match value {
+        Const::Ip(address) => Some((*address, 128)),
+        Const::Net(address, length) => Some((*address, *length)),
+        _ => None,
+    }
+}
+
+/// The sets that comparisons look into, each once.
+fn sets<'c>(comparisons: &'c Comparisons, tests: &'c [ComparisonId]) -> BTreeMap<(usize, &'c str), &'c Set> {
+    let sets = constants(comparisons, tests).filter_map(|value| match value {
+        Const::Set(set) => Some(((set.len(), set.name()), &**set)),
+        _ => None,
+    });
+    sets.collect()
+}
+
+/// Comparisons with a set that does not fit into the table beside all that is written in rules and the smaller sets.
+fn left_out(comparisons: &Comparisons, tests: &[ComparisonId]) -> HashSet<ComparisonId> {
+    let written: BTreeSet<(IpAddr, u8)> = constants(comparisons, tests).filter_map(network).collect();
+    let mut room = (ADDRESS_ENTRIES as usize / 2).saturating_sub(written.len() + OWN_NETWORKS);
+    let mut too_large = HashSet::new();
+    for ((size, name), _) in sets(comparisons, tests) {
+        match room.checked_sub(size) {
+            Some(rest) => room = rest,
+            None => drop(too_large.insert(name)),
+        }
+    }
+    let is_out = |id: &&ComparisonId| {
+        let values = constants(comparisons, std::slice::from_ref(*id));
+        values.into_iter().any(|value| matches!(value, Const::Set(set) if too_large.contains(set.name())))
+    };
+    tests.iter().filter(is_out).copied().collect()
 }
 
 fn mask(length: u8) -> u128 {

@@ -8,7 +8,7 @@ mod processes;
 mod readme;
 mod soundness;
 
-use std::{mem::offset_of, sync::Arc};
+use std::{mem::offset_of, net::Ipv4Addr, sync::Arc};
 
 use rampart_common::event::Family;
 use rampart_common::pushdown::{
@@ -20,11 +20,13 @@ use rampart_rules::{
     lint::changes_while_running,
     load::{LoadOptions, Source, load},
     rule::RuleSet,
+    set::{Set, Sets},
     value::FieldArg,
 };
 
 use super::{
     Plan,
+    explain::Decision,
     process::{Scope, scope},
 };
 use crate::{
@@ -249,7 +251,7 @@ fn strings_that_do_not_fit_are_cut_and_still_found() {
 
 #[test]
 fn networks_that_do_not_fit_are_not_told_apart() {
-    let nets: Vec<String> = (0..5000u32).map(|at| format!("10.{}.{}.0/24", at / 250, at % 250)).collect();
+    let nets: Vec<String> = (0..40_000u32).map(|at| format!("10.{}.{}.0/24", at / 250, at % 250)).collect();
     let plan = Plan::new(
         soundness::rule_set(&[format!("evt.type = connect and fd.snet in ({})", nets.join(", "))]),
         1,
@@ -257,6 +259,40 @@ fn networks_that_do_not_fit_are_not_told_apart() {
     assert_eq!(plan.addresses().len(), 1);
     let key = socket(&plan, libc::SYS_connect, false, ("127.0.0.1", 40_000), ("8.8.8.8", 80), 2);
     assert_eq!(candidates(&plan, key), ["r0"], "nothing is known of any address");
+}
+
+#[test]
+fn lists_are_told_apart_as_far_as_the_table_has_room() {
+    let set = |name: &str, first: u8, count: u32| {
+        let bits = move |at: u32| u32::from(first) << 24 | at << 1;
+        Arc::new(Set::networks(name, 1, (0..count).map(move |at| (Ipv4Addr::from_bits(bits(at)).into(), 32))))
+    };
+    let text = "- {rule: small, desc: d, condition: evt.type = sendto and fd.rip in (small), output: o, priority: INFO}\n\
+                - {rule: large, desc: d, condition: evt.type = sendto and fd.rip in (large), output: o, priority: INFO}\n\
+                - {rule: both, desc: d, condition: \"evt.type = sendto and fd.rip in (small, large, 8.8.4.4)\", output: o, priority: INFO}\n\
+                - {rule: other, desc: d, condition: evt.type = sendto and fd.rip = 8.8.4.4, output: o, priority: INFO}\n";
+    let options = LoadOptions {
+        sets: Sets::new([set("small", 11, 20_000), set("large", 12, 60_000)]),
+        ..LoadOptions::default()
+    };
+    let loaded = load(&[Source { name: "test".into(), text: text.into() }], &options);
+    let plan = Plan::new(Arc::new(loaded.rules.unwrap()), 1);
+    assert!(plan.addresses().len() < 20_010, "{}", plan.addresses().len());
+    let left = |address: &str| {
+        let key = socket(&plan, libc::SYS_sendto, false, ("127.0.0.1", 40_000), (address, 80), 2);
+        candidates(&plan, key)
+    };
+    // The agent looks into the list that has no room, whatever the address; the others are decided.
+    assert_eq!(left("11.0.0.2"), ["small", "large", "both"]);
+    assert_eq!(left("11.0.0.3"), ["large", "both"]);
+    assert_eq!(left("12.0.0.2"), ["large", "both"]);
+    assert_eq!(left("8.8.4.4"), ["large", "both", "other"]);
+    let decision = |rule: usize| {
+        let report = plan.report(rule);
+        report[0].comparisons.iter().map(|(text, decision)| (text.clone(), *decision)).collect::<Vec<_>>()
+    };
+    assert!(decision(0).contains(&("fd.rip = small of 20000 members".to_owned(), Decision::Socket)));
+    assert!(decision(1).contains(&("fd.rip = large of 60000 members".to_owned(), Decision::LargeList)));
 }
 
 #[test]

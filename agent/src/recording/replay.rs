@@ -8,7 +8,7 @@ use rampart_rules::event_set::EventSet;
 use super::{ReadError, facts::Facts, item::Item, read::Reader};
 use crate::{
     alert::Alert,
-    engine::{self, Detector, clock::Clock, profile::Stopwatch},
+    engine::{self, Detector, Digesting, clock::Clock, profile::Stopwatch},
     event::decode,
     policy::Bundle,
     state::{
@@ -54,6 +54,7 @@ pub fn detector(facts: &Facts, bundle: &Bundle, switches: Switches) -> Detector 
         clock: Clock::fixed(facts.clock_offset_ns, facts.utc_offset_secs),
         stopwatch: Stopwatch::system(),
         id_seed: facts.id_seed,
+        digests: Digesting::Asked,
         metadata_wait_ns: facts.metadata_wait_ns,
         state: state::Config {
             process_limit: usize::try_from(facts.process_limit).unwrap_or(usize::MAX),

@@ -16,7 +16,7 @@ use super::{
     cgroup::{Container, Runtime},
     users::NameTable,
 };
-use crate::event::ProcessId;
+use crate::{event::ProcessId, state::digest::FileVersion};
 
 /// What a container runtime says about one container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,4 +182,6 @@ pub enum News {
     PodGone(String),
     /// These are all pods; others are gone.
     Pods(Vec<Arc<Pod>>),
+    /// An executed file was read, or could not be.
+    Digest(FileVersion, Option<[u8; 32]>),
 }

@@ -9,8 +9,8 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use super::{limits, names::Name, responses, services, status::Status};
-use crate::{alert::WaitOutcome, config::keys::PRIORITIES};
+use super::{limits, lists, names::Name, responses, services, status::Status};
+use crate::{alert::WaitOutcome, config::keys::PRIORITIES, digests::Left};
 
 /// The whole page.
 pub fn page(status: &Status, now: std::time::Instant) -> Result<String, prometheus::Error> {
@@ -22,6 +22,8 @@ pub fn page(status: &Status, now: std::time::Instant) -> Result<String, promethe
     limits::add(&mut page, &status.limits());
     services::add(&mut page, &status.services());
     responses::add(&mut page, &status.responses());
+    lists::add(&mut page, &status.lists());
+    page.digests(status);
     page.rules(status);
     page.containers(status);
     page.outputs(status);
@@ -38,6 +40,15 @@ pub(super) struct Page {
 }
 
 impl Page {
+    fn digests(&mut self, status: &Status) {
+        let tallies = &status.digests;
+        self.add(Name::DigestsMade, &[], tallies.made.load(Relaxed));
+        self.add(Name::DigestsBytes, &[], tallies.bytes.load(Relaxed));
+        for left in Left::ALL {
+            self.add(Name::DigestsLeftOut, &[("cause", left.name())], tallies.left(left));
+        }
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "the format has only floating-point numbers")]
     pub(super) fn add(&mut self, name: Name, labels: &[(&str, &str)], value: u64) {
         self.add_f64(name, labels, value as f64);

@@ -197,6 +197,24 @@ names! {
     LimitsAlertsDropped = COUNTER "rampart_limits_alerts_dropped_total": "Alerts about rate limits that found no room on their way",
     /// Packets over a limit.
     RateLimitExceeded = COUNTER "rate_limit_exceeded_total": "Packets over a limit, dropped or only observed",
+    /// Executed files that were read.
+    DigestsMade = COUNTER "rampart_digests_made_total": "Executed files of which a SHA-256 was made",
+    /// Bytes read for that.
+    DigestsBytes = COUNTER "rampart_digests_read_bytes_total": "Bytes read for digests of executed files",
+    /// Executed files without a digest.
+    DigestsLeftOut = COUNTER "rampart_digests_left_out_total": "Executed files without a SHA-256, by cause: too large, over the budget, changed, gone, failed",
+    /// Looks at the sources of lists.
+    ListRefreshes = COUNTER "rampart_list_refreshes_total": "Looks at the source of a list that rules name, by what came of them",
+    /// Members of a list.
+    ListEntries = GAUGE "rampart_list_entries": "Members of a list that rules name, as they count now",
+    /// Members of a list that must not be.
+    ListRefused = GAUGE "rampart_list_refused_entries": "Members of a list that are left out because they are too wide, private or the node's own",
+    /// Lines of a list that are no members.
+    ListWrong = GAUGE "rampart_list_wrong_lines": "Lines of a list that are no members",
+    /// Whether a list is stale.
+    ListStale = GAUGE "rampart_list_stale": "1 while nobody has confirmed a list for too long",
+    /// Age of a list.
+    ListAge = GAUGE "rampart_list_age_seconds": "Time since the source of a list last confirmed it",
     /// Trials of a rule.
     RuleCandidates = COUNTER "rampart_rule_candidates_total": "Times the agent tried a rule because the kernel left it possible; rules beyond the first 512 as `other`",
     /// Time that a rule took.

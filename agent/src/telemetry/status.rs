@@ -13,11 +13,14 @@ use rampart_common::{counter::FamilyCounters, event::Family};
 use rampart_rules::window;
 use tokio::sync::watch;
 
-use super::{limits::Limiting, ready::Latches, recent::Recent, responses::Responding, services::Serving};
+use super::{
+    limits::Limiting, lists::Lists, ready::Latches, recent::Recent, responses::Responding, services::Serving,
+};
 use crate::{
     budget::Standing,
     bundles,
     container::lookup::Tallies,
+    digests,
     engine::{held::Waits, profile::Usage, push::Counts, shed::Shed},
     output::{self, Tally},
     spool,
@@ -31,6 +34,8 @@ pub struct Status {
     pub latches: Latches,
     /// Counters of what container runtimes and the API server were asked; written by those who ask.
     pub lookups: Arc<Tallies>,
+    /// Counters of executed files that were read; written by the thread that does.
+    pub digests: Arc<digests::Tallies>,
     /// The newest alerts; written by the detection thread.
     pub recent: Recent,
     /// How it is with policy bundles; written by the supervisor.
@@ -43,6 +48,7 @@ pub struct Status {
     delivery: Mutex<Delivery>,
     services: Mutex<Serving>,
     responses: Mutex<Responding>,
+    lists: Mutex<Lists>,
 }
 
 /// What does not change while the agent runs.
@@ -246,6 +252,16 @@ impl Status {
     /// What the thread of responses last said.
     pub fn responses(&self) -> Responding {
         lock(&self.responses).clone()
+    }
+
+    /// Changes what is known of lists.
+    pub fn update_lists(&self, change: impl FnOnce(&mut Lists)) {
+        change(&mut lock(&self.lists));
+    }
+
+    /// How lists stand.
+    pub fn lists(&self) -> Lists {
+        lock(&self.lists).clone()
     }
 
     /// Gives the outputs' counters.

@@ -100,8 +100,13 @@ impl Browser {
         browser
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer, which must be one.
     pub(super) fn ask(&mut self, method: &str, params: &Value) -> Value {
+        self.try_ask(method, params).unwrap_or_else(|error| panic!("`{method}`: {error}"))
+    }
+
+    /// Asks, and waits for the answer or what the browser has against it.
+    fn try_ask(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
         self.number += 1;
         let mut message = json!({ "id": self.number, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -116,8 +121,9 @@ impl Browser {
             let said =
                 said.unwrap_or_else(|error| panic!("no answer to `{method}`: {error}; {}", self.log()));
             if said["id"] == self.number {
-                assert!(said.get("error").is_none(), "`{method}`: {}", said["error"]);
-                return said["result"].clone();
+                return said
+                    .get("error")
+                    .map_or_else(|| Ok(said["result"].clone()), |error| Err(error.clone()));
             }
             if said.get("method").is_some() {
                 self.events.push(said);
@@ -125,26 +131,39 @@ impl Browser {
         }
     }
 
+    /// Goes to a page, and waits until it is there: a question put before that may be answered by the page that leaves.
     pub(super) fn open(&mut self, url: &str) {
         let answer = self.ask("Page.navigate", &json!({ "url": url }));
         assert!(answer.get("errorText").is_none(), "{url}: {answer}");
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'");
     }
 
     /// What an expression of the page comes to.
     pub(super) fn value(&mut self, expression: &str) -> Value {
+        self.try_value(expression).unwrap_or_else(|error| panic!("`{expression}`: {error}"))
+    }
+
+    /// The same, or why there is none: the page may be leaving, or not be whole yet.
+    fn try_value(&mut self, expression: &str) -> Result<Value, Value> {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let answer = self.ask("Runtime.evaluate", &params);
-        assert!(answer.get("exceptionDetails").is_none(), "`{expression}`: {}", answer["exceptionDetails"]);
-        answer["result"]["value"].clone()
+        let answer = self.try_ask("Runtime.evaluate", &params)?;
+        answer
+            .get("exceptionDetails")
+            .map_or_else(|| Ok(answer["result"]["value"].clone()), |error| Err(error.clone()))
     }
 
     /// Waits until an expression of the page is true.
     pub(super) fn until(&mut self, expression: &str) {
         let end = Instant::now() + PATIENCE;
-        while self.value(expression) != true {
+        loop {
+            let last = self.try_value(expression);
+            if last.as_ref().is_ok_and(|value| *value == true) {
+                return;
+            }
             if Instant::now() >= end {
                 let page = self.value("document.body.innerText");
-                panic!("`{expression}` does not become true on this page:\n{}", page.as_str().unwrap_or("?"));
+                let page = page.as_str().unwrap_or("?");
+                panic!("`{expression}` does not become true, but {last:?}, on this page:\n{page}");
             }
             thread::sleep(Duration::from_millis(50));
         }

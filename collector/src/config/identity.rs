@@ -145,7 +145,7 @@ fn kubernetes(raw: RawKubernetes) -> Result<Settings, ConfigError> {
     }
     let default = |name: &str| Path::new(ACCOUNT).join(name);
     Ok(Settings {
-        ca: Some(raw.ca_file.unwrap_or_else(|| default("ca.crt"))),
+        ca: raw.ca_file.or_else(|| server.starts_with("https:").then(|| default("ca.crt"))),
         token: raw.token_file.unwrap_or_else(|| default("token")),
         server,
         audience: raw.audience.unwrap_or_else(|| "rampart-collector".to_owned()),

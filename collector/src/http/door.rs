@@ -21,6 +21,8 @@ fn needs(method: &Method, path: &str) -> Option<Role> {
         "/health" | "/healthz" | "/ready" | "/login" => None,
         "/logout" | "/me" => Some(Role::Viewer),
         "/audit" => Some(Role::Operator),
+        // A recording holds what processes read and wrote.
+        _ if path.starts_with("/jobs/") && path.ends_with("/result") => Some(Role::Operator),
         // What all nodes do is for few; stopping it and going back is for whoever is on duty.
         "/bundles" | "/rollouts" if method == Method::POST => Some(Role::Admin),
         _ if path.starts_with("/rollouts/") && path.ends_with("/promote") => Some(Role::Admin),
@@ -84,6 +86,8 @@ mod tests {
         assert_eq!(of("cookie", "x=1; rampart=a.b.c; y=2").as_deref(), Some("a.b.c"));
         assert_eq!(of("cookie", "notrampart=1"), None);
         assert_eq!(needs(&Method::POST, "/dead/redrive"), Some(Role::Operator));
+        assert_eq!(needs(&Method::GET, "/jobs/1/result"), Some(Role::Operator));
+        assert_eq!(needs(&Method::GET, "/jobs/1"), Some(Role::Viewer));
         assert_eq!(needs(&Method::GET, "/whatever/comes"), Some(Role::Viewer));
         assert_eq!(needs(&Method::GET, "/rollouts"), Some(Role::Viewer));
         for path in ["/bundles", "/rollouts", "/rollouts/1/promote"] {

@@ -76,7 +76,7 @@ async fn send(collector: &Collector, node: &str, batches: Vec<AlertBatch>) -> Ve
         match answers.message().await.unwrap().unwrap().kind.unwrap() {
             collector_message::Kind::Welcome(welcome) => assert!(welcome.batch_bytes > 0 && acks.is_empty()),
             collector_message::Kind::Ack(ack) => acks.push(ack.batch),
-            collector_message::Kind::Bundle(offer) => panic!("{offer:?}"),
+            other => panic!("{other:?}"),
         }
     }
     drop(sender);

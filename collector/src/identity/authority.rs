@@ -17,7 +17,7 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 
-use super::{IdentityError, hex, random, sha256};
+use super::{IdentityError, hex, key, random, sha256};
 
 /// How long an authority of our own is good: ten years.
 const LIFE: Duration = Duration::from_hours(10 * 365 * 24);
@@ -92,11 +92,8 @@ impl Authority {
             .map_err(|_| unusable(cert_path, "holds no certificate"))?;
         let der = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|_| unusable(key_path, "holds no private key"))?;
-        let PrivateKeyDer::Pkcs8(der) = der else {
-            return Err(unusable(key_path, "holds a key in another form than PKCS#8"));
-        };
-        let pair =
-            KeyPair::try_from(&der).map_err(|_| unusable(key_path, "holds a key that cannot be used"))?;
+        let pair = key::pkcs8(der).and_then(|der| KeyPair::try_from(&der).ok());
+        let pair = pair.ok_or_else(|| unusable(key_path, "holds a key that cannot be used"))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(&certificate)
             .map_err(|_| unusable(cert_path, "holds no certificate"))?;
         if !parsed.is_ca() {

@@ -19,6 +19,10 @@ pub enum Kind {
     Revoked,
     /// A person.
     User,
+    /// Work for a node.
+    Job,
+    /// What came of it.
+    Result,
     /// What is known of a policy bundle.
     Bundle,
     /// Its bytes, base64.
@@ -113,6 +117,8 @@ impl Kind {
             Self::Certificate => "certificate",
             Self::Revoked => "revoked",
             Self::User => "user",
+            Self::Job => "job",
+            Self::Result => "result",
             Self::Bundle => "bundle",
             Self::BundleContent => "bundle_content",
             Self::Rollout => "rollout",

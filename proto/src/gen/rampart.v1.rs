@@ -94,11 +94,135 @@ impl Priority {
         }
     }
 }
+/// Work for a node. A node has one job at a time; one that is given twice is done once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Job {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Time until the collector takes it for lost.
+    #[prost(uint32, tag = "2")]
+    pub lease_secs: u32,
+    /// What to do. Agents refuse what they do not know, and what their configuration does not allow.
+    #[prost(oneof = "job::Task", tags = "3, 4, 5, 6")]
+    pub task: ::core::option::Option<job::Task>,
+}
+/// Nested message and enum types in `Job`.
+pub mod job {
+    /// What to do. Agents refuse what they do not know, and what their configuration does not allow.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Task {
+        /// Pack an archive for whoever helps, without secrets.
+        #[prost(message, tag = "3")]
+        Diagnostics(super::DiagnosticsTask),
+        /// Record what the kernel sends.
+        #[prost(message, tag = "4")]
+        Capture(super::CaptureTask),
+        /// Compare other rules with those in force on recorded events.
+        #[prost(message, tag = "5")]
+        Backtest(super::BacktestTask),
+        /// Take back what a response has done, or a denied source.
+        #[prost(message, tag = "6")]
+        Unblock(super::UnblockTask),
+    }
+}
+/// Takes no settings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiagnosticsTask {}
+/// What to record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptureTask {
+    /// How long.
+    #[prost(uint32, tag = "1")]
+    pub secs: u32,
+    /// Size at which it ends.
+    #[prost(uint64, tag = "2")]
+    pub max_bytes: u64,
+}
+/// What to compare on what.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BacktestTask {
+    /// The other rules, YAML.
+    #[prost(string, tag = "1")]
+    pub rules: ::prost::alloc::string::String,
+    /// Job of this node whose recording is to be used; empty to record for this.
+    #[prost(string, tag = "2")]
+    pub capture: ::prost::alloc::string::String,
+    /// How long to record, where there is no recording.
+    #[prost(uint32, tag = "3")]
+    pub secs: u32,
+}
+/// What to take back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnblockTask {
+    /// A response by its number on the node, or
+    #[prost(uint64, tag = "1")]
+    pub response: u64,
+    /// an address or prefix in the list of denied sources.
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+}
+/// A job is not wanted any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobCancel {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+/// What became of a job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobReport {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// What became of it.
+    #[prost(oneof = "job_report::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<job_report::Outcome>,
+}
+/// Nested message and enum types in `JobReport`.
+pub mod job_report {
+    /// What became of it.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        /// It is done.
+        #[prost(message, tag = "2")]
+        Done(super::JobDone),
+        /// It is not.
+        #[prost(message, tag = "3")]
+        Failed(super::JobFailed),
+    }
+}
+/// The result of a job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobDone {
+    /// For people, at most 64 KiB.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Where the result lies on the node; empty when it is not kept there.
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    /// Name of the result as a file; empty when there is none here.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// The result, at most 3 MiB.
+    #[prost(bytes = "vec", tag = "4")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+/// Why a job is not done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobFailed {
+    /// For people.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// Whether another try would fail the same way.
+    #[prost(bool, tag = "2")]
+    pub is_final: bool,
+}
 /// From the agent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentMessage {
     /// What it is.
-    #[prost(oneof = "agent_message::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "agent_message::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<agent_message::Kind>,
 }
 /// Nested message and enum types in `AgentMessage`.
@@ -115,13 +239,16 @@ pub mod agent_message {
         /// How the agent is.
         #[prost(message, tag = "3")]
         Heartbeat(super::Heartbeat),
+        /// What became of a job.
+        #[prost(message, tag = "4")]
+        Report(super::JobReport),
     }
 }
 /// To the agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CollectorMessage {
     /// What it is.
-    #[prost(oneof = "collector_message::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "collector_message::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<collector_message::Kind>,
 }
 /// Nested message and enum types in `CollectorMessage`.
@@ -138,6 +265,12 @@ pub mod collector_message {
         /// The policy bundle that this node is to have. Only to agents that take them.
         #[prost(message, tag = "3")]
         Bundle(super::BundleOffer),
+        /// Work. Only to agents that take this kind of it.
+        #[prost(message, tag = "4")]
+        Job(super::Job),
+        /// Work that is not wanted any more.
+        #[prost(message, tag = "5")]
+        Cancel(super::JobCancel),
     }
 }
 /// Who is there.
@@ -164,6 +297,9 @@ pub struct Hello {
     /// Which policy bundle is in force.
     #[prost(message, optional, tag = "6")]
     pub bundle: ::core::option::Option<BundleState>,
+    /// Kinds of jobs that it takes: `diagnostics`, `capture`, `backtest`, `unblock`.
+    #[prost(string, repeated, tag = "7")]
+    pub jobs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What the collector expects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

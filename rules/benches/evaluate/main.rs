@@ -8,6 +8,7 @@
 #![expect(clippy::cast_precision_loss, reason = "counts here are far below 2^53")]
 
 mod generated;
+mod lists;
 mod recorded;
 
 use std::{
@@ -71,13 +72,16 @@ fn main() -> ExitCode {
         tried as f64 / events.len() as f64,
         pass(&first, &events)
     );
-    let mut results: [Vec<f64>; 4] = Default::default();
+    let mut results: [Vec<f64>; 6] = Default::default();
     for _ in 0..rounds {
+        let Some((look_up, load)) = lists::round() else { return fail("the lists do not load") };
         let times = [
             events_per_second(&first, &events),
             events_per_second(&all, &events),
             milliseconds(|| drop(loaded(&text, Matching::First))),
             milliseconds(|| drop(loaded(&many, Matching::First))),
+            look_up,
+            load,
         ];
         for (known, time) in results.iter_mut().zip(times) {
             known.push(time);
@@ -89,11 +93,13 @@ fn main() -> ExitCode {
         pass(&first, &events);
         pass(&all, &events);
     });
-    let [first, all, load, many] = &mut results;
+    let [first, all, load, many, list_look_up, list_load] = &mut results;
     report("userspace.evaluations_per_s", "events/s", first);
     report("userspace.evaluations_all_per_s", "events/s", all);
     report("rules.load_upstream_ms", "ms", load);
     report("rules.load_5000_ms", "ms", many);
+    report("lists.look_up_100k_of_10", "times", list_look_up);
+    report("lists.load_100k_of_written", "times", list_load);
     let per_event = used.count_total as f64 / (2 * events.len()) as f64;
     report("rules.allocations_per_event", "allocations", &mut [per_event]);
     ExitCode::SUCCESS

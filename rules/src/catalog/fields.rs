@@ -337,4 +337,5 @@ fields! {
     TRADING_ROLE "trading.role" Text(0) Trading [] "role of the process";
     TRADING_TARGET_ROLE "trading.target.role" Text(0) Trading [] "role of the other process that a call such as `ptrace`, `kill` or `sched_setaffinity` is about";
     TRADING_ASSET "trading.asset" Text(0) Trading [] "kind of asset that a path of the event leads to";
+    PROC_EXE_SHA256 "proc.exe.sha256" Text(0) Process [] "SHA-256 of the executable file, 64 hexadecimal digits in lower case; missing for files too large or while too many are new";
 }

@@ -48,7 +48,7 @@ pub(super) fn finite(test: &Test) -> Option<&[Const]> {
     match (test.op, &test.right) {
         (Op::Eq, Right::Values(None | Some(Modifier::AnyOf), values))
         | (Op::In, Right::Values(None, values))
-            if !values.iter().any(|value| matches!(value, Const::Net(..))) =>
+            if !values.iter().any(|value| matches!(value, Const::Net(..) | Const::Set(_))) =>
         {
             Some(values)
         }
@@ -73,7 +73,7 @@ pub(super) fn as_value<'c>(constant: &'c Const, field: &FieldUse) -> Option<Valu
         Const::Bytes(bytes) => Value::Bytes(bytes),
         Const::Bool(value) => Value::Bool(*value),
         Const::Ip(address) => Value::Ip(*address),
-        Const::Net(..) => return None,
+        Const::Net(..) | Const::Set(_) => return None,
         Const::Int(number) => match field.ty.base {
             FieldType::Int | FieldType::RelTime => Value::Int(i64::try_from(*number).ok()?),
             FieldType::Uint | FieldType::Port | FieldType::AbsTime => {

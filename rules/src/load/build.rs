@@ -33,7 +33,7 @@ pub(super) fn rules(collection: &Collection, options: &LoadOptions) -> (Vec<Rule
         container_fields: options.plugins.iter().any(|plugin| plugin.name == "container"),
         strict: options.strict_falco,
     };
-    let lists = Lists::new(collection);
+    let lists = Lists::new(collection, &options.sets);
     let (macros, mut findings) = Macros::new(collection, &lists);
     let meanings = Meanings::new(&options.meanings, &mut findings);
     let definitions = collection.definitions();
@@ -193,7 +193,7 @@ fn compile(
     let (tree, window) =
         if draft.window.is_empty() { (tree, None) } else { draft.window.compile(tree, place, draft.span)? };
     warn(&tree, found);
-    let mut checker = Checker::new(place.environment);
+    let mut checker = Checker::new(place.environment).with_sets(place.lists.sets());
     let node = checker.condition(&tree);
     let (errors, warnings): (Vec<_>, Vec<_>) = checker.take().into_iter().partition(Diagnostic::is_error);
     found.extend(warnings);

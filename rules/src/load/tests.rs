@@ -183,3 +183,5 @@ fn upstream_files_load_without_a_finding() {
         assert_eq!(rules.rules().len() + rules.disabled().len(), count);
     }
 }
+
+mod sets;

@@ -172,7 +172,7 @@ impl Steps {
 
 /// A condition of its own.
 fn filter(tree: &Expr, place: Place<'_, '_>) -> Result<Arc<Filter>, Vec<Diagnostic>> {
-    let mut checker = Checker::new(place.environment);
+    let mut checker = Checker::new(place.environment).with_sets(place.lists.sets());
     let node = checker.condition(tree);
     let errors: Vec<Diagnostic> = checker.take().into_iter().filter(Diagnostic::is_error).collect();
     let events = event_set::of_condition(tree).unwrap_or(EventSet::EMPTY);

@@ -4,6 +4,7 @@ use std::{
     cmp::Ordering,
     collections::HashSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use memchr::memmem::{self, Finder};
@@ -14,6 +15,7 @@ use crate::{
     catalog::ids,
     condition::ast::{Modifier, Op},
     pattern::{self, Glob, PathPrefixes, Prefixes},
+    set::Set,
     typed::{Const, FieldUse, Source},
     value::Value,
 };
@@ -49,6 +51,8 @@ pub(super) enum Matcher {
     Address(IpAddr),
     Addresses(HashSet<IpAddr, FxBuildHasher>),
     Networks(Box<[(IpAddr, u8)]>),
+    /// Is in a named set.
+    Named(Arc<Set>),
 }
 
 /// A hashed set of texts; lengths outside its range are refused without hashing.
@@ -101,8 +105,32 @@ fn set(left: &Source, values: &[Const], strict: bool) -> Matcher {
         Some(ids::FD_NET) if strict => values.get(..1).unwrap_or_default(),
         _ => values,
     };
+    if values.iter().any(|value| matches!(value, Const::Set(_))) {
+        return with_named(values, plain_set);
+    }
+    plain_set(values)
+}
+
+/// Constants among which are named sets.
+fn with_named(values: &[Const], plain: impl Fn(&[Const]) -> Matcher) -> Matcher {
+    let (named, others): (Vec<&Const>, Vec<&Const>) =
+        values.iter().partition(|value| matches!(value, Const::Set(_)));
+    let others: Vec<Const> = others.into_iter().cloned().collect();
+    let mut parts: Vec<Matcher> = Vec::with_capacity(named.len() + 1);
+    if !others.is_empty() {
+        parts.push(plain(&others));
+    }
+    parts.extend(named.into_iter().map(|value| one(Op::Eq, value)));
+    match parts.len() {
+        1 => parts.swap_remove(0),
+        _ => Matcher::Count(Modifier::AnyOf, parts.into()),
+    }
+}
+
+fn plain_set(values: &[Const]) -> Matcher {
     match values {
-        [] => Matcher::Never,
+        // Sets were taken out before.
+        [] | [Const::Set(_), ..] => Matcher::Never,
         [Const::Bytes(_), ..] => texts(values.iter().filter_map(bytes)),
         [Const::Int(_), ..] => Matcher::Numbers(
             values
@@ -165,6 +193,7 @@ fn one(op: Op, value: &Const) -> Matcher {
         Const::Bool(wanted) => Matcher::Bool(*wanted),
         Const::Ip(address) => Matcher::Address(*address),
         Const::Net(address, length) => Matcher::Networks([(*address, *length)].into()),
+        Const::Set(set) => Matcher::Named(Arc::clone(set)),
     }
 }
 
@@ -224,6 +253,7 @@ impl Matcher {
             Self::Address(_) | Self::Equal(_) | Self::Order(..) | Self::Starts(_) | Self::Ends(_) => 1,
             Self::Numbers(_) | Self::Addresses(_) | Self::FewTexts(_) => 2,
             Self::ManyTexts(_) | Self::Networks(_) | Self::Prefixes(_) | Self::Suffixes(_) => 3,
+            Self::Named(_) => 4,
             Self::Paths(_) => 6,
             Self::Contains(_) => 8,
             Self::ContainsIgnoreCase(_) | Self::Glob(_) => 10,
@@ -250,6 +280,7 @@ impl Matcher {
             Self::Glob(glob) => glob.matches(text),
             Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(text)),
             Self::Paths(paths) => paths.matches(text),
+            Self::Named(set) => set.has_text(text),
             _ => false,
         }
     }
@@ -259,6 +290,7 @@ impl Matcher {
             Self::Address(wanted) => *wanted == address,
             Self::Addresses(set) => set.contains(&address),
             Self::Networks(networks) => networks.iter().any(|&(base, length)| within(address, base, length)),
+            Self::Named(set) => set.has_address(address),
             _ => false,
         }
     }

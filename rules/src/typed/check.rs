@@ -1,12 +1,13 @@
 //! Trees to typed conditions, reporting every fault on the way.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use crate::{
     catalog::{self, EVENTS, FieldType, ids},
     condition::ast::{Check, Expr, Literal, Op, Operand, Right as Written},
     diagnostic::{Diagnostic, code},
     pattern,
+    set::{Set, SetKind, Sets},
     typed::{Const, FieldUse, Node, Right, Source, Test, Type, field, literal, suspicious, transform},
 };
 
@@ -26,13 +27,20 @@ pub struct Environment {
 #[derive(Debug)]
 pub struct Checker {
     environment: Environment,
+    sets: Sets,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Checker {
     /// A checker that has reported nothing.
     pub fn new(environment: Environment) -> Self {
-        Self { environment, diagnostics: Vec::new() }
+        Self { environment, sets: Sets::default(), diagnostics: Vec::new() }
+    }
+
+    /// Also knows these sets: a bare word among the constants of `in` and `intersects` may name one.
+    #[must_use]
+    pub fn with_sets(self, sets: &Sets) -> Self {
+        Self { sets: sets.clone(), ..self }
     }
 
     /// Types a condition without macros. `None` when an error was reported.
@@ -117,8 +125,15 @@ impl Checker {
             Written::None => Right::None,
             Written::Value(value) => Right::Values(None, vec![self.constant(&left, check.op, value)?]),
             Written::List(modifier, values) => {
-                let converted: Vec<Option<Const>> =
-                    values.iter().map(|value| self.constant(&left, check.op, value)).collect();
+                let is_set = check.op.takes_list() && modifier.is_none();
+                let converted: Vec<Option<Const>> = values
+                    .iter()
+                    .map(|value| match self.set(value) {
+                        Some(set) if is_set => self.members(&left, set, value),
+                        Some(set) => self.not_comparable(&set, check.op, value),
+                        None => self.constant(&left, check.op, value),
+                    })
+                    .collect();
                 Right::Values(*modifier, converted.into_iter().collect::<Option<Vec<_>>>()?)
             }
             Written::Val(written, arg) => {
@@ -164,6 +179,42 @@ impl Checker {
                 None
             }
         }
+    }
+
+    /// The set that a bare word names.
+    fn set(&self, value: &Literal) -> Option<Arc<Set>> {
+        if value.quoted || self.sets.is_empty() {
+            return None;
+        }
+        self.sets.get(std::str::from_utf8(&value.bytes).ok()?).cloned()
+    }
+
+    /// A set as a constant, if its members are of the field's kind.
+    fn members(&mut self, left: &Source, set: Arc<Set>, value: &Literal) -> Option<Const> {
+        let base = left.ty().base;
+        if set.kind().fits(base) {
+            return Some(Const::Set(set));
+        }
+        let message = format!(
+            "`{}` is a list of {}, but this is {}",
+            set.name(),
+            set.kind().describe(),
+            describe(base)
+        );
+        let help = match set.kind() {
+            SetKind::Ip => "compare an address with it, as in `fd.rip in (…)`",
+            SetKind::Domain => "compare a host name with it, as in `fd.rip.name in (…)`",
+            SetKind::Sha256 => "compare a digest with it, as in `proc.exe.sha256 in (…)`",
+            SetKind::Text => "compare a text or a path with it",
+        };
+        self.report(Diagnostic::new(code::LITERAL_TYPE, message).at(value.span).help(help));
+        None
+    }
+
+    fn not_comparable(&mut self, set: &Set, op: Op, value: &Literal) -> Option<Const> {
+        let message = format!("operator `{}` cannot look into the list `{}`", op.as_str(), set.name());
+        self.report(Diagnostic::new(code::LITERAL_TYPE, message).at(value.span).help("use `in`"));
+        None
     }
 
     /// Converts a literal and looks at whether it is meant as written.

@@ -88,6 +88,13 @@ fn constant(one: &Single, op: Op, value: &Const) -> bool {
             let Single::Ip(address) = one else { return false };
             in_network(*address, *base, *length) != (op == Op::Ne)
         }
+        Const::Set(set) => match one {
+            Single::Ip(address) => {
+                set.iter_networks().any(|(base, length)| in_network(*address, base, length))
+            }
+            Single::Bytes(bytes) => set.has_text(bytes),
+            _ => false,
+        },
     }
 }
 

@@ -10,7 +10,14 @@
 #![expect(clippy::print_stdout, reason = "the report is for the test that started it")]
 
 use std::{
-    collections::BTreeMap, env, fs::OpenOptions, io::Write, path::PathBuf, process, sync::Arc, thread,
+    collections::{BTreeMap, BTreeSet},
+    env,
+    fs::OpenOptions,
+    io::Write,
+    path::PathBuf,
+    process,
+    sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -49,6 +56,7 @@ fn main() {
         spool_bytes: bound,
         sync: Sync::Interval,
         sync_interval: Duration::from_millis(100),
+        jobs: BTreeSet::new(),
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (mut sink, uplink) = control::open(&config, "courier", &BTreeMap::new()).expect("the spool opens");

@@ -13,7 +13,7 @@ use crate::workspace;
 const CLOSED: [&str; 5] = ["agent", "collector", "networkPolicy", "prometheusRule", "tls"];
 /// Values of a few words.
 const CHOICES: [(&str, &[&str]); 5] = [
-    ("tls.mode", &["generated", "certManager", "existingSecrets", "none"]),
+    ("tls.mode", &["join", "generated", "certManager", "existingSecrets", "none"]),
     ("collector.kind", &["auto", "StatefulSet", "Deployment"]),
     ("controller.kind", &["daemonset"]),
     ("image.pullPolicy", &["Always", "IfNotPresent", "Never"]),
@@ -115,7 +115,7 @@ mod tests {
     fn kinds_follow_the_defaults() {
         let values = json!({"tls": {"mode": "none", "days": 3}, "falco": {"priority": "x"}, "resources": {"limits": 1}});
         let schema = of("", &values);
-        assert_eq!(schema.pointer("/properties/tls/properties/mode/enum/0"), Some(&json!("generated")));
+        assert_eq!(schema.pointer("/properties/tls/properties/mode/enum/0"), Some(&json!("join")));
         assert_eq!(schema.pointer("/properties/tls/additionalProperties"), Some(&json!(false)));
         assert_eq!(schema.pointer("/properties/falco/additionalProperties"), Some(&json!(true)));
         assert_eq!(schema.pointer("/properties/resources"), Some(&json!({"type": ["object", "null"]})));

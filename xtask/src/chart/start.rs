@@ -1,5 +1,6 @@
-//! Starts what the case `collector` renders to, by the commands and with the files that pods would have: an agent and a
-//! collector that trust the certificates Helm made, and an alert by a rule of `customRules` that ends in the store.
+//! Starts what a case renders to, by the commands and with the files that pods would have: an agent and a collector that
+//! trust each other by what Helm made, and an alert by a rule of `customRules` that ends in the store. Where agents join,
+//! a stand-in answers for the API server.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,6 +17,7 @@ use serde_yaml::Value;
 
 use super::accept::{binary, unpack};
 use super::manifest::Manifest;
+use super::review::{self, Known};
 use crate::checks::Checks;
 use crate::{http, interrupt, process};
 
@@ -25,13 +27,15 @@ const NODE: &str = "chart-test";
 const WATCHED: &str = "/tmp/rampart-chart-test";
 /// Loading programs takes seconds, on a busy machine many.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// The collector's own token, in the test's folder.
+const OWN: &str = "token";
 const STOP: Duration = Duration::from_secs(20);
 
 /// A program that is ended with this value.
 struct Running(Child);
 
-pub(super) fn check(manifest: &Manifest, checks: &mut Checks) {
-    let name = "agent and collector start as rendered, and an alert arrives";
+pub(super) fn check(case: &str, manifest: &Manifest, checks: &mut Checks) {
+    let name = &format!("{case}: agent and collector start as rendered, and an alert arrives");
     if geteuid().is_root() {
         checks.add(name, started(manifest));
     } else {
@@ -43,14 +47,16 @@ fn started(manifest: &Manifest) -> Result<()> {
     let folder = tempfile::tempdir().context("cannot make a folder")?;
     let files = unpack(manifest, folder.path())?;
     let collector_config = files.collector.context("the case has no collector")?;
-    for who in ["collector", "agent"] {
-        certificates(manifest, who, folder.path())?;
-    }
+    let api = papers(manifest, folder.path())?;
     let (grpc, http, admin) = (free()?, free()?, free()?);
     let log = |name: &str| File::create(folder.path().join(name)).context("cannot make a log");
     let mut collector = command(manifest, "StatefulSet", &collector_config)?;
     collector.env("RAMPART_COLLECTOR_GRPC__LISTEN", grpc.to_string());
     collector.env("RAMPART_COLLECTOR_HTTP__LISTEN", http.to_string()).stderr(log("collector.log")?);
+    if let Some(api) = api {
+        collector.env("RAMPART_COLLECTOR_IDENTITY__KUBERNETES__SERVER", format!("http://{api}"));
+        collector.env("RAMPART_COLLECTOR_IDENTITY__KUBERNETES__TOKEN_FILE", folder.path().join(OWN));
+    }
     let mut collector = Running::start(&mut collector)?;
     let mut agent = command(manifest, "DaemonSet", &files.agent)?;
     agent.env("RAMPART_NODE__HOSTNAME", NODE).env("NODE_NAME", NODE);
@@ -84,10 +90,8 @@ fn started(manifest: &Manifest) -> Result<()> {
 
 /// The container's command with the built binary and the unpacked configuration.
 fn command(manifest: &Manifest, kind: &str, config: &Path) -> Result<Command> {
-    let container = manifest
-        .find(kind, "")
-        .and_then(|object| object.get("spec")?.get("template")?.get("spec")?.get("containers")?.get(0))
-        .with_context(|| format!("the {kind} has no container"))?;
+    let container = pod(manifest, kind)?.get("containers").and_then(|all| all.get(0));
+    let container = container.with_context(|| format!("the {kind} has no container"))?;
     let words = |key: &str| -> Vec<String> {
         let list = container.get(key).and_then(Value::as_sequence).into_iter().flatten();
         list.filter_map(|word| word.as_str().map(str::to_owned)).collect()
@@ -107,16 +111,51 @@ fn command(manifest: &Manifest, kind: &str, config: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Puts the Secret's files where the configuration expects them.
-fn certificates(manifest: &Manifest, who: &str, folder: &Path) -> Result<()> {
-    let end = if who == "collector" { "-collector-tls" } else { "-agent-tls" };
-    let secret = manifest.find("Secret", end).with_context(|| format!("there is no Secret of the {who}"))?;
-    let data = secret.get("data").and_then(Value::as_mapping).context("a Secret has no data")?;
-    let folder = folder.join(format!("tls-{who}"));
-    fs::create_dir(&folder)?;
+/// Puts what shows who is who where the configuration expects it; with the stand-in of the API server where it is asked.
+fn papers(manifest: &Manifest, folder: &Path) -> Result<Option<SocketAddr>> {
+    let of = |who: &str| folder.join(format!("tls-{who}"));
+    if manifest.find("Secret", "-agent-tls").is_some() {
+        spread(manifest, "Secret", "-collector-tls", &of("collector"))?;
+        spread(manifest, "Secret", "-agent-tls", &of("agent"))?;
+        return Ok(None);
+    }
+    spread(manifest, "Secret", "-collector-ca", &of("collector"))?;
+    spread(manifest, "ConfigMap", "-collector-ca", &of("agent"))?;
+    let agent = pod(manifest, "DaemonSet")?;
+    let sources = agent.get("volumes").and_then(Value::as_sequence).into_iter().flatten();
+    let sources =
+        sources.filter_map(|volume| volume.get("projected")?.get("sources")?.as_sequence()).flatten();
+    let mut tokens = sources.filter_map(|source| source.get("serviceAccountToken"));
+    let text = |of: Option<&Value>| of.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let token = tokens.next().context("the agent's pod gets no token")?;
+    let known = Known {
+        token: "the pod's own".to_owned(),
+        audience: text(token.get("audience")),
+        account: format!("default:{}", text(agent.get("serviceAccountName"))),
+        node: NODE.to_owned(),
+        asker: "the collector's own".to_owned(),
+    };
+    fs::write(of("agent").join(text(token.get("path"))), &known.token)?;
+    fs::write(folder.join(OWN), &known.asker)?;
+    review::serve(known).map(Some)
+}
+
+/// What the pods of a workload are made of.
+fn pod<'a>(manifest: &'a Manifest, kind: &str) -> Result<&'a Value> {
+    let object = manifest.find(kind, "");
+    let spec = object.and_then(|object| object.get("spec")?.get("template")?.get("spec"));
+    spec.with_context(|| format!("the {kind} has no pods"))
+}
+
+/// Writes an object's files.
+fn spread(manifest: &Manifest, kind: &str, end: &str, folder: &Path) -> Result<()> {
+    let object = manifest.find(kind, end).with_context(|| format!("there is no {kind} `…{end}`"))?;
+    let data = object.get("data").and_then(Value::as_mapping).context("an object has no data")?;
+    fs::create_dir(folder)?;
     for (name, content) in data {
         let (Some(name), Some(content)) = (name.as_str(), content.as_str()) else { continue };
-        fs::write(folder.join(name), decoded(content)?)?;
+        let content = if kind == "Secret" { decoded(content)? } else { content.as_bytes().to_vec() };
+        fs::write(folder.join(name), content)?;
     }
     Ok(())
 }

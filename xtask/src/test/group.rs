@@ -8,7 +8,7 @@ use anyhow::Result;
 use nix::unistd::geteuid;
 
 use super::built::Built;
-use super::{Outcome, libtest};
+use super::{Outcome, libtest, second};
 use crate::checks::Checks;
 use crate::compare::{Comparison, Heard};
 use crate::lint::{EBPF_PACKAGES, exclusions};
@@ -138,9 +138,17 @@ fn programs(built: &Built, package: &str, arguments: &[&str]) -> Outcome {
         outcome.add(Outcome::broken(format!("`{name}` did not compile, see above")));
     }
     for program in built.programs(package) {
-        let mut command = program.command();
-        command.arg("--show-output").args(arguments);
-        outcome.add(harness(&mut command));
+        let run = |choose: &dyn Fn(&mut Command)| {
+            let mut command = program.command();
+            command.arg("--show-output");
+            choose(&mut command);
+            harness(&mut command)
+        };
+        let mut one = run(&|command| {
+            command.args(arguments);
+        });
+        second::try_again(&mut one, run);
+        outcome.add(one);
     }
     outcome
 }
@@ -181,8 +189,8 @@ fn house_style() -> Outcome {
             Outcome {
                 passed: tidy::RULES.len() - failed,
                 failed,
-                skipped: Vec::new(),
                 complaints: report.render(),
+                ..Outcome::default()
             }
         }
     }
@@ -234,6 +242,7 @@ fn of_score(score: &Score) -> Outcome {
         failed: score.failures().len(),
         skipped: score.skipped(),
         complaints: score.failures().iter().map(complaint).collect(),
+        ..Outcome::default()
     }
 }
 
@@ -252,6 +261,7 @@ fn checked(checks: Result<Checks>) -> Outcome {
             failed: checks.failures.len(),
             complaints: failures(&checks.failures),
             skipped: checks.skipped,
+            ..Outcome::default()
         },
     )
 }
@@ -280,8 +290,8 @@ fn differential(heard: Option<Heard>) -> Outcome {
                 outcome.add(Outcome {
                     passed: comparison.same(),
                     failed: comparison.differences().len(),
-                    skipped: Vec::new(),
                     complaints: comparison.differences().iter().map(complaint).collect(),
+                    ..Outcome::default()
                 });
             }
             outcome

@@ -20,6 +20,7 @@ pub(super) fn read(output: &str) -> Outcome {
                 outcome.skipped.push(reason);
             }
         }
+        outcome.names.extend(failed(line));
         match line {
             "failures:" => in_failures = true,
             "successes:" => in_failures = false,
@@ -44,6 +45,12 @@ pub(super) fn read(output: &str) -> Outcome {
 /// Names of the tests in the output of `--list`.
 pub(super) fn listed(output: &str) -> Vec<String> {
     output.lines().filter_map(|line| line.strip_suffix(": test")).map(ToOwned::to_owned).collect()
+}
+
+/// The name in the line of a test that failed.
+fn failed(line: &str) -> Option<String> {
+    let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+    Some(name.strip_suffix(" - should panic").unwrap_or(name).to_owned())
 }
 
 /// The number before a word of the harness's result line.
@@ -89,6 +96,7 @@ test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
     fn a_skipped_test_counts_once_and_not_as_passed() {
         let outcome = read(MIXED);
         assert_eq!((outcome.passed, outcome.failed), (1, 1));
+        assert_eq!(outcome.names, ["a::breaks"]);
         assert_eq!(outcome.skipped, ["a::needs_kernel: this kernel has no BTF"]);
         assert!(outcome.complaints.contains("left is not right"), "{}", outcome.complaints);
         assert!(!outcome.complaints.contains("a::works"), "{}", outcome.complaints);

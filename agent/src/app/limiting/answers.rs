@@ -8,10 +8,7 @@ use rampart_common::limit::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    Fault, Thread, in_full,
-    node::{node_facts, now},
-};
+use super::{Fault, Thread, in_full, node::now};
 use crate::{
     config::PolicyLimits,
     kernel::limiter::Interface,
@@ -20,6 +17,7 @@ use crate::{
         entries::{End, Entry, Kind},
         explain::{self, Asked},
         hitters::{hitters, shown},
+        node::node_facts,
         safety,
     },
     telemetry::{limits as pages, status::Status},

@@ -11,21 +11,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, Uri, body::Bytes, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use sha2::{Digest as _, Sha256};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::store::replace;
 use crate::{
     app::{in_full, tasks::Tasks},
     config::Limits,
+    fetch::{self, FetchError, Fetcher, Version, Wanted},
     limits::files,
+    replace::replace,
     retry::{Backoff, Budget, Retry},
 };
 
@@ -35,8 +29,6 @@ pub(super) const DIRECTORY: &str = "feeds";
 const FEEDS: &str = "feeds";
 /// Largest feed, bytes.
 const FEED_MAX: usize = 8 << 20;
-/// Time for a whole exchange.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// Bound of the first wait after a fault; it doubles up to the time between two looks.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -61,22 +53,14 @@ impl Faults {
 
 /// A feed's address without what may be a secret.
 fn shown(feed: &str) -> String {
-    let Ok(uri) = feed.parse::<Uri>() else { return name_of(feed) };
-    let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
-    format!("{}://{}{port}{}", uri.scheme_str().unwrap_or("http"), uri.host().unwrap_or_default(), uri.path())
+    fetch::shown(feed).unwrap_or_else(|| name_of(feed))
 }
-
-type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 /// Why a feed was not got.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    #[error("it cannot be reached")]
-    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("it answered with status {0}")]
-    Status(StatusCode),
-    #[error("it did not answer within {} s", PATIENCE.as_secs())]
-    Slow,
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     #[error("line {line} is no address: `{word}`; it has more such lines than addresses")]
     NoList { line: usize, word: String },
     #[error("its copy cannot be written")]
@@ -89,7 +73,7 @@ enum Fetched {
     /// The same as before.
     Same,
     /// Something new, with what names this version.
-    New(Option<String>),
+    New(Version),
 }
 
 /// Where the copy of a feed is.
@@ -110,7 +94,7 @@ pub(super) fn start(limits: &Arc<Limits>, state_dir: &Path, tasks: &mut Tasks) -
     if feeds.is_empty() {
         return faults;
     }
-    let client = match client() {
+    let client = match Fetcher::new() {
         Ok(client) => client,
         Err(error) => {
             tracing::error!("Feeds are not fetched, the node's certificates cannot be read: {error}");
@@ -136,26 +120,21 @@ pub(super) fn start(limits: &Arc<Limits>, state_dir: &Path, tasks: &mut Tasks) -
     known
 }
 
-fn client() -> io::Result<Https> {
-    let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
-}
-
 /// Keeps the copy of a feed up to date. Never ends.
 async fn keep(
-    client: &Https,
+    client: &Fetcher,
     directory: &Path,
     feed: &str,
     (refresh, mut retry): (Duration, Retry),
     known: &Faults,
 ) {
-    let mut version = None;
+    let mut version: Option<Version> = None;
     loop {
-        let wait = match fetch(client, directory, feed, version.as_deref()).await {
+        let wait = match fetch(client, directory, feed, version.as_ref()).await {
             Ok(fetched) => {
                 if let Fetched::New(new) = fetched {
                     tracing::info!(feed, "A feed was renewed");
-                    version = new;
+                    version = Some(new);
                 }
                 known.forget(feed);
                 retry.succeeded();
@@ -173,57 +152,37 @@ async fn keep(
 }
 
 async fn fetch(
-    client: &Https,
+    client: &Fetcher,
     directory: &Path,
     feed: &str,
-    version: Option<&str>,
+    version: Option<&Version>,
 ) -> Result<Fetched, Fault> {
     let copy = copy_of(directory, feed);
-    let mut request =
-        Request::get(feed).header(header::USER_AGENT, concat!("rampart/", env!("CARGO_PKG_VERSION")));
     // Without a copy the same is as good as something new.
-    if let Some(version) = version.filter(|_| copy.exists()) {
-        request = request.header(header::IF_NONE_MATCH, version);
-    }
-    let request = request.body(Empty::new()).map_err(|error| Fault::Request(error.into()))?;
-    let exchange = async {
-        let response = client.request(request).await.map_err(|error| Fault::Request(error.into()))?;
-        let status = response.status();
-        let new =
-            response.headers().get(header::ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        if status != StatusCode::OK {
-            return Ok((status, new, Bytes::new()));
-        }
-        let body = Limited::new(response.into_body(), FEED_MAX).collect().await.map_err(Fault::Request)?;
-        Ok((status, new, body.to_bytes()))
-    };
-    let (status, new, body) = timeout(PATIENCE, exchange).await.map_err(|_| Fault::Slow)??;
-    match status {
-        StatusCode::NOT_MODIFIED => {
+    let known = version.filter(|_| copy.exists());
+    let (body, new) = match client.fetch(Wanted { url: feed, known, headers: None, most: FEED_MAX }).await? {
+        fetch::Fetched::Text(body, new) => (body, new),
+        fetch::Fetched::Same => {
             touch(&copy).map_err(Fault::Copy)?;
-            Ok(Fetched::Same)
+            return Ok(Fetched::Same);
         }
-        StatusCode::OK => {
-            let text = String::from_utf8_lossy(&body);
-            let listed = files::parse(&text);
-            let words = text
-                .lines()
-                .filter(|line| !line.split(['#', ';']).next().unwrap_or_default().trim().is_empty());
-            // Single lines may be wrong; a page of something else is not a list.
-            if let Some((line, word)) = listed.faults.first()
-                && listed.nets.len() * 2 < words.count()
-            {
-                return Err(Fault::NoList { line: *line, word: word.clone() });
-            }
-            if fs::read(&copy).is_ok_and(|kept| kept == body) {
-                touch(&copy).map_err(Fault::Copy)?;
-                return Ok(Fetched::Same);
-            }
-            replace(directory, &name_of(feed), &body).map_err(Fault::Copy)?;
-            Ok(Fetched::New(new))
-        }
-        other => Err(Fault::Status(other)),
+    };
+    let text = String::from_utf8_lossy(&body);
+    let listed = files::parse(&text);
+    let words =
+        text.lines().filter(|line| !line.split(['#', ';']).next().unwrap_or_default().trim().is_empty());
+    // Single lines may be wrong; a page of something else is not a list.
+    if let Some((line, word)) = listed.faults.first()
+        && listed.nets.len() * 2 < words.count()
+    {
+        return Err(Fault::NoList { line: *line, word: word.clone() });
     }
+    if fs::read(&copy).is_ok_and(|kept| kept == body) {
+        touch(&copy).map_err(Fault::Copy)?;
+        return Ok(Fetched::Same);
+    }
+    replace(directory, &name_of(feed), &body).map_err(Fault::Copy)?;
+    Ok(Fetched::New(new))
 }
 
 /// The copy is as good as new.
@@ -235,18 +194,12 @@ fn touch(copy: &Path) -> io::Result<()> {
 mod tests {
     use axum::{
         Router,
-        http::HeaderMap,
+        http::{HeaderMap, StatusCode, header},
         response::{IntoResponse as _, Response},
         routing::get,
     };
 
     use super::*;
-
-    #[test]
-    fn addresses_are_shown_without_secrets() {
-        assert_eq!(shown("https://who:what@example.org:8443/a/b?token=c"), "https://example.org:8443/a/b");
-        assert_eq!(shown("http://example.org"), "http://example.org/");
-    }
 
     #[test]
     fn feeds_are_copied_renewed_and_refused_when_they_are_no_lists() {
@@ -269,21 +222,21 @@ mod tests {
                 tokio::spawn(
                     async move { axum::serve(listener, Router::new().route("/list", get(page))).await },
                 );
-            let client = client().unwrap();
+            let client = Fetcher::new().unwrap();
             let copy = copy_of(dir.path(), &feed);
             let set = |status, new: &str| *text.lock().unwrap() = (status, new.to_owned());
-            let fetch = async |version: Option<&str>| fetch(&client, dir.path(), &feed, version).await;
-            let version = "192.0.2.1".to_owned();
-            assert_eq!(fetch(None).await.unwrap(), Fetched::New(Some(version.clone())));
+            let fetch = async |version: Option<&Version>| fetch(&client, dir.path(), &feed, version).await;
+            let version = Version { etag: Some("192.0.2.1".to_owned()), modified: None };
+            assert_eq!(fetch(None).await.unwrap(), Fetched::New(version.clone()));
             assert_eq!(fs::read_to_string(&copy).unwrap(), "192.0.2.1\n");
             assert_eq!(fetch(Some(&version)).await.unwrap(), Fetched::Same);
             assert_eq!(fetch(None).await.unwrap(), Fetched::Same, "the same content");
             set(200, "<html>\n<body>\nnothing here\n");
             assert!(matches!(fetch(None).await, Err(Fault::NoList { line: 1, .. })));
             set(200, &"1\n".repeat(FEED_MAX));
-            assert!(matches!(fetch(None).await, Err(Fault::Request(_))), "too large");
+            assert!(matches!(fetch(None).await, Err(Fault::Fetch(FetchError::TooLarge(_)))));
             set(500, "");
-            assert!(matches!(fetch(None).await, Err(Fault::Status(_))));
+            assert!(matches!(fetch(None).await, Err(Fault::Fetch(FetchError::Status(_)))));
             assert_eq!(fs::read_to_string(&copy).unwrap(), "192.0.2.1\n", "the copy is as it was");
             set(200, "192.0.2.2\n# comment\n");
             assert!(matches!(fetch(Some(&version)).await, Ok(Fetched::New(_))));

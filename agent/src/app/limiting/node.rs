@@ -1,39 +1,15 @@
-//! What the node says: addresses that must not be locked out, how busy it is, the time.
+//! What the node says: how busy it is, the time.
 
 use std::{
     fs,
-    net::IpAddr,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use nix::ifaddrs::getifaddrs;
-
 use crate::{
     engine::clock::boot_now_ns,
-    limits::{entries::Now, load::Reading, safety},
+    limits::{entries::Now, load::Reading},
 };
-
-/// What the node says about itself now; what cannot be read says nothing.
-pub(super) fn node_facts() -> safety::Facts {
-    let own = getifaddrs().map(|addresses| {
-        let of = |address: nix::ifaddrs::InterfaceAddress| -> Option<IpAddr> {
-            let address = address.address?;
-            let four = address.as_sockaddr_in().map(|four| IpAddr::from(four.ip()));
-            four.or_else(|| address.as_sockaddr_in6().map(|six| IpAddr::from(six.ip())))
-        };
-        addresses.filter_map(of).collect()
-    });
-    safety::Facts {
-        own: own.unwrap_or_default(),
-        routes: text("/proc/net/route"),
-        routes6: text("/proc/net/ipv6_route"),
-        resolvers: text("/etc/resolv.conf"),
-        connections: text("/proc/net/tcp"),
-        connections6: text("/proc/net/tcp6"),
-        api_server: std::env::var("KUBERNETES_SERVICE_HOST").ok(),
-    }
-}
 
 /// Counters of how busy it is.
 pub(super) fn reading() -> Reading {

@@ -1,21 +1,19 @@
 //! What outlives the agent besides the kernel's tables: entries made while it ran, and the book of quotas.
-//!
-//! Files are replaced whole: written beside, brought to the disk, renamed. Whatever the moment of a crash, there is the
-//! old one or the new one.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::node::boot_id;
-use crate::limits::{
-    entries::{Entries, Entry, Now},
-    quota::Book,
+use crate::{
+    limits::{
+        entries::{Entries, Entry, Now},
+        quota::Book,
+    },
+    replace::replace,
 };
 
 /// Version of both files; others are left alone and not read.
@@ -91,18 +89,6 @@ impl Store {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         replace(&self.directory, name, bytes)
     }
-}
-
-/// Replaces a file whole.
-pub(in crate::app) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let beside = directory.join(format!("{name}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, directory.join(name))?;
-    // The new name is on the disk once its directory is.
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -17,13 +17,14 @@ use super::{Thread, now};
 use crate::{
     app::{
         in_full,
-        limiting::{self, node::boot_id, store::replace},
+        limiting::{self, node::boot_id},
         serving,
     },
     limits::{
         desk::Ask as AskLimits,
         entries::{Kind as EntryKind, Now},
     },
+    replace::replace,
     responses::{
         Outcome,
         book::{Book, Deed, Doing},

@@ -1,12 +1,13 @@
 //! Section `output.collector`.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
 
 use hyper::Uri;
 
 use super::Check;
 use crate::{
     config::{CollectorOutput, Join, JoinProof, Secret, TlsFiles, keys},
+    jobs,
     spool::Sync,
 };
 
@@ -41,6 +42,7 @@ impl Check {
                 &SYNC_MS,
                 1000,
             )),
+            jobs: self.jobs(),
         };
         let tls = match files {
             [Some(ca), Some(cert), Some(key)] if join.is_none() => Some(TlsFiles { ca, cert, key }),
@@ -72,6 +74,23 @@ impl Check {
     pub(super) fn state_dir(&self) -> PathBuf {
         let state = self.raw.settings.get("node.state_dir").and_then(|setting| setting.value.as_str());
         PathBuf::from(state.unwrap_or("/var/lib/rampart"))
+    }
+
+    fn jobs(&mut self) -> BTreeSet<String> {
+        let path = "output.collector.jobs";
+        let place = self.place(path);
+        let written = self.paths_or(path, &["diagnostics", "backtest"]);
+        let mut kinds = BTreeSet::new();
+        for word in written {
+            let word = word.to_string_lossy().into_owned();
+            if jobs::KINDS.contains(&word.as_str()) {
+                kinds.insert(word);
+            } else {
+                let help = format!("use some of {}", jobs::KINDS.join(", "));
+                self.raw.fault(place.clone(), format!("`{path}` cannot have `{word}`"), Some(help));
+            }
+        }
+        kinds
     }
 
     /// How to get a certificate, where something shows which node this is.

@@ -12,7 +12,7 @@ use rampart_rules::{
 use super::Facts;
 use crate::{
     event::names::capability_name,
-    state::{image::Image, process::Process},
+    state::{digest::KnownDigest, image::Image, process::Process},
 };
 
 /// Fields that need data the agent does not collect.
@@ -134,6 +134,11 @@ pub(super) fn get<'e>(facts: &Facts<'e>, field: FieldId, arg: FieldArg<'_>) -> O
         }
         ids::PROC_PGID_EXE | ids::PROC_VPGID_EXE => bytes(leader(facts, task.pgid)?.image.exe()),
         ids::PROC_PGID_EXEPATH | ids::PROC_VPGID_EXEPATH => bytes(leader(facts, task.pgid)?.image.exe_path()),
+        ids::PROC_EXE_SHA256 => match facts.context.state.digests.get(image.file.as_ref()?.into()) {
+            KnownDigest::Yes(text) => Some(Value::Bytes(text)),
+            KnownDigest::Pending => Some(Value::Unknown),
+            KnownDigest::No => None,
+        },
         ids::PROC_IS_EXE_WRITABLE => Some(Value::Bool(image.writable)),
         ids::PROC_IS_EXE_UPPER_LAYER => Some(Value::Bool(has_flag(image, FILE_UPPER_LAYER))),
         ids::PROC_IS_EXE_LOWER_LAYER => Some(Value::Bool(has_flag(image, FILE_LOWER_LAYER))),

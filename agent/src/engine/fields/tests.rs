@@ -295,6 +295,11 @@ fn everything() -> Vec<Fixture> {
     let mut named =
         after_family(RecordBuilder::syscall(libc::SYS_sendto, Family::Net, 5, &[6]).socket(&both));
     named.state.hosts.learn(ANSWER, 1);
+    // A program whose file has been read.
+    let mut started = Fixture::new(&[]);
+    started.state.ask_digests(true, 1);
+    started.feed(&exec(51, 1, "tool", &["tool"]).file(&file));
+    started.state.digests.take((&file).into(), Some([7; 32]), 1);
     let mut entry = exec(50, 1, "nginx", &["nginx"]).path(AttrTag::Cgroup, &format!("/docker/{CONTAINER}"));
     entry.header.task.vpid = 1;
     entry.header.task.pid_ns = 77;
@@ -308,6 +313,7 @@ fn everything() -> Vec<Fixture> {
         moved(libc::SYS_recvfrom, &|record| record.socket(&socket)),
         moved(libc::SYS_sendto, &|record| record.socket(&socket)),
         named,
+        started,
         Fixture::new(&family()),
         Fixture::new(&[entry]),
     ]);

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::owned;
 use crate::{
     engine::fields::{Asked, late_name},
-    state::container::table::KnownNames,
+    state::{container::table::KnownNames, digest::KnownDigest},
     trading::Trading,
 };
 
@@ -115,7 +115,11 @@ pub(in crate::engine) struct Replay<'r> {
     /// The values.
     pub(in crate::engine) kept: &'r Kept,
     /// Where unknown ones are asked for.
-    pub(in crate::engine) asked: Asked<'r>,
+    pub(in crate::engine) asked: Option<Asked<'r>>,
+    /// The digest of what the process runs.
+    pub(in crate::engine) digest: KnownDigest<'r>,
+    /// Storage for values that are made of others.
+    pub(in crate::engine) arena: &'r Bump,
     /// Whose user and group names count.
     pub(in crate::engine) names: KnownNames<'r>,
     /// What the fields of trading are.
@@ -145,12 +149,16 @@ impl FieldSource for Replay<'_> {
             Some(Owned::Unknown) if field == ids::TRADING_ROLE => {
                 self.trading.and_then(|trading| trading.role(self)).unwrap_or(Value::Null)
             }
+            Some(Owned::Unknown) if field == ids::PROC_EXE_SHA256 => match self.digest {
+                KnownDigest::Yes(text) => Value::Bytes(text),
+                KnownDigest::Pending | KnownDigest::No => Value::Null,
+            },
             // The wait is over: what is still unknown is missing.
-            Some(Owned::Unknown) => match self.asked.get(field, arg) {
+            Some(Owned::Unknown) => match self.asked.and_then(|asked| asked.get(field, arg)) {
                 None | Some(Value::Unknown) => Value::Null,
                 Some(value) => value,
             },
-            Some(value) => value.borrow(self.asked.arena),
+            Some(value) => value.borrow(self.arena),
         }
     }
 }

@@ -76,5 +76,6 @@ fn constant(value: &Const) -> String {
         Const::Bool(value) => value.to_string(),
         Const::Ip(address) => address.to_string(),
         Const::Net(address, length) => format!("{address}/{length}"),
+        Const::Set(set) => format!("{} of {} members", set.name(), set.len()),
     }
 }

@@ -1,14 +1,26 @@
 //! Random conditions over all fields of the catalogue.
 
+use std::sync::{Arc, LazyLock};
+
 use proptest::{collection::vec, prelude::*, sample::select};
 use rampart_rules::{
     catalog::{ArgKind, FIELDS, FieldType},
     filter::Filter,
+    set::{Set, Sets},
     typed::Environment,
 };
 
+/// Lists that conditions look into.
+pub(super) static SETS: LazyLock<Sets> = LazyLock::new(|| {
+    let nets = [("10.0.0.0", 31), ("8.8.8.8", 32), ("127.0.0.0", 8), ("::1", 128)];
+    let nets = nets.map(|(address, length)| (address.parse().expect("an address"), length));
+    let texts = [&b"/etc/shadow"[..], b"cat", b"/tmp/x", b"O_RDONLY"].map(Box::from);
+    Sets::new([Arc::new(Set::networks("near_nets", 1, nets)), Arc::new(Set::texts("near_texts", 1, texts))])
+});
+
 /// Texts near the values of fields.
-const TEXTS: [&str; 46] = [
+const TEXTS: [&str; 47] = [
+    "near_texts",
     "closed",
     "order_entry",
     "/",
@@ -72,8 +84,9 @@ const NUMBERS: [&str; 18] = [
     "0", "1", "2", "3", "4", "-1", "-2", "5", "22", "80", "443", "8080", "40000", "32768", "65535", "1000",
     "100", "512",
 ];
-const ADDRESSES: [&str; 5] = ["10.0.0.1", "127.0.0.1", "8.8.8.8", "::1", "0.0.0.0"];
-const NETWORKS: [&str; 6] = ["10.0.0.0/8", "127.0.0.0/8", "0.0.0.0/0", "::/0", "8.8.8.8/32", "10.0.0.0/31"];
+const ADDRESSES: [&str; 6] = ["10.0.0.1", "127.0.0.1", "8.8.8.8", "::1", "0.0.0.0", "near_nets"];
+const NETWORKS: [&str; 7] =
+    ["near_nets", "10.0.0.0/8", "127.0.0.0/8", "0.0.0.0/0", "::/0", "8.8.8.8/32", "10.0.0.0/31"];
 /// Parameters whose sources differ most.
 const PARAMETERS: [&str; 26] = [
     "flags", "mode", "name", "path", "res", "fd", "dirfd", "request", "option", "oldpath", "newpath",
@@ -142,7 +155,7 @@ fn comparison() -> impl Strategy<Value = String> {
 
 fn compiles(text: &str) -> bool {
     let environment = Environment { container_fields: true, strict: false };
-    Filter::compile(text, environment).0.is_some()
+    Filter::compile_with(text, environment, &SETS).0.is_some()
 }
 
 fn written() -> impl Strategy<Value = String> {

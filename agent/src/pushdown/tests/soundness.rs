@@ -109,7 +109,11 @@ pub(super) fn rule_set(conditions: &[String]) -> Arc<RuleSet> {
         let _ =
             writeln!(text, "- {{rule: r{at}, desc: d, condition: {condition}, output: o, priority: INFO}}");
     }
-    let options = LoadOptions { meanings: Trading::meanings(&TRADING.0), ..LoadOptions::default() };
+    let options = LoadOptions {
+        meanings: Trading::meanings(&TRADING.0),
+        sets: condition::SETS.clone(),
+        ..LoadOptions::default()
+    };
     let loaded = load(&[Source { name: "test".into(), text: text.into() }], &options);
     Arc::new(loaded.rules.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)))
 }

@@ -5,7 +5,10 @@ use rampart_common::{
     counter::FamilyCounters,
     event::{AttrTag, EventKind, ExecFacts, FAMILY_COUNT, Family},
 };
-use rampart_rules::load::{LoadOptions, Source, load};
+use rampart_rules::{
+    load::{LoadOptions, Source, load},
+    set::Sets,
+};
 
 use super::{
     super::{
@@ -48,7 +51,14 @@ static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| bundle(RULES));
 fn bundle(rules: &str) -> Bundle {
     let source = Source { name: "rules".into(), text: rules.into() };
     let rules = load(&[source], &LoadOptions::default()).rules.expect("the rules load");
-    Bundle { rules: Arc::new(rules), digest: "d1".into(), files: Vec::new(), trading: None }
+    Bundle {
+        rules: Arc::new(rules),
+        digest: "d1".into(),
+        files: Vec::new(),
+        trading: None,
+        texts: Arc::new([]),
+        sets: Sets::default(),
+    }
 }
 
 fn facts() -> Facts {

@@ -201,6 +201,8 @@ impl ContainerTable {
                     self.insert_pod(pod);
                 }
             }
+            // Of another table, see `State::take_news`.
+            News::Digest(..) => {}
         }
     }
 

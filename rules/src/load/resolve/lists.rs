@@ -8,6 +8,7 @@ use std::{cell::RefCell, collections::HashSet};
 use crate::{
     condition::quote,
     load::collect::{Collection, List},
+    set::Sets,
     source::{Mapped, Span},
 };
 
@@ -17,6 +18,8 @@ const TEXT_LIMIT: usize = 4 << 20;
 /// The lists of a collection, with the lists their own items name put in.
 pub(in crate::load) struct Lists<'a> {
     collection: &'a Collection,
+    /// Lists whose members are not pasted in: their names stay.
+    sets: &'a Sets,
     /// Items of each list, in definition order.
     items: Vec<Vec<&'a Mapped>>,
     /// Positions of lists whose name holds delimiters; they are searched for as they are.
@@ -28,7 +31,7 @@ pub(in crate::load) struct Lists<'a> {
 pub(in crate::load) struct TooLarge(pub(in crate::load) Span);
 
 impl<'a> Lists<'a> {
-    pub(in crate::load) fn new(collection: &'a Collection) -> Self {
+    pub(in crate::load) fn new(collection: &'a Collection, sets: &'a Sets) -> Self {
         let mut used = HashSet::new();
         let mut items = Vec::new();
         let mut odd = Vec::new();
@@ -40,6 +43,9 @@ impl<'a> Lists<'a> {
                     Some(inner) if inner.defined < list.visible => {
                         used.extend(collection.lists.position(&inner.name));
                         expanded.extend(&inner.items);
+                        if sets.get(&inner.name).is_some() {
+                            expanded.push(item);
+                        }
                     }
                     _ => expanded.push(item),
                 }
@@ -49,7 +55,12 @@ impl<'a> Lists<'a> {
                 odd.push(position);
             }
         }
-        Self { collection, items, odd, used: RefCell::new(used) }
+        Self { collection, sets, items, odd, used: RefCell::new(used) }
+    }
+
+    /// Lists whose members are not pasted in.
+    pub(in crate::load) fn sets(&self) -> &'a Sets {
+        self.sets
     }
 
     /// Pastes all lists into a condition.
@@ -121,7 +132,9 @@ impl<'a> Lists<'a> {
         self.used.borrow_mut().insert(position);
         let empty = Vec::new();
         let items = self.items.get(position).unwrap_or(&empty);
-        if items.is_empty() {
+        let name = self.collection.lists.iter().nth(position).map(|list| list.name.as_str());
+        let set = name.filter(|name| self.sets.get(name).is_some());
+        if items.is_empty() && set.is_none() {
             return Ok(drop_comma(text, end, out));
         }
         for (index, item) in items.iter().enumerate() {
@@ -132,6 +145,12 @@ impl<'a> Lists<'a> {
             if out.text().len() > TEXT_LIMIT {
                 return Err(TooLarge(span));
             }
+        }
+        if let Some(name) = set {
+            if !items.is_empty() {
+                out.push_fixed(", ", span);
+            }
+            out.push_fixed(name, span);
         }
         Ok(end)
     }
