@@ -102,7 +102,6 @@ struct Session {
 }
 
 /// What happened next.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, on its way to the next line")]
 enum Next {
     Incoming(Result<Option<AgentMessage>, Status>),
     Stored(Result<(), Refused>),

@@ -7,14 +7,14 @@ use super::*;
 use crate::control::bundle::tests::{write, write_signed};
 
 /// A key that signs.
-pub fn pair(seed: u8) -> (Ed25519KeyPair, PublicKey) {
+pub(crate) fn pair(seed: u8) -> (Ed25519KeyPair, PublicKey) {
     let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
     let public = PublicKey(pair.public_key().as_ref().try_into().unwrap());
     (pair, public)
 }
 
 /// These bytes, signed.
-pub fn sign(bundle: Vec<u8>, seed: u8) -> Vec<u8> {
+pub(crate) fn sign(bundle: Vec<u8>, seed: u8) -> Vec<u8> {
     let (pair, public) = pair(seed);
     let message = [LABEL, &Sha256::digest(&bundle)].concat();
     let signature = pair.sign(&message).as_ref().to_vec();
@@ -70,11 +70,11 @@ fn only_keys_of_the_configuration_count() {
     let renamed = write_signed(signed.bundle.clone(), signed.signature, pair(1).1.0.to_vec());
     assert_eq!(Bundle::open(&renamed, &[pair(1).1]), Err(BundleError::Signature));
     // A signature over the bundle itself, or over its digest without the label, is one of something else.
-    let (signer, public) = pair(1);
+    let (other, public) = pair(1);
     for message in [signed.bundle.clone(), Sha256::digest(&signed.bundle).to_vec()] {
-        let signature = signer.sign(&message).as_ref().to_vec();
-        let other = write_signed(signed.bundle.clone(), signature, public.0.to_vec());
-        assert_eq!(Bundle::open(&other, &[public]), Err(BundleError::Signature));
+        let signature = other.sign(&message).as_ref().to_vec();
+        let wrong = write_signed(signed.bundle.clone(), signature, public.0.to_vec());
+        assert_eq!(Bundle::open(&wrong, &[public]), Err(BundleError::Signature));
     }
 }
 
