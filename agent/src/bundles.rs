@@ -194,4 +194,4 @@ impl fmt::Debug for PublicKey {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;

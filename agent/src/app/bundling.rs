@@ -24,6 +24,7 @@ use crate::{
         Active, Bundle, BundleError, Digest, Offer, Refused, Standing,
         keep::{KeepError, Kept},
     },
+    limits::plan::{PlanError, fit::fits},
     policy::reload::ReloadError,
 };
 
@@ -36,6 +37,8 @@ enum TakeError {
     Bundle(#[from] BundleError),
     #[error("the agent does not load with it: {0}")]
     Load(#[from] ReloadError),
+    #[error("the rate limits of the node do not fit with it: {0}")]
+    Limits(#[from] PlanError),
     #[error(transparent)]
     Keep(#[from] KeepError),
     #[error(transparent)]
@@ -144,6 +147,8 @@ impl Supervisor {
         }
         let active = Active::now(&bundle);
         let reload = self.reloader.load_with(Some(bundle))?;
+        // Their thread would say so too late to refuse it.
+        fits(reload.written_limits())?;
         let kept = Kept::new(settings.dir);
         // Before it is in force: a disk that is full must not show only at the next start.
         kept.stage(content)?;

@@ -1,19 +1,20 @@
 //! Signatures, and what is refused although it is signed.
 
+use proptest::{collection::vec, prelude::*};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use super::*;
 use crate::control::bundle::tests::{write, write_signed};
 
 /// A key that signs.
-pub fn pair(seed: u8) -> (Ed25519KeyPair, PublicKey) {
+pub(crate) fn pair(seed: u8) -> (Ed25519KeyPair, PublicKey) {
     let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
     let public = PublicKey(pair.public_key().as_ref().try_into().unwrap());
     (pair, public)
 }
 
 /// These bytes, signed.
-pub fn sign(bundle: Vec<u8>, seed: u8) -> Vec<u8> {
+pub(crate) fn sign(bundle: Vec<u8>, seed: u8) -> Vec<u8> {
     let (pair, public) = pair(seed);
     let message = [LABEL, &Sha256::digest(&bundle)].concat();
     let signature = pair.sign(&message).as_ref().to_vec();
@@ -69,11 +70,11 @@ fn only_keys_of_the_configuration_count() {
     let renamed = write_signed(signed.bundle.clone(), signed.signature, pair(1).1.0.to_vec());
     assert_eq!(Bundle::open(&renamed, &[pair(1).1]), Err(BundleError::Signature));
     // A signature over the bundle itself, or over its digest without the label, is one of something else.
-    let (signer, public) = pair(1);
+    let (other, public) = pair(1);
     for message in [signed.bundle.clone(), Sha256::digest(&signed.bundle).to_vec()] {
-        let signature = signer.sign(&message).as_ref().to_vec();
-        let other = write_signed(signed.bundle.clone(), signature, public.0.to_vec());
-        assert_eq!(Bundle::open(&other, &[public]), Err(BundleError::Signature));
+        let signature = other.sign(&message).as_ref().to_vec();
+        let wrong = write_signed(signed.bundle.clone(), signature, public.0.to_vec());
+        assert_eq!(Bundle::open(&wrong, &[public]), Err(BundleError::Signature));
     }
 }
 
@@ -100,4 +101,31 @@ fn signed_nonsense_is_refused_with_its_reason() {
     // A field that this version does not know.
     let unknown = [write(1, "a", one), vec![0x78, 1]].concat();
     assert!(refused(unknown).contains("must not have"));
+}
+
+proptest! {
+    /// Whoever has a key may still make mistakes: whatever bytes are signed, nothing panics, and what opens is what is
+    /// allowed.
+    #[test]
+    fn signed_bytes_open_or_are_refused(
+        files in vec(("[a-z./]{0,12}|rules/[a-z]{1,3}\\.ya?ml|policy\\.yaml", vec(any::<u8>(), 0..8)), 0..5),
+        name in "[a-c ]{0,4}",
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (path.as_str(), text.as_slice())).collect();
+        let mut bytes = write(1, &name, &files);
+        for (at, value) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Ok(bundle) = open(bytes.clone()) {
+            prop_assert_eq!(bundle.digest.0, <[u8; 32]>::from(Sha256::digest(&bytes)));
+            prop_assert!(!bundle.name.is_empty() && !bundle.name.contains(' '));
+            prop_assert!(bundle.rules.len() + usize::from(bundle.settings.is_some()) > 0);
+            for file in &bundle.rules {
+                let path = file.name.strip_prefix(&bundle.place("")).unwrap_or_default().to_owned();
+                prop_assert!(path.starts_with("rules/") && path.matches('/').count() == 1 && !path.contains(".."), "{}", path);
+            }
+        }
+    }
 }

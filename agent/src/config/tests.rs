@@ -371,3 +371,27 @@ fn draining_and_windows_are_read() {
     let wrong = "failback: window, failback_windows: [noon], failback_time_zone: Mars/Olympus";
     assert_eq!(faults(&text(wrong)).len(), 3, "{:?}", faults(&text(wrong)));
 }
+
+#[test]
+fn keys_of_bundles_and_labels_are_read_with_their_faults() {
+    let key = "0a".repeat(32);
+    let text = format!(
+        "bundles: {{keys: ['{key}']}}\nnode: {{labels: [stage=canary, a.b/c=d_e, empty=], state_dir: /state}}"
+    );
+    let config = load(&text).unwrap();
+    assert_eq!(config.bundles.keys, [PublicKey([10; 32])]);
+    assert_eq!(config.bundles.dir, Path::new("/state/bundles"));
+    let labels: Vec<_> =
+        config.node.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("a.b/c", "d_e"), ("empty", ""), ("stage", "canary")]);
+    assert!(load("").unwrap().bundles.keys.is_empty());
+    for (text, why) in [
+        ("bundles: {keys: [abc]}", "`bundles.keys`: `abc` is no public key of 64 hexadecimal digits"),
+        ("node: {labels: ['=a']}", "`node.labels` cannot have `=a`"),
+        ("node: {labels: ['a=b c']}", "`node.labels` cannot have `a=b c`"),
+        ("node: {labels: [a=b, a=c]}", "`node.labels` has `a` twice"),
+    ] {
+        let found = faults(text);
+        assert!(found[0].contains(why), "{found:?}");
+    }
+}

@@ -69,14 +69,14 @@ pub(super) fn state(standing: &Standing) -> BundleState {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     //! Bundles for tests.
 
     use prost::Message as _;
     use rampart_proto::v1;
 
     /// The bytes of a bundle with these files, in this order.
-    pub fn write(format: u32, name: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+    pub(crate) fn write(format: u32, name: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
         let files = files
             .iter()
             .map(|(path, content)| v1::BundleFile { path: (*path).to_owned(), content: content.to_vec() });
@@ -85,7 +85,7 @@ pub mod tests {
     }
 
     /// The bytes of a signed one.
-    pub fn write_signed(bundle: Vec<u8>, signature: Vec<u8>, key: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn write_signed(bundle: Vec<u8>, signature: Vec<u8>, key: Vec<u8>) -> Vec<u8> {
         v1::SignedBundle { bundle, signature, key }.encode_to_vec()
     }
 }

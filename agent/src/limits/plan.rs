@@ -5,6 +5,7 @@
 //! policy takes over what the next wider one has. A policy that several services share gives a source one allowance
 //! over all of them.
 
+pub mod fit;
 mod grants;
 mod lists;
 

@@ -53,6 +53,13 @@ pub enum ReloadError {
     Policy(#[from] PolicyError),
 }
 
+impl Reload {
+    /// Settings of the rate limiter as the next start would take them.
+    pub fn written_limits(&self) -> &Limits {
+        &self.config.limits
+    }
+}
+
 impl Reloader {
     /// Starts from what was just loaded.
     pub fn new(sources: Sources, config: Config) -> Self {

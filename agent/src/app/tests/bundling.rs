@@ -153,6 +153,19 @@ fn what_cannot_be_used_leaves_the_bundle_before_it_in_force() {
             );
             assert_eq!(restarted(bench.dir.path()).2.digest(), good.digest, "{why}");
         }
+        // Limits that are on, and that no table holds.
+        let ports: Vec<String> = (1..3000).map(|port: u32| port.to_string()).collect();
+        let many = format!(
+            "limits: {{enabled: true, policies: {{a: {{rate: 5/s, match: {{protocol: tcp, ports: [{}]}}}}}}}}\n",
+            ports.join(", ")
+        );
+        bench.supervisor.take(bundle("v3", &[("policy.yaml", &many)])).await;
+        assert!(
+            fault(&bench).starts_with("the rate limits of the node do not fit with it: "),
+            "{}",
+            fault(&bench)
+        );
+        assert_eq!(active(&bench), good.digest);
         // A state directory that takes nothing: nothing is in force that the next start does not know.
         let folder = bench.dir.path().join("bundles");
         fs::remove_dir_all(&folder).unwrap();
@@ -169,7 +182,7 @@ fn what_cannot_be_used_leaves_the_bundle_before_it_in_force() {
             .iter()
             .filter(|alert| alert["rule"] == "Rampart internal: policy bundle refused")
             .count();
-        assert_eq!(refused, 9);
+        assert_eq!(refused, 10);
     });
 }
 
