@@ -14,13 +14,13 @@ use clap::Args;
 
 use crate::{build, console, process, workspace};
 
-/// Programs, by whether they print completions of their own.
-const PROGRAMS: [(&str, bool); 2] = [("rampart", true), ("rampart-collector", false)];
-/// Shells with the places of their completions.
-const SHELLS: [(&str, &str); 3] = [
-    ("bash", "usr/share/bash-completion/completions/rampart"),
-    ("zsh", "usr/share/zsh/vendor-completions/_rampart"),
-    ("fish", "usr/share/fish/vendor_completions.d/rampart.fish"),
+/// Programs.
+const PROGRAMS: [&str; 2] = ["rampart", "rampart-collector"];
+/// Shells with what stands before and behind a program's name in the place of its completions.
+const SHELLS: [(&str, &str, &str); 3] = [
+    ("bash", "usr/share/bash-completion/completions/", ""),
+    ("zsh", "usr/share/zsh/vendor-completions/_", ""),
+    ("fish", "usr/share/fish/vendor_completions.d/", ".fish"),
 ];
 /// Files of the workspace with their places.
 const FILES: [(&str, &str); 4] = [
@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Everything under the places where a system has it.
 fn stage(tree: &Path, binaries: &Path) -> Result<()> {
-    for (name, completes) in PROGRAMS {
+    for name in PROGRAMS {
         let (from, to) = (binaries.join(name), tree.join("usr/bin").join(name));
         if !from.is_file() {
             bail!("`{}` is missing", from.display());
@@ -103,8 +103,9 @@ fn stage(tree: &Path, binaries: &Path) -> Result<()> {
         process::capture(Command::new("strip").arg("-o").arg(&to).arg(&from))?;
         fs::set_permissions(&to, Permissions::from_mode(0o755))?;
         manual(&from, &tree.join(MANUAL))?;
-        for (shell, place) in SHELLS.iter().filter(|_| completes) {
-            write(&tree.join(place), &process::capture(Command::new(&from).args(["completions", shell]))?)?;
+        for (shell, before, behind) in SHELLS {
+            let script = process::capture(Command::new(&from).args(["completions", shell]))?;
+            write(&tree.join(format!("{before}{name}{behind}")), &script)?;
         }
     }
     for (from, place) in FILES {
