@@ -68,3 +68,6 @@ pub enum Column {
     /// By its name in the first line.
     Named(String),
 }
+
+#[cfg(test)]
+mod tests;

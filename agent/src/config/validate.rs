@@ -147,7 +147,7 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
     };
     let mut config = config;
     for (name, list) in &mut config.rules.lists {
-        list.copy = config.node.state_dir.join(lists::DIRECTORY).join(name);
+        list.copy = config.node.state_dir.join(lists::DIRECTORY).join(format!("{name}.list"));
     }
     check.together(&config);
     let faults = check.raw.faults;

@@ -42,8 +42,11 @@ pub(in crate::config) fn list(
     place: &Place,
 ) -> Option<RuleList> {
     let mut section = Section::open(raw, path, value, place, &KEYS)?;
-    if !is_name(name) {
-        let message = format!("the list `{name}` must be named by letters, digits, `-`, `_` and `.`");
+    // Rules write it where a text, a number or an address may stand too.
+    if !is_name(name) || !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
+        let message = format!(
+            "the list `{name}` must be named by letters, digits, `-`, `_` and `.`, a letter or `_` first"
+        );
         section.raw.fault(section.place.clone(), message, None);
     }
     let kinds = SetKind::ALL.map(SetKind::name);
