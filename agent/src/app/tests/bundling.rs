@@ -42,7 +42,7 @@ fn accepting(dir: &Path) -> Sources {
 }
 
 fn rules(bench: &Bench) -> Vec<String> {
-    bench.supervisor.rules.rules().iter().map(|rule| rule.name.clone()).collect()
+    bench.supervisor.bundle.rules.rules().iter().map(|rule| rule.name.clone()).collect()
 }
 
 fn fault(bench: &Bench) -> String {
