@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use rampart_rules::set::{Set, Sets};
 
 use self::fence::Fence;
-pub use self::sources::{Kept, Opened, open, shown, text};
+pub use self::sources::{BLANK, Kept, Opened, is_blank, open, shown, text};
 use crate::config::RuleList;
 
 /// A list as it counts now.
@@ -60,3 +60,6 @@ pub fn is_stale(list: &RuleList, confirmed: SystemTime, now: SystemTime) -> bool
     let age = now.duration_since(confirmed).unwrap_or_default();
     !list.max_age.is_zero() && age > list.max_age
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Jobs from the command that asks for them to what a node did, with the real agent and the real collector.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 use std::{
     fs,

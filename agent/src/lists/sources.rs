@@ -64,6 +64,9 @@ pub fn open(name: &str, list: &RuleList, fence: &Fence) -> Opened {
 fn from_file(name: &str, list: &RuleList, path: &Path, fence: &Fence) -> Result<Kept, String> {
     let (text, confirmed) =
         text(path, list.max_bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+    if is_blank(&text) {
+        return Err(BLANK.to_owned());
+    }
     let parsed = parse::parse(name, list, &text, fence).map_err(|fault| fault.to_string())?;
     Ok(Kept { parsed, version: Version::default(), confirmed })
 }
@@ -81,6 +84,14 @@ pub fn text(path: &Path, most: usize) -> io::Result<(Vec<u8>, SystemTime)> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
     }
     Ok((text, data.modified()?))
+}
+
+/// What is wrong with a file that holds nothing.
+pub const BLANK: &str = "it is empty; write a comment into it if that is meant";
+
+/// Whether a text holds nothing at all, as one does that was cut off.
+pub fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_whitespace)
 }
 
 /// Where a list comes from, without what may be a secret.

@@ -1,5 +1,6 @@
 //! A whole collector on loopback, asked as its clients ask it.
 
+mod jobs;
 mod rollouts;
 
 use std::time::Duration;
@@ -212,7 +213,7 @@ async fn everything_that_is_described_is_there() {
     assert!(paths.len() > 8);
     for (path, methods) in paths {
         if methods.get("get").is_some() && !path.ends_with("/stream") {
-            let (status, body) = ask(&collector, &path.replace("{number}", "1")).await;
+            let (status, body) = ask(&collector, &path.replace("{number}", "1").replace("{id}", "1")).await;
             assert!(
                 status == 200 || (status == 404 && path.contains('{') && body.contains("error")),
                 "{path}: {status}"

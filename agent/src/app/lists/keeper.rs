@@ -78,12 +78,18 @@ impl Keeper {
 
     /// Keeps it. Never ends.
     pub(super) async fn run(mut self) {
+        let source = self.list.source.clone();
+        // Before it is opened: a change during that is then seen as one.
+        let watch = match &source {
+            ListSource::File(path) => Watch::new(files::stamps(std::slice::from_ref(path))),
+            ListSource::Url(_) => Watch::new(Vec::new()),
+        };
         let Opened { kept, fault } = self.open().await;
         self.kept = kept;
         self.stand(fault);
-        match self.list.source.clone() {
+        match source {
             ListSource::Url(url) => self.follow(&url).await,
-            ListSource::File(path) => self.watch(&path).await,
+            ListSource::File(path) => self.watch(&path, watch).await,
         }
     }
 
@@ -121,9 +127,8 @@ impl Keeper {
     }
 
     /// Reads it when it has changed and the change stands still.
-    async fn watch(&mut self, path: &Path) {
+    async fn watch(&mut self, path: &Path, mut watch: Watch) {
         let names = [path.to_owned()];
-        let mut watch = Watch::new(files::stamps(&names));
         let mut is_owed = false;
         loop {
             self.pause(LOOK).await;
@@ -206,8 +211,13 @@ impl Keeper {
     ) -> Result<Outcome, Fault> {
         let (name, list, before) = (self.name.clone(), Arc::clone(&self.list), self.members());
         let taken = spawn_blocking(move || {
+            let is_file = matches!(list.source, ListSource::File(_));
+            if is_file && lists::is_blank(&text) {
+                return Err(Fault::Node(lists::BLANK.to_owned()));
+            }
             let parsed = parse::parse(&name, &list, &text, &Fence::of_node())?;
-            if parsed.set.is_empty() && before > 0 {
+            // Whoever empties a file leaves something behind; a feed that says nothing any more is broken.
+            if !is_file && parsed.set.is_empty() && before > 0 {
                 return Err(Fault::Emptied(before));
             }
             copy::keep(&list, &version, &text).map_err(Fault::Copy)?;

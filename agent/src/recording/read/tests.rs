@@ -14,6 +14,7 @@ use crate::{
     event::build::RecordBuilder,
     state::{
         container::{Metadata, News, Pod},
+        digest::FileVersion,
         procfs::{Found, ProcFs},
         told::Told,
         users::User,
@@ -62,6 +63,8 @@ fn every(record: &[u8]) -> Vec<Item<'_>> {
         Item::Record(record),
         Item::Answer(6, b"\x12\x34"),
         Item::News(6, News::Container("605439acbd4f".into(), Some(Box::new(metadata)))),
+        Item::News(7, News::Digest(FileVersion { dev: 1, ino: 2, ctime_ns: 3, mtime_ns: 4 }, Some([5; 32]))),
+        Item::News(7, News::Digest(FileVersion { dev: 1, ino: 2, ctime_ns: 3, mtime_ns: 5 }, None)),
         Item::News(7, News::Pods(vec![Arc::new(Pod { uid: "u".into(), ..Pod::default() })])),
         Item::Counters(8, Box::new(counters)),
         Item::Time(9),

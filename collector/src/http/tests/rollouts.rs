@@ -76,7 +76,7 @@ async fn post(collector: &Collector, path: &str, kind: &str, body: &[u8]) -> (u1
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-async fn post_json(collector: &Collector, path: &str, body: &Value) -> (u16, Value) {
+pub(super) async fn post_json(collector: &Collector, path: &str, body: &Value) -> (u16, Value) {
     post(collector, path, "application/json", body.to_string().as_bytes()).await
 }
 
