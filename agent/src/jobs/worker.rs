@@ -128,7 +128,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_line, worker) = worker(&dir);
         let order =
-            |id: &str, task: Option<Task>| Order { id: id.to_owned(), lease: Duration::from_secs(60), task };
+            |id: &str, task: Option<Task>| Order { id: id.to_owned(), lease: Duration::from_mins(1), task };
         for (order, said) in [
             (order("../a", Some(Task::Diagnostics)), "hexadecimal"),
             (order("a", None), "knows no such job"),
