@@ -60,7 +60,7 @@ pub struct Metrics {
     pub nodes_active: IntGauge,
     /// Jobs by state.
     pub jobs: IntGaugeVec,
-    /// What nodes said of jobs, by whether it could be noted.
+    /// What became of jobs that were given out.
     pub job_reports: IntCounterVec,
 }
 
@@ -90,10 +90,19 @@ impl Metrics {
         );
         let transaction_seconds = Histogram::with_opts(seconds.buckets(SECONDS.to_vec()))?;
         registry.register(Box::new(transaction_seconds.clone()))?;
-        let jobs =
-            Opts::new("rampart_collector_jobs", "Jobs for nodes that wait, run or were given up, by state");
+        let jobs = Opts::new("rampart_collector_jobs", "Jobs for nodes that wait or run, by state");
         let jobs = IntGaugeVec::new(jobs, &["state"])?;
         registry.register(Box::new(jobs.clone()))?;
+        let job_reports = counters(
+            "rampart_collector_job_attempts_total",
+            "What became of jobs that were given out: done, waiting (tried again), dead (given up), stale (it was not the \
+             node's any more)",
+            &["outcome"],
+        )?;
+        // There from the start, or the first one would not show as an increase.
+        for outcome in ["done", "waiting", "dead", "stale"] {
+            job_reports.with_label_values(&[outcome]).reset();
+        }
         let rollout_nodes = IntGaugeVec::new(
             Opts::new(
                 "rampart_collector_rollout_nodes",
@@ -163,11 +172,7 @@ impl Metrics {
             rollout_nodes,
             store_bytes: gauge("rampart_collector_store_bytes", "Size of the store")?,
             jobs,
-            job_reports: counters(
-                "rampart_collector_job_reports_total",
-                "What nodes said of jobs: noted, stale (the job was not theirs any more), failed (it comes again)",
-                &["outcome"],
-            )?,
+            job_reports,
             nodes_active: gauge("rampart_collector_nodes_active", "Nodes heard of within three heartbeats")?,
             registry,
         })

@@ -127,7 +127,7 @@ impl Command {
                 return Ok(Outcome::Clean);
             }
             Self::Show(Named { id }) => {
-                let (job, _) = queue::get(&mut *book, &id)?;
+                let job = queue::get(&mut *book, &id)?;
                 writeln!(out, "{:#}", shown(&id, &job))?;
                 return Ok(Outcome::Clean);
             }

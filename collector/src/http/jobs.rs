@@ -104,12 +104,12 @@ fn on(job: &Job) -> Option<&str> {
 }
 
 async fn one(Extension(access): Extension<Arc<Access>>, Path(id): Path<String>) -> Response {
-    done(&access, move |book| queue::get(book, &id).map(|(job, _)| shown(&id, &job))).await
+    done(&access, move |book| queue::get(book, &id).map(|job| shown(&id, &job))).await
 }
 
 async fn result(Extension(access): Extension<Arc<Access>>, Path(id): Path<String>) -> Response {
     let found = access.records.run(move |book| {
-        Ok(queue::get(book, &id).and_then(|(job, _)| {
+        Ok(queue::get(book, &id).and_then(|job| {
             let name = job.outcome.map(|outcome| outcome.name).unwrap_or_default();
             Ok(queue::result(book, &id)?.map(|(text, content)| (text, content, name)))
         }))
@@ -144,7 +144,7 @@ async fn submit(
     };
     done(&access, move |book| {
         let id = queue::submit(book, wish, &caller.name, now_ns())?;
-        queue::get(book, &id).map(|(job, _)| shown(&id, &job))
+        queue::get(book, &id).map(|job| shown(&id, &job))
     })
     .await
 }
@@ -160,7 +160,7 @@ async fn cancel(
     }
     done(&access, move |book| {
         queue::cancel(book, &id, &caller.name, now_ns())?;
-        queue::get(book, &id).map(|(job, _)| shown(&id, &job))
+        queue::get(book, &id).map(|job| shown(&id, &job))
     })
     .await
 }
@@ -176,7 +176,7 @@ async fn redrive(
     }
     done(&access, move |book| {
         queue::redrive(book, &id, &caller.name, now_ns())?;
-        queue::get(book, &id).map(|(job, _)| shown(&id, &job))
+        queue::get(book, &id).map(|job| shown(&id, &job))
     })
     .await
 }

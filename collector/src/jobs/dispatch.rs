@@ -103,15 +103,16 @@ impl Dispatch {
     pub async fn report(&self, node: &str, report: JobReport) {
         let (id, from) = (report.id.clone(), node.to_owned());
         let noted = self.records.run(move |book| Ok(queue::report(book, &from, report, now_ns()))).await;
-        let outcome = match noted.map_err(Into::into).and_then(|noted| noted) {
-            Ok(true) => "noted",
-            Ok(false) => "stale",
+        match noted.map_err(Into::into).and_then(|noted| noted) {
+            Ok(Some(state)) => {
+                tracing::info!(job = id, node, state, "A node has said what became of a job");
+                self.metrics.job_reports.with_label_values(&[state]).inc();
+            }
+            Ok(None) => self.metrics.job_reports.with_label_values(&["stale"]).inc(),
             Err(error) => {
                 tracing::error!(job = id, node, "What a node says of a job cannot be noted: {error}");
-                "failed"
             }
-        };
-        self.metrics.job_reports.with_label_values(&[outcome]).inc();
+        }
         if let Some(stream) = self.streams().get_mut(node).filter(|stream| stream.has.as_ref() == Some(&id)) {
             stream.has = None;
         }
@@ -137,10 +138,11 @@ impl Dispatch {
                 }
             };
             was_well = true;
-            for state in ["waiting", "running", "dead"] {
+            for state in ["waiting", "running"] {
                 let count = todo.counts.get(state).copied().unwrap_or(0);
                 self.metrics.jobs.with_label_values(&[state]).set(count.cast_signed());
             }
+            self.metrics.job_reports.with_label_values(&["dead"]).inc_by(todo.dead);
             self.send(todo);
         }
     }

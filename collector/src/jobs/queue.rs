@@ -57,18 +57,30 @@ pub struct Step {
     pub given: Vec<(String, String, Job)>,
     /// Jobs by state, for the metrics.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Jobs that were given up in this step.
+    pub dead: u64,
     /// Jobs that are running, by their names.
     pub running: BTreeSet<String>,
 }
 
 /// All jobs, the oldest first.
 pub fn list(book: &mut dyn Book) -> Result<Vec<(String, Job)>, JobError> {
-    Ok(items::list(book, Kind::Job)?)
+    let mut jobs: Vec<(String, Job)> = items::list(book, Kind::PastJob)?;
+    jobs.extend(items::list(book, Kind::Job)?);
+    jobs.sort_by(|(left, _), (right, _)| left.cmp(right));
+    Ok(jobs)
 }
 
 /// One job.
-pub fn get(book: &mut dyn Book, id: &str) -> Result<(Job, u64), JobError> {
-    items::get(book, Kind::Job, id)?.ok_or_else(|| JobError::Absent(id.to_owned()))
+pub fn get(book: &mut dyn Book, id: &str) -> Result<Job, JobError> {
+    found(book, id).map(|(job, _)| job)
+}
+
+/// One job with its revision, whether it is over or not.
+fn found(book: &mut dyn Book, id: &str) -> Result<(Job, u64), JobError> {
+    let open = items::get(book, Kind::Job, id)?;
+    let job = if open.is_some() { open } else { items::get(book, Kind::PastJob, id)? };
+    job.ok_or_else(|| JobError::Absent(id.to_owned()))
 }
 
 /// A job's whole text and its result, as long as they are kept.
@@ -84,7 +96,7 @@ pub fn submit(book: &mut dyn Book, wish: Wish, actor: &str, now_ns: u64) -> Resu
     if let Some(node) = wish.node.as_ref().filter(|node| !is_name(node)) {
         return Err(JobError::Node(node.clone()));
     }
-    let open = list(book)?.iter().filter(|(_, job)| !job.state.is_over()).count();
+    let open = book.list(Kind::Job)?.len();
     if open >= OPEN_MAX {
         return Err(JobError::Full(open));
     }
@@ -107,7 +119,7 @@ pub fn submit(book: &mut dyn Book, wish: Wish, actor: &str, now_ns: u64) -> Resu
 
 /// Takes a job back.
 pub fn cancel(book: &mut dyn Book, id: &str, actor: &str, now_ns: u64) -> Result<(), JobError> {
-    let (mut job, revision) = get(book, id)?;
+    let (mut job, revision) = found(book, id)?;
     if job.state.is_over() {
         return Err(JobError::State { id: id.to_owned(), state: job.state.name() });
     }
@@ -118,19 +130,25 @@ pub fn cancel(book: &mut dyn Book, id: &str, actor: &str, now_ns: u64) -> Result
 
 /// Tries a dead letter again.
 pub fn redrive(book: &mut dyn Book, id: &str, actor: &str, now_ns: u64) -> Result<(), JobError> {
-    let (mut job, revision) = get(book, id)?;
+    let (mut job, revision) = found(book, id)?;
     if job.state != State::Dead {
         return Err(JobError::State { id: id.to_owned(), state: job.state.name() });
     }
     job.state = State::Waiting { not_before_ns: now_ns };
     job.attempts = 0;
     let note = Note::new(actor, "job.redrive", id, "");
-    put(book, id, &job, revision, &note, now_ns)?.then_some(()).ok_or_else(|| JobError::Raced(id.to_owned()))
+    let value = items::write(&job)?;
+    let changes = [
+        Change::put(Kind::PastJob, id, Expect::Revision(revision), value.clone()),
+        Change::remove(Kind::PastJob, id),
+        Change::put(Kind::Job, id, Expect::Absent, value),
+    ];
+    book.change(&changes, &note, now_ns)?.then_some(()).ok_or_else(|| JobError::Raced(id.to_owned()))
 }
 
 /// Takes back what is lost and gives out what waits.
 pub fn step(book: &mut dyn Book, view: &View, now_ns: u64) -> Result<Step, JobError> {
-    let mut step = Step::default();
+    let mut todo = Step::default();
     let mut jobs = Vec::new();
     for item in book.list(Kind::Job)? {
         jobs.push((item.name.clone(), items::read::<Job>(&item)?, item.revision));
@@ -143,6 +161,7 @@ pub fn step(book: &mut dyn Book, view: &View, now_ns: u64) -> Result<Step, JobEr
                 let again = failed(job.clone(), reason, false, now_ns);
                 let written = Note::new(COLLECTOR, "job.lost", &*id, reason);
                 if put(book, id, &again, *revision, &written, now_ns)? {
+                    todo.dead += u64::from(again.state == State::Dead);
                     *job = again;
                     *revision += 1;
                 }
@@ -181,48 +200,51 @@ pub fn step(book: &mut dyn Book, view: &View, now_ns: u64) -> Result<Step, JobEr
         if put(book, id, &given, *revision, &written, now_ns)? {
             busy.insert(node.clone());
             *job = given.clone();
-            step.given.push((node.clone(), id.clone(), given));
+            todo.given.push((node.clone(), id.clone(), given));
         }
     }
     for (id, job, _) in jobs {
-        *step.counts.entry(job.state.name()).or_default() += 1;
+        *todo.counts.entry(job.state.name()).or_default() += 1;
         if matches!(job.state, State::Running(_)) {
-            step.running.insert(id);
+            todo.running.insert(id);
         }
     }
-    Ok(step)
+    Ok(todo)
 }
 
-/// Notes what a node says of a job; `false` when it is not the one that has it.
-pub fn report(book: &mut dyn Book, node: &str, report: JobReport, now_ns: u64) -> Result<bool, JobError> {
+/// Notes what a node says of a job; the state that it comes to, `None` when the node is not the one that has it.
+pub fn report(
+    book: &mut dyn Book,
+    node: &str,
+    report: JobReport,
+    now_ns: u64,
+) -> Result<Option<&'static str>, JobError> {
     let JobReport { id, outcome } = report;
-    let Some((job, revision)) = items::get::<Job>(book, Kind::Job, &id)? else { return Ok(false) };
+    let Some((job, revision)) = items::get::<Job>(book, Kind::Job, &id)? else { return Ok(None) };
     if !matches!(&job.state, State::Running(running) if running.on == node) {
-        return Ok(false);
+        return Ok(None);
     }
     let actor = format!("node:{node}");
-    match outcome {
+    let (job, kept, written) = match outcome {
         Some(job_report::Outcome::Done(done)) => {
             let (job, kept) = ended(job, node, done, now_ns);
-            let written = Note::new(&actor, "job.done", &id, format!("{} bytes", kept.content.len() / 4 * 3));
-            let until = |keep: Duration| now_ns + keep.as_nanos() as u64;
-            let changes = [
-                Change::put(Kind::Job, &id, Expect::Revision(revision), items::write(&job)?)
-                    .until(until(KEEP)),
-                Change::put(Kind::Result, &id, Expect::Anything, items::write(&kept)?)
-                    .until(until(KEEP_RESULT)),
-            ];
-            Ok(book.change(&changes, &written, now_ns)?)
+            let written = Note::new(&actor, "job.done", &id, "");
+            (job, Some(kept), written)
         }
         Some(job_report::Outcome::Failed(JobFailed { reason, is_final })) => {
             let reason = short(&reason, SHOWN);
             let job = failed(job, &reason, is_final, now_ns);
-            let written = Note::new(&actor, "job.failed", &id, reason);
-            put(book, &id, &job, revision, &written, now_ns)
+            (job, None, Note::new(&actor, "job.failed", &id, reason))
         }
         // Of a later version.
-        None => Ok(false),
+        None => return Ok(None),
+    };
+    let mut changes = changes(&id, &job, revision, now_ns)?;
+    if let Some(kept) = kept {
+        let until = now_ns + KEEP_RESULT.as_nanos() as u64;
+        changes.push(Change::put(Kind::Result, &id, Expect::Anything, items::write(&kept)?).until(until));
     }
+    Ok(book.change(&changes, &written, now_ns)?.then(|| job.state.name()))
 }
 
 /// Why a running job is lost; `None` while it is not.
@@ -281,10 +303,18 @@ fn put(
     note: &Note,
     now_ns: u64,
 ) -> Result<bool, JobError> {
+    Ok(book.change(&changes(id, job, revision, now_ns)?, note, now_ns)?)
+}
+
+/// What an open job becomes. One that is over moves: the queue has only what is still to be done.
+fn changes(id: &str, job: &Job, revision: u64, now_ns: u64) -> Result<Vec<Change>, JobError> {
     let value = items::write(job)?;
-    let change = Change::put(Kind::Job, id, Expect::Revision(revision), value);
-    let change = if job.state.is_over() { change.until(now_ns + KEEP.as_nanos() as u64) } else { change };
-    Ok(book.change(&[change], note, now_ns)?)
+    let change = Change::put(Kind::Job, id, Expect::Revision(revision), value.clone());
+    if !job.state.is_over() {
+        return Ok(vec![change]);
+    }
+    let past = Change::put(Kind::PastJob, id, Expect::Absent, value).until(now_ns + KEEP.as_nanos() as u64);
+    Ok(vec![change, Change::remove(Kind::Job, id), past])
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@ pub enum Kind {
     Revoked,
     /// A person.
     User,
-    /// Work for a node.
+    /// Work for a node that is not over.
     Job,
+    /// Work that is.
+    PastJob,
     /// What came of it.
     Result,
     /// What is known of a policy bundle.
@@ -118,6 +120,7 @@ impl Kind {
             Self::Revoked => "revoked",
             Self::User => "user",
             Self::Job => "job",
+            Self::PastJob => "past job",
             Self::Result => "result",
             Self::Bundle => "bundle",
             Self::BundleContent => "bundle_content",

@@ -26,7 +26,7 @@ impl Fixture {
     }
 
     fn state(&mut self, id: &str) -> &'static str {
-        get(&mut *self.book, id).unwrap().0.state.name()
+        get(&mut *self.book, id).unwrap().state.name()
     }
 
     fn given(&mut self, view: &View, now: u64) -> Vec<(String, String)> {
@@ -35,7 +35,8 @@ impl Fixture {
     }
 
     fn say(&mut self, node: &str, id: &str, outcome: Said, now: u64) -> bool {
-        report(&mut *self.book, node, JobReport { id: id.to_owned(), outcome: Some(outcome) }, now).unwrap()
+        let report = JobReport { id: id.to_owned(), outcome: Some(outcome) };
+        super::report(&mut *self.book, node, report, now).unwrap().is_some()
     }
 }
 
@@ -70,7 +71,7 @@ fn a_node_gets_one_job_at_a_time_the_urgent_ones_first() {
     assert!(queue.say("n1", &high, done("fine"), 6 * SECOND));
     assert_eq!(queue.given(&n1, 7 * SECOND), [("n1".to_owned(), low)]);
     assert_eq!(queue.state(&other), "waiting");
-    let (job, _) = get(&mut *queue.book, &high).unwrap();
+    let job = get(&mut *queue.book, &high).unwrap();
     assert_eq!(
         job.outcome.unwrap(),
         Outcome {
@@ -98,7 +99,7 @@ fn what_fails_waits_and_is_given_up_in_the_end() {
         assert!(queue.say("n1", &id, refusal(false), now));
     }
     assert_eq!(queue.state(&id), "dead");
-    assert_eq!(get(&mut *queue.book, &id).unwrap().0.fault, "no [2J room");
+    assert_eq!(get(&mut *queue.book, &id).unwrap().fault, "no [2J room");
     assert!(queue.given(&n1, now + 600 * SECOND).is_empty());
     redrive(&mut *queue.book, &id, "cli:test", now).unwrap();
     assert!(matches!(redrive(&mut *queue.book, &id, "cli:test", now), Err(JobError::State { .. })));
