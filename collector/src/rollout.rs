@@ -6,7 +6,7 @@
 //!             └── one collector (lease): next step, done, or back ◀── sights of all collectors
 //! ```
 //!
-//! Owns what is kept of rollouts (items of the [`Book`](crate::store::identity::Book)), the rules by which nodes are chosen
+//! Owns what is kept of rollouts (items of the [`Book`]), the rules by which nodes are chosen
 //! and judged (pure, in [`plan`] and [`gate`]), and the task that moves a rollout on. At most one rollout is under way. Must
 //! never look into a bundle: agents alone say whether it is good.
 
