@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +20,11 @@ pub fn stamp(time: Timestamp) -> String {
 
 /// Makes the directory, and removes the oldest recordings until the rest has room.
 pub fn make_room(directory: &Path, room: u64) -> Result<(), String> {
-    fs::create_dir_all(directory)
+    // Recordings hold what processes read and wrote.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
         .map_err(|error| format!("cannot make the directory of captures: {error}"))?;
     let mut files: Vec<(PathBuf, u64)> = recordings(directory)
         .map_err(|error| format!("cannot list the directory of captures: {error}"))?

@@ -1,7 +1,7 @@
 //! Lists that rules name and whose members are kept elsewhere: a file of the node, or a feed on the web.
 //!
 //! [`parse`] makes a set of a text, [`fence`] keeps out of it what would make it a weapon, [`copy`] keeps the last good
-//! text on the disk, [`sources`] reads what is there now. Fetching and publishing are in `app::lists`; rules see sets
+//! text on the disk, `sources` reads what is there now. Fetching and publishing are in `app::lists`; rules see sets
 //! only (`rampart_rules::set`).
 
 pub mod copy;

@@ -18,6 +18,7 @@ use self::servers::Identities;
 use crate::{
     agents::Agents,
     bus::{self, Bus, BusError},
+    census,
     config::Config,
     identity::{
         IdentityError, Records,
@@ -213,7 +214,7 @@ impl Collector {
         });
         let driver = Driver {
             records: records.clone(),
-            registry,
+            registry: Arc::clone(&registry),
             ingest: ingest.clone(),
             metrics: Arc::clone(&metrics),
             settle: if place.is_shared() { SETTLE } else { Duration::ZERO },
@@ -224,6 +225,13 @@ impl Collector {
             driver.run(ends).await;
             Ok(())
         });
+        if place.is_shared() {
+            let (tells, ends) = (records.clone(), stopped.clone());
+            tasks.spawn(async move {
+                census::run(tells, registry, ends).await;
+                Ok(())
+            });
+        }
         let (keys, ends) = (identities.keys.clone(), stopped.clone());
         tasks.spawn(async move {
             keep(records, keys, ends).await;

@@ -12,6 +12,7 @@ pub mod app;
 pub mod audit;
 pub mod bundle;
 pub mod bus;
+pub mod census;
 pub mod cli;
 pub mod config;
 pub mod http;

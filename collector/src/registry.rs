@@ -8,6 +8,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::rollout::trend::Trend;
 
 /// Time between heartbeats.
@@ -16,7 +18,8 @@ pub const HEARTBEAT_SECS: u32 = 30;
 const MISSED_MAX: u64 = 3;
 
 /// What an agent said last.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Node {
     /// When, nanoseconds since the epoch.
     pub seen_ns: u64,
@@ -33,11 +36,13 @@ pub struct Node {
     /// How it is with policy bundles.
     pub bundle: Bundle,
     /// How it did before its bundle and does since.
+    #[serde(skip)]
     pub trend: Trend,
 }
 
 /// How it is with policy bundles on a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Bundle {
     /// Whether it takes them.
     pub is_accepting: bool,
@@ -52,7 +57,8 @@ pub struct Bundle {
 }
 
 /// A heartbeat.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Beat {
     /// Digest of the rules.
     pub policy_digest: String,
@@ -82,6 +88,8 @@ pub struct Beat {
 #[derive(Debug, Default)]
 pub struct Registry {
     nodes: Mutex<BTreeMap<String, Node>>,
+    /// Those of other collectors, as these told last.
+    others: Mutex<BTreeMap<String, Node>>,
 }
 
 impl Node {
@@ -106,7 +114,24 @@ impl Registry {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
     }
 
-    /// All nodes that were heard of, by name.
+    /// Takes what other collectors told.
+    pub fn set_others(&self, others: BTreeMap<String, Node>) {
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+
+    /// All nodes that any collector has heard of, as far as this one knows.
+    pub fn all(&self) -> BTreeMap<String, Node> {
+        let mut all = self.nodes();
+        for (name, node) in self.others.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let is_newer = all.get(name).is_none_or(|known| known.seen_ns < node.seen_ns);
+            if is_newer {
+                all.insert(name.clone(), node.clone());
+            }
+        }
+        all
+    }
+
+    /// All nodes that were heard of here, by name.
     pub fn nodes(&self) -> BTreeMap<String, Node> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

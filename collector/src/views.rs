@@ -143,7 +143,7 @@ impl Views {
             let view = nodes.entry(totals.node.clone()).or_default();
             view.totals = totals;
         }
-        for (name, node) in self.registry.nodes() {
+        for (name, node) in self.registry.all() {
             let view = nodes.entry(name).or_default();
             view.beat.clone_from(&node.beat);
             view.node = Some(node);

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::DirBuilderExt as _,
     sync::{
         Arc,
         mpsc::{Receiver, TryRecvError},
@@ -70,7 +71,11 @@ impl Worker {
             return Err(Failed::forever(reason));
         }
         let folder = self.place.jobs.join(id);
-        fs::create_dir_all(&folder)
+        // For the owner only: what lies there for a moment is what a job found.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
             .map_err(|error| Failed::now(format!("cannot make `{}`: {error}", folder.display())))?;
         let end = Instant::now() + lease.saturating_sub(BACK);
         let keep = || self.look(id);

@@ -33,6 +33,8 @@ pub enum Kind {
     Rollout,
     /// What a collector sees of its nodes while one is under way.
     Sight,
+    /// What a collector tells others of its nodes.
+    Census,
     /// Something that one has at a time.
     Lease,
 }
@@ -126,6 +128,7 @@ impl Kind {
             Self::BundleContent => "bundle_content",
             Self::Rollout => "rollout",
             Self::Sight => "sight",
+            Self::Census => "census",
             Self::Lease => "lease",
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    fs, thread,
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -145,6 +148,16 @@ async fn serve(collector: &Collector, node: &'static str, given: mpsc::Sender<Ve
     });
 }
 
+/// What a collector says of nodes.
+fn nodes(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // The answer ends with the connection.
+    stream.write_all(b"GET /nodes HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_collectors_roll_out_to_the_agents_of_both() {
     let server = server_or_skip!(servers::postgres(), "two_collectors_roll_out_to_the_agents_of_both");
@@ -182,6 +195,19 @@ async fn two_collectors_roll_out_to_the_agents_of_both() {
         sleep(Duration::from_millis(200)).await;
     };
     assert_eq!((done.rollout.state, done.rollout.events.len()), (State::Done, 1), "{done:?}");
+    // Each shows the nodes of both, as these said they are.
+    for collector in &collectors {
+        let address = collector.http;
+        let started = Instant::now();
+        loop {
+            let nodes = tokio::task::spawn_blocking(move || nodes(address)).await.unwrap();
+            if nodes.matches("\"heartbeat\":{").count() == 2 {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "{nodes}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
     // What is taken back by whomever is taken from the agents of both.
     run(Box::new(move |book| desk::rollback(book, at(now()), None, "a test").unwrap())).await;
     for _ in 0..2 {
