@@ -121,11 +121,18 @@ pub struct Report {
     pub outcome: Result<Done, Failed>,
 }
 
+/// Reports that the collector has not noted yet, in order, each with its number.
+#[derive(Debug, Default)]
+struct Reports {
+    last: u64,
+    waiting: VecDeque<(u64, Report)>,
+}
+
 /// Between the stream and the worker: orders one way, reports the other.
 #[derive(Debug)]
 pub struct Line {
     orders: Mutex<Option<SyncSender<Command>>>,
-    reports: Mutex<VecDeque<Report>>,
+    reports: Mutex<Reports>,
     /// There is a report.
     pub news: Notify,
 }
@@ -184,26 +191,32 @@ impl Line {
     /// Something for the collector.
     pub fn say(&self, report: Report) {
         let mut reports = self.reports();
-        if reports.len() >= REPORTS {
-            reports.pop_front();
+        if reports.waiting.len() >= REPORTS {
+            reports.waiting.pop_front();
         }
-        reports.push_back(report);
+        reports.last += 1;
+        let number = reports.last;
+        reports.waiting.push_back((number, report));
         drop(reports);
         self.news.notify_one();
     }
 
-    /// The oldest report.
-    pub fn next(&self) -> Option<Report> {
-        self.reports().front().cloned()
+    /// The first report after this number that the collector has not noted.
+    pub fn after(&self, number: u64) -> Option<(u64, Report)> {
+        self.reports().waiting.iter().find(|(own, _)| *own > number).cloned()
     }
 
-    /// The oldest report is on its way.
-    pub fn sent(&self) {
-        self.reports().pop_front();
+    /// The collector has noted what was said of a job.
+    pub fn noted(&self, id: &str) {
+        let mut reports = self.reports();
+        // A newer one of the same job is told apart by its place.
+        if let Some(place) = reports.waiting.iter().position(|(_, report)| report.id == id) {
+            reports.waiting.remove(place);
+        }
     }
 
-    fn reports(&self) -> MutexGuard<'_, VecDeque<Report>> {
-        // Each change is one call.
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        // Whatever fails in between leaves a number unused at worst.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -220,13 +233,20 @@ mod tests {
     #[test]
     fn a_line_keeps_reports_in_order_and_within_bounds() {
         let (line, orders) = Line::new();
-        assert_eq!(line.next(), None);
+        assert_eq!(line.after(0), None);
         for number in 0..=REPORTS {
             line.say(Report { id: number.to_string(), outcome: Ok(Done::default()) });
         }
-        assert_eq!(line.next().unwrap().id, "1");
-        line.sent();
-        assert_eq!(line.next().unwrap().id, "2");
+        let (first, report) = line.after(0).unwrap();
+        assert_eq!((first, report.id.as_str()), (2, "1"));
+        assert_eq!(line.after(first).unwrap().1.id, "2");
+        // On another stream it is said again, until it is noted.
+        line.noted("2");
+        line.say(Report { id: "1".to_owned(), outcome: Err(Failed::now("again")) });
+        assert_eq!(line.after(first).unwrap().1.id, "3");
+        line.noted("x");
+        line.noted("1");
+        assert_eq!(line.after(REPORTS as u64 + 1).unwrap().1.outcome, Err(Failed::now("again")));
         drop(orders);
     }
 
@@ -237,12 +257,12 @@ mod tests {
         for number in 0..=ORDERS {
             line.order(order(&number.to_string()));
         }
-        assert_eq!(line.next().unwrap().id, ORDERS.to_string());
-        line.sent();
+        let (number, report) = line.after(0).unwrap();
+        assert_eq!(report.id, ORDERS.to_string());
         line.close();
         assert_eq!(orders.iter().count(), ORDERS);
         line.order(order("a"));
-        assert!(line.next().unwrap().outcome.unwrap_err().reason.contains("no jobs now"));
+        assert!(line.after(number).unwrap().1.outcome.unwrap_err().reason.contains("no jobs now"));
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub(super) struct Session {
     incoming: Streaming<rampart_proto::v1::CollectorMessage>,
     sent: VecDeque<Sent>,
     number: u64,
+    /// Number of the last report of a job that was sent on this stream.
+    said: u64,
     wishes: Wishes,
     /// Whether anything was acknowledged.
     pub(super) has_progress: bool,
@@ -161,7 +163,7 @@ async fn greet(
         heartbeat: Duration::from_secs(secs),
     };
     let (shared, sent) = (Arc::clone(shared), VecDeque::new());
-    Ok(Session { shared, sender, incoming, sent, number: 0, wishes, has_progress: false })
+    Ok(Session { shared, sender, incoming, sent, number: 0, said: 0, wishes, has_progress: false })
 }
 
 impl Session {
@@ -266,6 +268,10 @@ impl Session {
                 self.shared.jobs.order(Command::Do(job::order(job)));
                 return Ok(());
             }
+            Some(collector_message::Kind::Noted(noted)) => {
+                self.shared.jobs.noted(&noted.id);
+                return Ok(());
+            }
             Some(collector_message::Kind::Cancel(cancel)) => {
                 self.shared.jobs.order(Command::Cancel(cancel.id));
                 return Ok(());
@@ -292,13 +298,13 @@ impl Session {
     }
 
     /// Sends what became of jobs.
-    fn say(&self) {
-        while let Some(report) = self.shared.jobs.next() {
-            // Full policy: later. What waits is kept.
+    fn say(&mut self) {
+        while let Some((number, report)) = self.shared.jobs.after(self.said) {
+            // Full policy: later. What the collector has not noted is kept.
             if self.sender.try_send(message(agent_message::Kind::Report(job::report(report)))).is_err() {
                 return;
             }
-            self.shared.jobs.sent();
+            self.said = number;
         }
     }
 

@@ -258,16 +258,24 @@ async fn jobs_arrive_and_what_became_of_them_goes_back_over_the_next_stream_too(
     let done = Done { text: "fine".to_owned(), content: vec![1, 2], ..Done::default() };
     line.say(Report { id: order.id, outcome: Ok(done) });
     until("the report", || store.reports.lock().unwrap().len() == 1).await;
-    // Without a stream it waits for the next one.
-    store.dies.notify_waiters();
-    until("no stream", || store.streams.lock().unwrap().none_left > 0).await;
+    // The stream ends before it is noted.
+    store.acknowledges.store(true, SeqCst);
+    until("no stream", || {
+        // Who does not wait yet does not hear it.
+        store.dies.notify_waiters();
+        store.streams.lock().unwrap().none_left > 0
+    })
+    .await;
+    until("the report on the next stream", || store.reports.lock().unwrap().len() == 2).await;
+    until("its note", || line.after(0).is_none()).await;
     line.say(Report { id: "c3".to_owned(), outcome: Err(Failed::forever("no")) });
-    until("the other report", || store.reports.lock().unwrap().len() == 2).await;
+    until("the other report", || line.after(0).is_none()).await;
     let reports = store.reports.lock().unwrap().clone();
+    assert_eq!(reports[0], reports[1]);
     assert!(
         matches!(&reports[0].outcome, Some(v1::job_report::Outcome::Done(done)) if done.content == [1, 2])
     );
-    assert!(matches!(&reports[1].outcome, Some(v1::job_report::Outcome::Failed(failed)) if failed.is_final));
+    assert!(matches!(&reports[2].outcome, Some(v1::job_report::Outcome::Failed(failed)) if failed.is_final));
     bench.end().await;
     server.abort();
 }

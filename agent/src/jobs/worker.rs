@@ -154,7 +154,7 @@ mod tests {
         line.order(order("b"));
         line.order(Command::Cancel("c".to_owned()));
         worker.look("a").unwrap();
-        let report = line.next().unwrap();
+        let (_, report) = line.after(0).unwrap();
         assert!(report.id == "b" && !report.outcome.unwrap_err().is_final);
         line.order(Command::Cancel("a".to_owned()));
         assert!(worker.look("a").unwrap_err().is_final);

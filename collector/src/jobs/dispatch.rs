@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rampart_proto::v1::{Hello, Job as Wire, JobCancel, JobReport, collector_message};
+use rampart_proto::v1::{Hello, Job as Wire, JobCancel, JobNoted, JobReport, collector_message};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -99,7 +99,7 @@ impl Dispatch {
         }
     }
 
-    /// Notes what a node says of a job; when that does not work, the job is given out again.
+    /// Notes what a node says of a job, and tells it so.
     pub async fn report(&self, node: &str, report: JobReport) {
         let (id, from) = (report.id.clone(), node.to_owned());
         let noted = self.records.run(move |book| Ok(queue::report(book, &from, report, now_ns()))).await;
@@ -110,11 +110,16 @@ impl Dispatch {
             }
             Ok(None) => self.metrics.job_reports.with_label_values(&["stale"]).inc(),
             Err(error) => {
-                tracing::error!(job = id, node, "What a node says of a job cannot be noted: {error}");
+                // Not noted: the node says it again on its next stream.
+                return tracing::error!(job = id, node, "What a node says of a job cannot be noted: {error}");
             }
         }
-        if let Some(stream) = self.streams().get_mut(node).filter(|stream| stream.has.as_ref() == Some(&id)) {
-            stream.has = None;
+        if let Some(stream) = self.streams().get_mut(node) {
+            if stream.has.as_ref() == Some(&id) {
+                stream.has = None;
+            }
+            // Full policy: drop it. The node says it again on its next stream, which is of no use then.
+            let _ = stream.sender.try_send(collector_message::Kind::Noted(JobNoted { id }));
         }
     }
 

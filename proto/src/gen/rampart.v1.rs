@@ -192,6 +192,13 @@ pub mod job_report {
         Failed(super::JobFailed),
     }
 }
+/// What was said of a job is stored, or of no use; until then the agent says it again on each stream.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobNoted {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
 /// The result of a job.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobDone {
@@ -248,7 +255,7 @@ pub mod agent_message {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CollectorMessage {
     /// What it is.
-    #[prost(oneof = "collector_message::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "collector_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<collector_message::Kind>,
 }
 /// Nested message and enum types in `CollectorMessage`.
@@ -271,6 +278,9 @@ pub mod collector_message {
         /// Work that is not wanted any more.
         #[prost(message, tag = "5")]
         Cancel(super::JobCancel),
+        /// What the agent said of a job needs not be said again.
+        #[prost(message, tag = "6")]
+        Noted(super::JobNoted),
     }
 }
 /// Who is there.

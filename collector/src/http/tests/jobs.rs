@@ -66,6 +66,15 @@ async fn an_agent_gets_a_job_and_its_result_can_be_fetched() {
     };
     let report = JobReport { id: id.clone(), outcome: Some(job_report::Outcome::Done(done)) };
     sender.send(message(agent_message::Kind::Report(report))).await.unwrap();
+    let noted = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let answer = answers.message().await.unwrap().expect("the stream goes on");
+            if let Some(collector_message::Kind::Noted(noted)) = answer.kind {
+                return noted;
+            }
+        }
+    });
+    assert_eq!(noted.await.expect("the report is noted").id, id);
     let started = Instant::now();
     while get(&collector, &format!("/jobs/{id}")).await["state"] != "done" {
         assert!(started.elapsed() < PATIENCE);
