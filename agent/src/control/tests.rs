@@ -129,7 +129,15 @@ impl AgentService for Fake {
                             }
                         }
                         agent_message::Kind::Heartbeat(beat) => store.beats.lock().unwrap().push(beat),
-                        agent_message::Kind::Report(report) => store.reports.lock().unwrap().push(report),
+                        agent_message::Kind::Report(report) => {
+                            let noted = v1::JobNoted { id: report.id.clone() };
+                            store.reports.lock().unwrap().push(report);
+                            // Without it, it is as if the stream had ended before.
+                            if store.acknowledges.load(SeqCst) {
+                                let kind = Some(collector_message::Kind::Noted(noted));
+                                return Some((Ok(CollectorMessage { kind }), (incoming, open, true)));
+                            }
+                        }
                         agent_message::Kind::Hello(_) => return None,
                     }
                 }
