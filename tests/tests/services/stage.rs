@@ -137,7 +137,8 @@ impl Stage {
     }
 }
 
-/// Waits for something.
+/// Waits for something; who waits in vain is told where.
+#[track_caller]
 pub(super) fn wait(mut until: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !until() {

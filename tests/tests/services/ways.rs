@@ -157,9 +157,11 @@ fn a_backend_that_falls_silent_fails_in_time_and_the_other_takes_over() {
         }
         stage.state(1) == State::Open
     });
-    // The kernel tells the caller that a handshake timed out just before it tells the hook, so one more may slip in.
-    assert!(matches!(failed, 5 | 6), "{failed} failed");
-    wait(|| stage.outcomes(1, Outcome::TimedOut) == failed);
+    // The kernel tells the caller that a handshake timed out just before it tells the hook: one more may slip in, and a
+    // socket that is closed in between counts as given up by its owner.
+    assert!((5..=7).contains(&failed), "{failed} failed");
+    wait(|| stage.outcomes(1, Outcome::TimedOut) >= 5);
+    assert!(stage.outcomes(1, Outcome::TimedOut) <= failed);
     for _ in 0..20 {
         assert_eq!(stage.ask().expect("an answer"), near.address.to_string());
     }
