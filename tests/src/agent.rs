@@ -36,6 +36,13 @@ pub struct Agent {
     scratch: TempDir,
 }
 
+/// A rule of this name about files whose path ends so.
+pub fn rule_on_files(name: &str, ending: &str) -> String {
+    format!(
+        "- rule: {name}\n  desc: d\n  condition: evt.type in (open, openat) and fd.name endswith {ending}\n  output: opened %fd.name\n  priority: CRITICAL\n"
+    )
+}
+
 /// The `rampart` binary beside the test programs.
 pub fn binary() -> PathBuf {
     let test = env::current_exe().expect("the test program knows its path");

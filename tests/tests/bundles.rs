@@ -12,7 +12,7 @@ use std::{
 };
 
 use rampart_tests::{
-    agent::{self, Agent},
+    agent::{self, Agent, rule_on_files as rule},
     collector::{Collector, binary, free_address},
     require_root,
 };
@@ -20,13 +20,6 @@ use serde_json::Value;
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_mins(3);
-
-/// A rule of this name about files whose path ends so.
-fn rule(name: &str, ending: &str) -> String {
-    format!(
-        "- rule: {name}\n  desc: d\n  condition: evt.type in (open, openat) and fd.name endswith {ending}\n  output: opened %fd.name\n  priority: CRITICAL\n"
-    )
-}
 
 /// Runs `rampart-collector bundle …` on a store; gives what it says, and whether it worked.
 fn bundle(store: &Path, arguments: &[&str]) -> (bool, String) {

@@ -11,7 +11,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rampart_tests::{
-    agent::Agent,
+    agent::{Agent, rule_on_files as rule},
     collector::{Collector, binary, free_address},
     require_root,
 };
@@ -19,13 +19,6 @@ use serde_json::Value;
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_mins(3);
-
-/// A rule of this name about files whose path ends so.
-fn rule(name: &str, ending: &str) -> String {
-    format!(
-        "- rule: {name}\n  desc: d\n  condition: evt.type in (open, openat) and fd.name endswith {ending}\n  output: opened %fd.name\n  priority: CRITICAL\n"
-    )
-}
 
 /// A collector, and a folder for an agent.
 struct Bench {

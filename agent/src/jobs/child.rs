@@ -113,7 +113,7 @@ mod tests {
         assert!(late.reason.contains("lease"), "{late}");
         let gone = Failed::forever("not wanted");
         // It does not listen to SIGINT.
-        let deaf = shell("trap '' INT; sleep 100 & wait");
+        let deaf = shell("trap '' INT; exec sleep 100");
         assert_eq!(run(deaf, dir.path(), soon(), || Err(gone.clone())).unwrap_err(), gone);
     }
 }

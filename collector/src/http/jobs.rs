@@ -45,8 +45,14 @@ pub(super) fn router() -> Router {
         .route("/jobs", get(list).post(submit))
         .route("/jobs/{id}", get(one))
         .route("/jobs/{id}/result", get(result))
-        .route("/jobs/{id}/cancel", post(cancel))
-        .route("/jobs/{id}/redrive", post(redrive))
+        .route(
+            "/jobs/{id}/cancel",
+            post(|access, caller, headers, Path(id)| change(access, caller, headers, id, queue::cancel)),
+        )
+        .route(
+            "/jobs/{id}/redrive",
+            post(|access, caller, headers, Path(id)| change(access, caller, headers, id, queue::redrive)),
+        )
 }
 
 /// A job for people and their tools.
@@ -149,41 +155,26 @@ async fn submit(
     .await
 }
 
-async fn cancel(
+/// A step that somebody takes with a job.
+type Change = fn(&mut dyn Book, &str, &str, u64) -> Result<(), JobError>;
+
+/// Takes a step with a job, and shows what it is then.
+async fn change(
     Extension(access): Extension<Arc<Access>>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    id: String,
+    change: Change,
 ) -> Response {
+    // A form on another page could send it.
     if !is_json(&headers) {
-        return foreign();
+        return fault(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send `Content-Type: application/json`");
     }
     done(&access, move |book| {
-        queue::cancel(book, &id, &caller.name, now_ns())?;
+        change(book, &id, &caller.name, now_ns())?;
         queue::get(book, &id).map(|job| shown(&id, &job))
     })
     .await
-}
-
-async fn redrive(
-    Extension(access): Extension<Arc<Access>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Response {
-    if !is_json(&headers) {
-        return foreign();
-    }
-    done(&access, move |book| {
-        queue::redrive(book, &id, &caller.name, now_ns())?;
-        queue::get(book, &id).map(|job| shown(&id, &job))
-    })
-    .await
-}
-
-/// A form on another page could send it.
-fn foreign() -> Response {
-    fault(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send `Content-Type: application/json`")
 }
 
 async fn done(
