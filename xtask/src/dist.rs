@@ -2,7 +2,9 @@
 //! and dashboards as an archive and as a Debian package, with their checksums.
 //!
 //! The same files give the same archives, byte for byte: times are those of the last commit, order and owners are fixed, and
-//! everything is packed twice to see it.
+//! everything is packed twice to see it. `--verify` builds the binaries once more, in a clone somewhere else, and compares.
+
+mod verify;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -44,6 +46,9 @@ pub(crate) struct Options {
     /// Use these binaries instead of building with optimisation
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
+    /// Build the last commit once more, from a clone in another folder, and fail where a binary differs
+    #[arg(long)]
+    verify: bool,
     /// Where the archives go
     #[arg(long, value_name = "DIR", default_value = "target/dist")]
     out: PathBuf,
@@ -51,6 +56,9 @@ pub(crate) struct Options {
 
 /// Packs everything.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.verify {
+        verify::can_be()?;
+    }
     let binaries = if let Some(folder) = &options.binaries {
         folder.clone()
     } else {
@@ -89,7 +97,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         console::say(format!("{} ({} MB), the same when packed again", path.display(), megabytes(&path)?));
         sums.extend([&sum, "  ", name, "\n"]);
     }
-    fs::write(out.join("SHA256SUMS"), sums).context("cannot write the checksums")
+    fs::write(out.join("SHA256SUMS"), sums).context("cannot write the checksums")?;
+    if options.verify { verify::run(&tree.join("usr/bin")) } else { Ok(()) }
 }
 
 /// Everything under the places where a system has it.
@@ -100,7 +109,7 @@ fn stage(tree: &Path, binaries: &Path) -> Result<()> {
             bail!("`{}` is missing", from.display());
         }
         parent(&to)?;
-        process::capture(Command::new("strip").arg("-o").arg(&to).arg(&from))?;
+        strip(&from, &to)?;
         fs::set_permissions(&to, Permissions::from_mode(0o755))?;
         manual(&from, &tree.join(MANUAL))?;
         for (shell, before, behind) in SHELLS {
@@ -125,6 +134,11 @@ fn stage(tree: &Path, binaries: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A program without what only a debugger reads.
+fn strip(from: &Path, to: &Path) -> Result<()> {
+    process::capture(Command::new("strip").arg("-o").arg(to).arg(from)).map(drop)
 }
 
 /// Manual pages of a program, packed as Debian wants them: the same each time.
