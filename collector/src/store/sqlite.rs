@@ -3,6 +3,7 @@
 //! Write-ahead log, forced to the disk by each commit (`synchronous=FULL`); readers see the last commit and wait for
 //! nobody. Text that repeats (nodes, rules, sources) is kept once and remembered by the writer.
 
+mod checkpoint;
 pub mod identity;
 mod notices;
 mod query;
@@ -12,6 +13,7 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 
+use self::checkpoint::Checkpoints;
 use super::{Added, Batch, Notice, Retention, Route, StoreError, Told, Writer};
 use crate::alert::{Alert, Priority, Stored};
 
@@ -32,6 +34,7 @@ pub(crate) fn fault(operation: &'static str) -> impl FnOnce(rusqlite::Error) -> 
 pub struct SqliteWriter {
     db: Connection,
     names: Names,
+    _checkpoints: Checkpoints,
 }
 
 /// The half that reads.
@@ -52,7 +55,8 @@ pub fn writer(path: &Path) -> Result<SqliteWriter, StoreError> {
     let mut db = Connection::open(path).map_err(fault("open the store"))?;
     tune(&db)?;
     schema::migrate(&mut db)?;
-    Ok(SqliteWriter { db, names: Names::default() })
+    let checkpoints = Checkpoints::of(&mut db, path).map_err(fault("open the store"))?;
+    Ok(SqliteWriter { db, names: Names::default(), _checkpoints: checkpoints })
 }
 
 /// Opens a file that a writer has opened.
@@ -70,7 +74,6 @@ fn tune(db: &Connection) -> Result<(), StoreError> {
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
-        db.pragma_update(None, "wal_autocheckpoint", 4000)?;
         db.pragma_update(None, "cache_size", -CACHE_KIB)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.set_prepared_statement_cache_capacity(32);
@@ -194,7 +197,7 @@ impl SqliteWriter {
         operation: &'static str,
         work: impl FnOnce(&mut Names, &Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let Self { db, names } = self;
+        let Self { db, names, .. } = self;
         let outcome = db.transaction().and_then(|transaction| {
             let value = work(names, &transaction)?;
             transaction.commit()?;
