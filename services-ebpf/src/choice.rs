@@ -11,7 +11,7 @@ use rampart_common::service::{
 
 use crate::{
     breaker::{Cellar, ask, backend, service},
-    maps::{S_COUNTS, S_CURSORS, S_FAILED, S_SLOTS, S_STICKY},
+    maps::{S_COUNTS, S_CURSORS, S_FAILED, S_FAILED_UNTIL, S_SLOTS, S_STICKY},
 };
 
 struct Maps {
@@ -74,7 +74,11 @@ extern "C" fn service_choose(place: u32, client: u64, hash: u32, now: u64) -> u6
     let asker = Asker {
         hash,
         pinned: if of.algorithm == STICKY { remembered(&S_STICKY, &key, slot, now) } else { 0 },
-        failed: if of.exclude_ns == 0 { 0 } else { remembered(&S_FAILED, &key, slot, now) },
+        failed: if of.exclude_ns != 0 && now < failed_until(number) {
+            remembered(&S_FAILED, &key, slot, now)
+        } else {
+            0
+        },
     };
     let world = Maps { slot, service: number, now };
     let choice = choose(&world, of, &asker);
@@ -107,6 +111,13 @@ pub(crate) fn backend_for(
     now: u64,
 ) -> Result<Chosen, Nobody> {
     unpack(service_choose(number | slot << 16, client, hash, now), now, &of.policy)
+}
+
+/// Until when a client of a service may be remembered.
+#[inline(always)]
+fn failed_until(number: u32) -> u64 {
+    // SAFETY: a value of the map, read whole.
+    S_FAILED_UNTIL.get(number).map_or(0, |until| unsafe { core::ptr::from_ref(until).read_volatile() })
 }
 
 /// The backend of a client in one of the memories, if it holds and is still the service's.
@@ -163,4 +174,8 @@ pub(crate) fn remember_failed(of: &Service, number: u16, client: u64, backend: u
     let pin = Sticky { until_ns: now + of.exclude_ns, backend: u32::from(backend), pad: 0 };
     // A client that cannot be remembered may meet the same backend again.
     let _ = S_FAILED.insert(key, pin, 0);
+    if let Some(until) = S_FAILED_UNTIL.get_ptr_mut(u32::from(number)) {
+        // SAFETY: a value of an array map, written whole. Of two at once the later clock may lose, by a moment.
+        unsafe { until.write_volatile(pin.until_ns) };
+    }
 }

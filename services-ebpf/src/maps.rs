@@ -68,6 +68,10 @@ pub(crate) static S_STICKY: LruHashMap<ClientKey, Sticky> = LruHashMap::with_max
 #[map]
 pub(crate) static S_FAILED: LruHashMap<ClientKey, Sticky> = LruHashMap::with_max_entries(CLIENTS, 0);
 
+/// Until when any client of a service is remembered in [`S_FAILED`]: most of the time nobody is, and none is looked for.
+#[map]
+pub(crate) static S_FAILED_UNTIL: Array<u64> = Array::with_max_entries(SERVICES, 0);
+
 /// State of TCP sockets; ends with them.
 #[btf_map]
 pub(crate) static S_SOCKETS: SkStorage<Socket> = SkStorage::new();

@@ -163,6 +163,17 @@ pub const fn of_error(error: u32) -> Outcome {
     }
 }
 
+/// Whether a change of state may say anything about a connection of which nothing was said yet: for all others nobody needs
+/// to look at the socket.
+#[inline(always)]
+pub const fn may_tell(old: u32, new: u32, is_established_enough: bool) -> bool {
+    match (old, new) {
+        (SYN_SENT, ESTABLISHED) => is_established_enough,
+        (_, CLOSE) | (ESTABLISHED, CLOSE_WAIT | FIN_WAIT1) => true,
+        _ => false,
+    }
+}
+
 /// What a change of state says about the connection; `None` when it is not over and says nothing yet.
 #[inline(always)]
 pub const fn classify(signals: &Signals) -> Option<Outcome> {

@@ -6,8 +6,8 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use rampart_common::service::{
     abi::{ESTABLISHED_IS_SUCCESS, Fact},
     signal::{
-        CLOSE, CLOSED_FIRST, ESTABLISHED, FIN_WAIT1, Outcome, REPORTED, RESET, SENT, SENT_AGAIN, STOOD,
-        SYN_SENT, Signals, classify, of_error,
+        CLOSE, CLOSED_FIRST, COUNTED, ESTABLISHED, FIN_WAIT1, Outcome, REPORTED, RESET, SENT, SENT_AGAIN,
+        STOOD, SYN_SENT, Signals, classify, may_tell, of_error,
     },
 };
 
@@ -32,33 +32,36 @@ fn service_state(ctx: BtfTracePointContext) -> i32 {
     if state.is_open == 0 {
         return 0;
     }
-    let now = now();
-    let of = service(slot, u32::from(state.service));
-    let slow_ns = of.map_or(0, |of| of.slow_ns);
     if new == SYN_SENT {
         state.seen |= SENT;
         return 0;
     }
+    let now = now();
+    let of = service(slot, u32::from(state.service));
+    let slow_ns = of.map_or(0, |of| of.slow_ns);
     if old == SYN_SENT && new == ESTABLISHED {
         state.seen |= STOOD;
         stream.stands(slot, slow_ns, now);
     }
-    let at = sk as u64;
-    let signals = Signals {
-        old,
-        new,
-        seen: state.seen,
-        error: error(at),
-        soft_error: read::<u32>(at, Fact::SoftError),
-        received: read::<u64>(at, Fact::Received),
-        acked: read::<u64>(at, Fact::Acked),
-        age_ns: now.wrapping_sub(state.begun_ns),
-        slow_ns,
-        is_established_enough: of.is_some_and(|of| of.flags & ESTABLISHED_IS_SUCCESS != 0),
-    };
-    if let Some(outcome) = classify(&signals) {
-        let retransmits = read::<u32>(at, Fact::Retransmits);
-        stream.count(slot, outcome, signals.error, retransmits, now);
+    let is_established_enough = of.is_some_and(|of| of.flags & ESTABLISHED_IS_SUCCESS != 0);
+    if state.seen & COUNTED == 0 && may_tell(old, new, is_established_enough) {
+        let at = sk as u64;
+        let signals = Signals {
+            old,
+            new,
+            seen: state.seen,
+            error: error(at),
+            soft_error: read::<u32>(at, Fact::SoftError),
+            received: read::<u64>(at, Fact::Received),
+            acked: read::<u64>(at, Fact::Acked),
+            age_ns: now.wrapping_sub(state.begun_ns),
+            slow_ns,
+            is_established_enough,
+        };
+        if let Some(outcome) = classify(&signals) {
+            let retransmits = read::<u32>(at, Fact::Retransmits);
+            stream.count(slot, outcome, signals.error, retransmits, now);
+        }
     }
     if old == ESTABLISHED && new == FIN_WAIT1 {
         state.seen |= CLOSED_FIRST;

@@ -91,6 +91,31 @@ fn standing_is_enough_where_it_is_said_so() {
 }
 
 #[test]
+fn what_may_not_tell_does_not() {
+    for old in 0..16 {
+        for new in 0..16 {
+            for bits in 0..1024_u32 {
+                let case = Signals {
+                    old,
+                    new,
+                    seen: if bits & 1 == 0 { SENT } else { SENT | STOOD | REPORTED },
+                    error: [0, ECONNRESET, ETIMEDOUT, EPIPE][bits as usize >> 1 & 3],
+                    soft_error: bits >> 3 & 1,
+                    received: u64::from(bits >> 4 & 3),
+                    acked: u64::from(bits >> 6 & 3),
+                    age_ns: u64::from(bits >> 8 & 1),
+                    slow_ns: 0,
+                    is_established_enough: bits >> 9 & 1 != 0,
+                };
+                if classify(&case).is_some() {
+                    assert!(may_tell(old, new, case.is_established_enough), "{case:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn outcomes_are_their_numbers() {
     for (number, outcome) in (0_u8..).zip(Outcome::ALL) {
         assert_eq!(outcome as u8, number);
