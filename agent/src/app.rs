@@ -5,6 +5,7 @@ mod bundling;
 mod detection;
 mod digests;
 mod enrich;
+mod footprint;
 mod limiting;
 mod lists;
 mod load;
@@ -211,6 +212,7 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle, standing: Standing)
         let mut supervisor = launch(parts)?;
         check_threads(&cores);
         tracing::info!("Ready");
+        footprint::lower_soon();
         let outcome = supervisor.supervise(&mut signals).await;
         tracing::info!("Stopping");
         // The first fault is the one to report.

@@ -16,7 +16,7 @@ mod ring;
 pub mod services;
 #[cfg(test)]
 mod stack;
-mod sys;
+pub(crate) mod sys;
 mod tables;
 
 use std::{fs, io, path::PathBuf};
@@ -193,7 +193,7 @@ impl Kernel {
         programs::load(&mut kernel.ebpf)?;
         kernel.fill_compat()?;
         kernel.fill_control()?;
-        sys::return_free_memory();
+        sys::return_free();
         Ok(kernel)
     }
 

@@ -18,12 +18,34 @@ pub(crate) struct Options {
     /// Optimise; the binaries land in `target/release`
     #[arg(long)]
     pub(crate) release: bool,
+    /// Link the C library in, so that the binaries run on any distribution; they land in a folder of the target's name
+    #[arg(long = "static")]
+    pub(crate) is_static: bool,
+}
+
+impl Options {
+    /// Not optimised, linked as usual.
+    pub(crate) const DEBUG: Self = Self { release: false, is_static: false };
+    /// Optimised, linked as usual.
+    pub(crate) const RELEASE: Self = Self { release: true, is_static: false };
+}
+
+/// Where binaries are that were built like this.
+pub(crate) fn folder(options: &Options) -> Result<PathBuf> {
+    let target = workspace::metadata()?.target_directory.into_std_path_buf();
+    let target = if options.is_static { target.join(static_target()) } else { target };
+    Ok(target.join(if options.release { "release" } else { "debug" }))
+}
+
+/// The target of static binaries: this machine's own. Named, so that what runs while building is linked as usual.
+fn static_target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 /// Builds the product in release mode and returns the agent's binary.
 pub(crate) fn agent() -> Result<PathBuf> {
-    run(&Options { release: true })?;
-    Ok(PathBuf::from(workspace::metadata()?.target_directory.join("release/rampart")))
+    run(&Options::RELEASE)?;
+    Ok(folder(&Options::RELEASE)?.join("rampart"))
 }
 
 /// Builds every product crate that has a binary and says where the binaries are.
@@ -53,13 +75,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.release {
         command.arg("--release");
     }
+    if options.is_static {
+        let target = static_target();
+        let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
+        // Flags of the environment would take the place of these, also for what runs while building.
+        command.args(["--target", &target]).env_remove("RUSTFLAGS");
+        command.env(variable, "-C target-feature=+crt-static");
+    }
     for package in &packages {
         command.args(["--package", package]);
     }
     process::run(&mut command)?;
+    let folder = folder(options)?;
     for binary in &binaries {
-        let path = metadata.target_directory.join(profile).join(binary);
-        console::say(format!("built {path} ({:.1} s)", started.elapsed().as_secs_f64()));
+        let path = folder.join(binary);
+        console::say(format!("built {} ({:.1} s)", path.display(), started.elapsed().as_secs_f64()));
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ pub(crate) fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Test { no_build } => {
             if !no_build {
-                build::run(&build::Options { release: false })?;
+                build::run(&build::Options::DEBUG)?;
             }
             Ok(test()?.print())
         }

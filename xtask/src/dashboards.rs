@@ -42,7 +42,7 @@ pub(crate) struct Options {
 /// Makes the dashboards and checks them; says whether nothing failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     if !options.no_build {
-        build::run(&build::Options { release: false })?;
+        build::run(&build::Options::DEBUG)?;
     }
     Ok(test()?.print())
 }

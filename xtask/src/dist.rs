@@ -4,6 +4,7 @@
 //! The same files give the same archives, byte for byte: times are those of the last commit, order and owners are fixed, and
 //! everything is packed twice to see it. `--verify` builds the binaries once more, in a clone somewhere else, and compares.
 
+mod linking;
 mod verify;
 
 use std::fs::{self, Permissions};
@@ -16,6 +17,8 @@ use clap::Args;
 
 use crate::{build, console, process, workspace};
 
+/// How binaries are built that are given away: they need nothing of the system that runs them.
+const BUILD: build::Options = build::Options { release: true, is_static: true };
 /// Programs.
 const PROGRAMS: [&str; 2] = ["rampart", "rampart-collector"];
 /// Shells with what stands before and behind a program's name in the place of its completions.
@@ -62,14 +65,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let binaries = if let Some(folder) = &options.binaries {
         folder.clone()
     } else {
-        build::run(&build::Options { release: true })?;
-        workspace::metadata()?.target_directory.join("release").into_std_path_buf()
+        build::run(&BUILD)?;
+        build::folder(&BUILD)?
     };
     let out = workspace::root().join(&options.out);
     fs::create_dir_all(&out).with_context(|| format!("cannot create `{}`", out.display()))?;
     let scratch = tempfile::tempdir().context("cannot make a folder")?;
     let tree = scratch.path().join("tree");
     stage(&tree, &binaries)?;
+    let is_static = linking::is_static(&tree.join("usr/bin"))?;
+    if !is_static && options.binaries.is_none() {
+        bail!("the binaries need libraries of the system although they were linked not to");
+    }
     let time = commit_time();
     let version = version(&binaries)?;
     let (machine, debian) = match std::env::consts::ARCH {
@@ -82,7 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for name in &names {
         let pack = |to: &Path| {
             if Path::new(name).extension().is_some_and(|end| end == "deb") {
-                package(&tree, to, &version, debian, &time)
+                package(&tree, to, &control(&version, debian, is_static), &time)
             } else {
                 archive(&tree, to, &time)
             }
@@ -165,15 +172,20 @@ fn archive(tree: &Path, to: &Path, time: &str) -> Result<()> {
     process::capture(&mut command).map(drop)
 }
 
-fn package(tree: &Path, to: &Path, version: &str, debian: &str, time: &str) -> Result<()> {
-    let control = format!(
+/// What Debian's tools are told of the package.
+fn control(version: &str, debian: &str, is_static: bool) -> String {
+    let depends = if is_static { "" } else { "Depends: libc6 (>= 2.36), libgcc-s1\n" };
+    format!(
         "Package: rampart\nVersion: {version}\nArchitecture: {debian}\nSection: admin\nPriority: optional\n\
-         Maintainer: Rampart <rampart@localhost>\nDepends: libc6 (>= 2.36), libgcc-s1\n\
+         Maintainer: Rampart <rampart@localhost>\n{depends}\
          Description: runtime security and traffic agent for every node\n \
          Watches system calls, files, processes and the network by kernel programs, evaluates Falco's rules,\n \
          limits rates per source and gives services backends. With a collector for the alerts of all nodes.\n"
-    );
-    write(&tree.join("DEBIAN/control"), &control)?;
+    )
+}
+
+fn package(tree: &Path, to: &Path, control: &str, time: &str) -> Result<()> {
+    write(&tree.join("DEBIAN/control"), control)?;
     let mut command = Command::new("dpkg-deb");
     command.args(["--root-owner-group", "-Zxz", "--build"]).arg(tree).arg(to).env("SOURCE_DATE_EPOCH", time);
     let packed = process::capture(&mut command).map(drop);

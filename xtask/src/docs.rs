@@ -45,7 +45,7 @@ pub(crate) fn run(task: &Task) -> Result<bool> {
     match task {
         Task::Test { no_build } => {
             if !no_build {
-                build::run(&build::Options { release: false })?;
+                build::run(&build::Options::DEBUG)?;
             }
             Ok(test()?.print())
         }

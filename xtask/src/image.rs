@@ -59,14 +59,14 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Assemble { folder } => {
-            build::run(&build::Options { release: true })?;
+            build::run(&build::Options::RELEASE)?;
             let binaries = workspace::metadata()?.target_directory.join("release");
             assemble(folder, binaries.as_std_path())?;
             Ok(true)
         }
         Command::Test { no_build } => {
             if !no_build {
-                build::run(&build::Options { release: false })?;
+                build::run(&build::Options::DEBUG)?;
             }
             Ok(test()?.print())
         }

@@ -75,7 +75,7 @@ pub(crate) fn groups(options: &Options) -> Result<Tally> {
         built = Built::compile()?;
     } else {
         if groups.iter().any(Group::needs_binaries) {
-            build::run(&build::Options { release: false })?;
+            build::run(&build::Options::DEBUG)?;
         }
         if groups.iter().any(Group::needs_actor) {
             triggers::build(&["rampart-tests"], false)?;

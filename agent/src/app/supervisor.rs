@@ -22,7 +22,7 @@ use super::{
     AppError,
     bundling::Bundling,
     detection::{Command, SharedHooks, needs_names, wanted},
-    limiting,
+    footprint, limiting,
     lists::Lists,
     ports::Wake,
     responding, serving,
@@ -130,6 +130,7 @@ impl Supervisor {
                 tracing::info!(rules = bundle.rules.rules().len(), digest = %bundle.digest, "New rules are in force");
                 publish(&self.status, &bundle);
                 self.status.update_policy(|policy| policy.reloads += 1);
+                footprint::lower_soon();
             }
             Err(text) => {
                 for line in text.lines() {

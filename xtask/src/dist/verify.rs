@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{PROGRAMS, checksum, strip};
-use crate::{console, process, workspace};
+use super::{BUILD, PROGRAMS, checksum, strip};
+use crate::{build, console, process, workspace};
 
 /// Fails where the files differ from the last commit: a clone would hold something else.
 pub(super) fn can_be() -> Result<()> {
@@ -29,12 +29,14 @@ pub(super) fn run(programs: &Path) -> Result<()> {
     console::say(format!("building the last commit once more in `{}`", clone.display()));
     process::capture(Command::new("git").args(["clone", "-q"]).arg(workspace::root()).arg(&clone))?;
     let mut command = Command::new("cargo");
-    command.args(["xtask", "build", "--release"]).current_dir(&clone).env_remove("CARGO_TARGET_DIR");
-    process::run(&mut command)?;
+    command.args(["xtask", "build", "--release", "--static"]).current_dir(&clone);
+    process::run(command.env_remove("CARGO_TARGET_DIR"))?;
+    let target = build::folder(&BUILD)?;
+    let below = target.strip_prefix(workspace::metadata()?.target_directory)?;
     let mut differing = Vec::new();
     for name in PROGRAMS {
         let again = scratch.path().join(name);
-        strip(&clone.join("target/release").join(name), &again)?;
+        strip(&clone.join("target").join(below).join(name), &again)?;
         if checksum(&again)? == checksum(&programs.join(name))? {
             console::say(format!("`{name}` is the same, built again"));
         } else {
