@@ -26,7 +26,7 @@ pub const MAP_SEQUENCE: &str = "SEQUENCE";
 /// Array with one entry, [`crate::event::Control`].
 pub const MAP_CONTROL: &str = "CONTROL";
 
-/// Least recently used hash, address of a TCP socket → `ROLE_*`.
+/// Array of [`crate::role::Set`]: which side opened the TCP connection of a socket.
 pub const MAP_ROLES: &str = "ROLES";
 /// Ring buffer that carries DNS answers, [`crate::event::Answer`], to the agent. Apart from the events, so that a
 /// flood of datagrams costs no event its place.

@@ -15,5 +15,6 @@ pub mod layout;
 pub mod limit;
 pub mod member;
 pub mod pushdown;
+pub mod role;
 pub mod service;
 pub mod wake;

@@ -13,6 +13,7 @@ use rampart_common::{
         ADDRESS_ENTRIES, AddressKey, CallKey, IMAGE_ENTRIES, ImageKey, MEMO_ENTRIES, Mask, PROCESS_ENTRIES,
         Policy, ProcessEntry, Tables,
     },
+    role,
 };
 
 use crate::{
@@ -54,9 +55,9 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
-/// TCP socket → which side opened the connection. Old entries make room: then the ports decide.
+/// Which side opened the connection of a TCP socket; where that is not known, the ports decide.
 #[map]
-pub(crate) static ROLES: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16 * 1024, 0);
+pub(crate) static ROLES: Array<role::Set> = Array::with_max_entries(role::SETS, 0);
 
 /// DNS answers to the agent; about 40 of them fit.
 #[map]

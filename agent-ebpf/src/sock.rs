@@ -6,6 +6,7 @@ use rampart_common::{
     event::{AttrTag, ROLE_UNKNOWN, SOCKADDR_MAX, SocketFacts},
     member::Member as M,
     pushdown::ADDRESS_KEY_BITS,
+    role,
 };
 
 use crate::{
@@ -37,7 +38,9 @@ pub(crate) fn put(record: Record, file: Raw) -> bool {
         facts.kind = socket.load(M::SocketType);
         facts.protocol = sk.load(M::SockProtocol);
         facts.state = sk.load(M::SockState);
-        facts.role = role(sk);
+        // From the record it is a number, where the verifier knew a pointer.
+        // SAFETY: written above.
+        facts.role = role(unsafe { (&raw const facts.sock).read_volatile() });
         facts.ino = file.follow(M::FileInode).load::<u64>(M::InodeIno) as u32;
         facts.peer = peer.0;
         if family == AF_INET || family == AF_INET6 {
@@ -126,9 +129,10 @@ fn put_unix_path(record: Record, sk: Raw, peer: Raw) {
 
 /// Which side opened the connection, when that was seen.
 #[inline(always)]
-fn role(sk: Raw) -> u8 {
-    // SAFETY: the value is one byte: no torn read.
-    unsafe { ROLES.get(sk.0) }.map_or(ROLE_UNKNOWN, |role| *role)
+fn role(sk: u64) -> u8 {
+    let Some(set) = ROLES.get(role::set_of(sk)) else { return ROLE_UNKNOWN };
+    // SAFETY: a place of the set, read whole.
+    role::role_of(|way| unsafe { set.as_ptr().wrapping_add(way).read_volatile() }, sk)
 }
 
 #[inline(always)]
