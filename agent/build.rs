@@ -131,13 +131,14 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>, Failure> {
 }
 
 fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &str) -> Result<(), Failure> {
-    let flags = [
+    let mut flags = vec![
         "-Ctarget-cpu=v3".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),
         format!("--cfg=bpf_target_arch=\"{arch}\""),
     ];
+    flags.extend(neutral_places(toolchain, workspace));
     let mut command = Command::new(&toolchain.cargo);
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
@@ -166,6 +167,24 @@ fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &
     } else {
         Err(Failure::Reported(format!("the kernel programs did not build ({status})")))
     }
+}
+
+/// Flags that give files the same names wherever they are built: the types (BTF) tell of each line's file, and the agent
+/// carries them.
+fn neutral_places(toolchain: &Toolchain, workspace: &Path) -> Vec<String> {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let crates = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let sysroot = Command::new(&toolchain.rustc).args(["--print", "sysroot"]).output().ok();
+    let sysroot =
+        sysroot.and_then(|said| String::from_utf8(said.stdout).ok()).map(|path| PathBuf::from(path.trim()));
+    let places = [
+        (sysroot.map(|root| root.join("lib/rustlib/src/rust")), "/rust"),
+        (crates, "/cargo"),
+        (Some(workspace.to_owned()), "/rampart"),
+    ];
+    let flag =
+        |(from, to): (Option<PathBuf>, &str)| Some(format!("--remap-path-prefix={}={to}", from?.display()));
+    places.into_iter().filter_map(flag).collect()
 }
 
 /// The object without DWARF, which only the linker needs, to make the types (BTF) of it: three quarters of the bytes,

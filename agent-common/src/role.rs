@@ -4,6 +4,8 @@
 //! low bits, which addresses do not need. A connection costs one cache line instead of an insertion and a removal. Every
 //! connection comes by here when it begins, so what was left behind at an address is replaced when the address is used again.
 
+#![expect(clippy::inline_always, reason = "kernel programs are made of it: a call is not free there")]
+
 /// Sets of the table; a power of two.
 pub const SETS: u32 = 4096;
 /// Places of a set, a cache line.

@@ -18,7 +18,8 @@ pub(crate) struct Options {
     /// Optimise; the binaries land in `target/release`
     #[arg(long)]
     pub(crate) release: bool,
-    /// Link the C library in, so that the binaries run on any distribution; they land in a folder of the target's name
+    /// Link the C library in, so that the binaries run on any distribution, and name files as if they lay in `/rampart`,
+    /// wherever they are; the binaries land in a folder of the target's name
     #[arg(long = "static")]
     pub(crate) is_static: bool,
 }
@@ -80,7 +81,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
         // Flags of the environment would take the place of these, also for what runs while building.
         command.args(["--target", &target]).env_remove("RUSTFLAGS");
-        command.env(variable, "-C target-feature=+crt-static");
+        let places = [(workspace::cargo_home()?, "/cargo"), (workspace::root(), "/rampart")];
+        let flags = places.iter().map(|(from, to)| format!(" --remap-path-prefix={}={to}", from.display()));
+        command
+            .env(variable, flags.fold("-C target-feature=+crt-static".to_owned(), |all, flag| all + &flag));
+        let flags = places.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to} ", from.display()));
+        command.env(format!("CFLAGS_{}", target.replace('-', "_")), flags.collect::<String>());
     }
     for package in &packages {
         command.args(["--package", package]);

@@ -16,6 +16,14 @@ pub(crate) fn root() -> PathBuf {
     manifest.parent().map_or_else(|| manifest.clone(), Path::to_path_buf)
 }
 
+/// Where cargo keeps foreign crates.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("CARGO_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".cargo")))
+        .context("neither `CARGO_HOME` nor `HOME` is set, so nobody knows where foreign crates are")
+}
+
 /// The per-user cache of tools, so that fresh clones reuse them.
 pub(crate) fn cache() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -40,6 +40,8 @@ pub const MAP_CURSORS: &str = "S_CURSORS";
 pub const MAP_STICKY: &str = "S_STICKY";
 /// Which backend failed a client last: `LruHashMap<ClientKey, Sticky>`.
 pub const MAP_FAILED: &str = "S_FAILED";
+/// Until when any client of a service is in it: `Array<u64>`, [`SERVICES`].
+pub const MAP_FAILED_UNTIL: &str = "S_FAILED_UNTIL";
 /// State of a TCP socket: `SkStorage<Socket>`.
 pub const MAP_SOCKETS: &str = "S_SOCKETS";
 /// State of a UDP socket: `SkStorage<Datagrams>`.
@@ -51,7 +53,7 @@ pub const MAP_CONNECTED: &str = "S_CONNECTED";
 pub const MAP_EVENTS: &str = "S_EVENTS";
 
 /// Every map, for pinning.
-pub const MAPS: [&str; 17] = [
+pub const MAPS: [&str; 18] = [
     MAP_GENERATION,
     MAP_CONTROL,
     MAP_VIPS,
@@ -65,6 +67,7 @@ pub const MAPS: [&str; 17] = [
     MAP_CURSORS,
     MAP_STICKY,
     MAP_FAILED,
+    MAP_FAILED_UNTIL,
     MAP_SOCKETS,
     MAP_DATAGRAMS,
     MAP_CONNECTED,

@@ -208,7 +208,8 @@ impl Thread {
         let cgroup = settings.cgroup.clone().or_else(unified_root).ok_or(Fault::NoCgroup)?;
         let config = ServicesConfig { cgroup, pins: Some(settings.pin_dir.clone()), probe_mark: MARK };
         let services = Services::load(config)?;
-        let numbers = Numbers::in_force(&services.services_in_force()?, &services.backends_in_force()?);
+        let before = (services.services_in_force()?, services.backends_in_force()?);
+        let numbers = Numbers::in_force(&before.0, &before.1);
         let store = Store::new(state_dir);
         let mut known: BTreeMap<Name, Known> = BTreeMap::new();
         for (name, admin) in store.admin_states() {
@@ -238,6 +239,8 @@ impl Thread {
             faults: BTreeSet::new(),
         };
         thread.put_in_force()?;
+        let removed = known::removed(&thread.settings, &thread.plan, &before.0, &before.1);
+        thread.draining.removed(removed);
         let gone = thread.services.attach(boot_now_ns())?;
         tracing::info!(
             services = thread.settings.list.len(),

@@ -154,7 +154,7 @@ impl Numbers {
     }
 
     fn service(&mut self, name: &str) -> Option<(u32, u32)> {
-        let hash = (hash(&[name]) >> 32) as u32 | 1;
+        let hash = service_hash(name);
         if let Some(number) = self.services.get(&hash) {
             return Some((*number, hash));
         }
@@ -184,6 +184,11 @@ impl Numbers {
         self.services.retain(|_, number| plan.services.contains_key(number));
         self.backends.retain(|_, number| plan.backends.contains_key(number));
     }
+}
+
+/// What the kernel keeps of a service's name.
+pub fn service_hash(name: &str) -> u32 {
+    (hash(&[name]) >> 32) as u32 | 1
 }
 
 /// The same for the same names.

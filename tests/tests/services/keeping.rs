@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nix::sys::signal::Signal;
 use rampart_tests::{agent::Agent, require_root};
 use serde_json::Value;
 
@@ -175,4 +176,39 @@ fn a_drain_ends_old_connections_and_says_how_many() {
     }
     until(&mut agent, "told", |page| of(page, "a")["drain"]["destroyed"] == own);
     assert!((agent.metric("load_balancer_backend_drained_total") - f64::from(own as u32)).abs() < 0.5);
+}
+
+#[test]
+fn a_backend_that_is_removed_while_no_agent_runs_is_drained_by_the_next() {
+    require_root!("a_backend_that_is_removed_while_no_agent_runs_is_drained_by_the_next");
+    let house = House::new("198.18.67.8:80");
+    let [first, second] = ["127.0.0.2:0", "127.0.0.3:0"].map(|at| Server::new(at, Manner::Answer));
+    let both = format!("a: '{}', b: '{}'", first.address, second.address);
+    let service = |backends: &str| {
+        format!("      health: none\n      drain: immediate\n      backends: {{{backends}}}\n")
+    };
+    let agent = house.start(&service(&both));
+    let held: Vec<(TcpStream, String)> = (0..12)
+        .map(|_| {
+            let stream = TcpStream::connect(house.vip).expect("a connection");
+            let name = ask(stream.try_clone().expect("a descriptor")).expect("an answer");
+            (stream, name)
+        })
+        .collect();
+    let a = first.address.to_string();
+    let own = held.iter().filter(|(_, name)| *name == a).count();
+    assert!(own > 0);
+    agent.signal(Signal::SIGKILL);
+    drop(agent);
+
+    let agent = house.start(&service(&format!("b: '{}'", second.address)));
+    let alert = agent.wait_for("a drain", what("connections drained"));
+    let fields = &alert["output_fields"];
+    assert_eq!((&fields["cause"], &fields["destroyed"]), (&"removed".into(), &own.into()), "{alert}");
+    assert!(alert["output"].as_str().is_some_and(|text| text.contains(&a)), "{alert}");
+    for (stream, name) in &held {
+        stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
+        let error = (&mut &*stream).read(&mut [0; 1]).expect_err("no byte comes");
+        assert_eq!(error.kind() == ErrorKind::ConnectionAborted, *name == a, "{error}");
+    }
 }

@@ -70,6 +70,11 @@ impl Draining {
         }
     }
 
+    /// Learns which backends were removed before.
+    pub(super) fn removed(&mut self, removed: BTreeMap<u32, (Name, Drain)>) {
+        self.removed.extend(removed);
+    }
+
     /// Takes what a thread has found, and begins what is due.
     pub(super) fn look(
         &mut self,

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     time::Duration,
 };
 
 use rampart_common::service::{
-    abi::{Breaker, Event, Tally},
+    abi::{Backend, Breaker, Event, Service, Tally},
     breaker::{Mode, Order, State, Word},
+    wire,
 };
 
 use super::{admin, draining::LeftOut};
@@ -18,7 +20,7 @@ use crate::{
         flap::Damping,
         health::Standing,
         outlier::{self, Host},
-        plan::{Condition, Name, Plan},
+        plan::{Condition, Name, Plan, service_hash},
         rates::{self, Calls, Window},
     },
 };
@@ -137,6 +139,36 @@ pub(super) fn targets(settings: &Settings, known: &BTreeMap<Name, Known>) -> Vec
 pub(super) fn drains(settings: &Settings, plan: &Plan) -> BTreeMap<u32, (Name, Drain)> {
     let of = |name: &Name| Some(settings.list.get(&name.0)?.drain);
     plan.backends.iter().filter_map(|(number, name)| Some((*number, (name.clone(), of(name)?)))).collect()
+}
+
+/// Backends that were in force and are not in the plan, of services that are there still. Of their names the kernel knows
+/// nothing; their addresses stand for them.
+pub(super) fn removed(
+    settings: &Settings,
+    plan: &Plan,
+    services: &[(u32, Service)],
+    backends: &[(u32, Backend)],
+) -> BTreeMap<u32, (Name, Drain)> {
+    let stays = |number: u32, before: &Backend| {
+        plan.tables.backends.iter().any(|(own, now)| *own == number && now.name_hash == before.name_hash)
+    };
+    let service_of = |backend: &Backend| {
+        let (_, service) = services.iter().find(|(number, _)| *number == u32::from(backend.service))?;
+        settings.list.iter().find(|(name, _)| service_hash(name) == service.name_low)
+    };
+    let mut removed = BTreeMap::new();
+    for (number, backend) in backends {
+        if stays(*number, backend) {
+            continue;
+        }
+        if let Some((service, own)) =
+            service_of(backend).filter(|(_, own)| own.drain.is_for(DrainCause::Removed))
+        {
+            let address = SocketAddr::new(wire::address_of(backend.address), u16::from_be(backend.port));
+            removed.insert(*number, ((service.clone(), address.to_string()), own.drain));
+        }
+    }
+    removed
 }
 
 /// Backends that are left out, with the reason. While a service is in panic, what is guessed of its backends counts for
