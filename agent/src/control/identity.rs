@@ -15,6 +15,8 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::status::CertificateLife;
+
 /// What is kept.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
@@ -128,6 +130,11 @@ impl Given {
         let due = self.came_secs + self.life_secs / 3 * 2 + self.life_secs % 3 * 2 / 3;
         // A clock that was put back does not make it good for longer.
         Duration::from_secs(due.saturating_sub(now_secs).min(self.life_secs))
+    }
+
+    /// How long it is good, for who watches it.
+    pub(super) const fn life(&self) -> CertificateLife {
+        CertificateLife { ends_secs: self.came_secs + self.life_secs, life_secs: self.life_secs }
     }
 
     /// Whether it is good no longer.

@@ -21,7 +21,7 @@ use tonic::{
 use super::{
     ControlError, Shared,
     dial::Dialer,
-    identity::{Identity as Own, now_secs},
+    identity::{Given, Identity as Own, now_secs},
     join::Joined,
     session::{self, Facts, Session, SessionError},
 };
@@ -172,6 +172,8 @@ impl Uplink {
         });
         let (mut session, mut identity) = begun;
         loop {
+            let certificate = identity.as_ref().and_then(|own| own.given.as_ref()).map(Given::life);
+            status.update_delivery(|delivery| delivery.certificate = certificate);
             let renewed = Mutex::new(None);
             let successor = self.successor(status, identity.as_ref(), &renewed);
             let outcome = session.converse(status, stop, successor).await;

@@ -269,6 +269,10 @@ impl Page {
         self.add(Name::SpoolPending, &[], delivery.pending);
         self.add(Name::SpoolBytes, &[], delivery.bytes);
         self.add(Name::CollectorConnected, &[], u64::from(delivery.is_connected));
+        if let Some(certificate) = delivery.certificate {
+            self.add(Name::CertificateExpiry, &[], certificate.ends_secs);
+            self.add(Name::CertificateLifetime, &[], certificate.life_secs);
+        }
     }
 }
 

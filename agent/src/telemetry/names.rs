@@ -241,6 +241,10 @@ names! {
     SpoolBytes = GAUGE "rampart_spool_bytes": "Size of the spool",
     /// Whether the collector is reached.
     CollectorConnected = GAUGE "rampart_collector_connected": "1 while the collector is reached",
+    /// When the certificate ends.
+    CertificateExpiry = GAUGE "rampart_certificate_expiry_timestamp_seconds": "When the certificate that the collector gave ends, seconds since the epoch",
+    /// How long it is good.
+    CertificateLifetime = GAUGE "rampart_certificate_lifetime_seconds": "For how long the collector gave the certificate",
     /// Whether the agent is ready.
     Ready = GAUGE "rampart_ready": "1 once the agent detects",
 }

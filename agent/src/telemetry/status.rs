@@ -169,6 +169,17 @@ pub struct Delivery {
     pub pending: u64,
     /// Its size.
     pub bytes: u64,
+    /// The certificate it is reached with, when the collector gave it.
+    pub certificate: Option<CertificateLife>,
+}
+
+/// How long a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateLife {
+    /// When it ends, seconds since the epoch by this node's clock.
+    pub ends_secs: u64,
+    /// For how long it was given.
+    pub life_secs: u64,
 }
 
 /// A reload that failed.

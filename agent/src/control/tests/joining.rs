@@ -127,7 +127,9 @@ async fn certificates_follow_each_other_without_a_gap() {
     .await;
     until("the streams before are closed", || store.streams.lock().unwrap().open == 1).await;
     assert_eq!(store.streams.lock().unwrap().none_left, 0, "there was always a stream");
-    assert!(bench.status.delivery().is_connected);
+    let delivery = bench.status.delivery();
+    assert!(delivery.is_connected);
+    assert!(delivery.certificate.is_some_and(|own| own.ends_secs > 1_700_000_000 && own.life_secs > 0));
     let asked = authority.asked.lock().unwrap().clone();
     let proof = Some(Proof::JoinToken(authority.token()));
     for first in &asked[..2] {
