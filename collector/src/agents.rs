@@ -25,6 +25,7 @@ use tokio::{
     time::timeout,
 };
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span, info_span};
 
 use self::{
     checks::{NAME_MAX, beat_of, bundle_of, checked, labels_of, short},
@@ -41,6 +42,7 @@ use crate::{
     rollout::{plan::Plan, shelf::Shelf, trend::Sample},
     store::Batch,
     telemetry::Metrics,
+    traces::TARGET,
 };
 
 /// Time for the first message.
@@ -97,8 +99,16 @@ struct Session {
     /// Where its jobs come from; `None` when it takes none.
     line: Option<Line>,
     /// Batches under way, in order.
-    waiting: VecDeque<(u64, oneshot::Receiver<Result<(), Refused>>)>,
+    waiting: VecDeque<Waiting>,
     is_over: bool,
+}
+
+/// A batch under way.
+struct Waiting {
+    number: u64,
+    answer: oneshot::Receiver<Result<(), Refused>>,
+    /// From the batch to its acknowledgement.
+    _span: Span,
 }
 
 /// What happened next.
@@ -230,7 +240,7 @@ impl Session {
                 }
                 Next::Incoming(Ok(None) | Err(_)) => self.is_over = true,
                 Next::Stored(Ok(())) => {
-                    let (batch, _) = self.waiting.pop_front()?;
+                    let batch = self.waiting.pop_front()?.number;
                     return Some(Ok(message(collector_message::Kind::Ack(Ack { batch }))));
                 }
                 Next::Stored(Err(Refused)) => {
@@ -290,7 +300,7 @@ impl Session {
         };
         let stored = async {
             match self.waiting.front_mut() {
-                Some((_, answer)) => answer.await.unwrap_or(Err(Refused)),
+                Some(Waiting { answer, .. }) => answer.await.unwrap_or(Err(Refused)),
                 None => std::future::pending().await,
             }
         };
@@ -321,15 +331,25 @@ impl Session {
                     return Err(Status::invalid_argument("too many alerts in one batch"));
                 }
                 self.registry.update(&self.node, now_ns(), |_| ());
+                let span = info_span!(
+                    target: TARGET,
+                    parent: None,
+                    "ingest",
+                    otel.kind = "consumer",
+                    rampart.node = &*self.node,
+                    rampart.batch = batch.number,
+                    rampart.alerts = batch.alerts.len(),
+                );
                 let mut alerts = Vec::with_capacity(batch.alerts.len());
                 for alert in batch.alerts {
                     match checked(alert) {
                         Ok(alert) => alerts.push(alert),
-                        Err(reason) => self.reject(reason),
+                        Err(reason) => span.in_scope(|| self.reject(reason)),
                     }
                 }
-                let answer = self.ingest.store(Batch { node: Arc::clone(&self.node), alerts }).await;
-                self.waiting.push_back((batch.number, answer));
+                let stored = self.ingest.store(Batch { node: Arc::clone(&self.node), alerts });
+                let answer = stored.instrument(span.clone()).await;
+                self.waiting.push_back(Waiting { number: batch.number, answer, _span: span });
                 Ok(())
             }
             Some(agent_message::Kind::Heartbeat(beat)) => {

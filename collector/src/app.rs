@@ -10,7 +10,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -37,6 +37,7 @@ use crate::{
     store::{Retention, StoreError},
     tail::{self, Tail},
     telemetry::Metrics,
+    traces::{self, Export, Pipe},
     views::Views,
 };
 
@@ -87,6 +88,9 @@ pub enum AppError {
     /// Channels cannot be used.
     #[error(transparent)]
     Notify(#[from] Fault),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] traces::Unusable),
     /// Metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -111,10 +115,18 @@ pub struct Collector {
     tasks: JoinSet<Result<(), AppError>>,
     stop: watch::Sender<bool>,
     store: Option<thread::JoinHandle<()>>,
+    traces: Option<Traces>,
+}
+
+/// The task that sends spans; it ends after everything that makes some.
+#[derive(Debug)]
+struct Traces {
+    task: JoinHandle<()>,
+    stop: watch::Sender<bool>,
 }
 
 /// Runs until told to stop.
-pub fn run(config: Config) -> Result<(), AppError> {
+pub fn run(config: Config, spans: Option<Pipe>) -> Result<(), AppError> {
     let system = |operation| move |source| AppError::System { operation, source };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -123,7 +135,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(system("listen to signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen to signals"))?;
-        let mut collector = Collector::start(config).await?;
+        let mut collector = Collector::start_with(config, spans).await?;
         tracing::info!(grpc = %collector.grpc, http = %collector.http, "Ready");
         let outcome = tokio::select! {
             _ = terminate.recv() => Ok(()),
@@ -139,6 +151,11 @@ pub fn run(config: Config) -> Result<(), AppError> {
 impl Collector {
     /// Opens everything and starts every task.
     pub async fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_with(config, None).await
+    }
+
+    /// The same, and sends these spans.
+    async fn start_with(config: Config, spans: Option<Pipe>) -> Result<Self, AppError> {
         let place = config.place();
         if !place.is_shared() {
             make_folder(&config.store)?;
@@ -152,6 +169,7 @@ impl Collector {
         let identities = Identities::open(&config, records.clone(), revoked.clone())?;
         let Config { retention, channels, bus, .. } = config.clone();
         let metrics = Arc::new(Metrics::new()?);
+        let traces = spans.map(|spans| Traces::start(spans, &metrics)).transpose()?;
         let routes = Arc::new(Routes::of_channels(&channels));
         let opened = place.clone();
         let writer = blocking(move || opened.writer()).await??;
@@ -275,7 +293,7 @@ impl Collector {
                 Ok(())
             });
         }
-        Ok(Self { grpc, http, tasks, stop, store: Some(thread) })
+        Ok(Self { grpc, http, tasks, stop, store: Some(thread), traces })
     }
 
     /// Waits until a task ends, which none should.
@@ -301,6 +319,21 @@ impl Collector {
                 tracing::warn!("The store's thread does not end, what is not acknowledged comes again");
             }
         }
+        if let Some(Traces { task, stop }) = self.traces.take() {
+            let _ = stop.send(true);
+            if timeout(GRACE, task).await.is_err() {
+                tracing::warn!("What is left of the traces is lost");
+            }
+        }
+    }
+}
+
+impl Traces {
+    fn start(spans: Pipe, metrics: &Metrics) -> Result<Self, AppError> {
+        metrics.show(spans.counts())?;
+        let export = Export::new(spans)?;
+        let (stop, ends) = watch::channel(false);
+        Ok(Self { task: tokio::spawn(export.run(ends)), stop })
     }
 }
 

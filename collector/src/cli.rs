@@ -185,8 +185,8 @@ impl Cli {
         let mut out = io::stdout().lock();
         match self.command {
             Command::Serve => {
-                telemetry::init(&config.log_level, config.is_log_json);
-                app::run(config)?;
+                let spans = telemetry::init(&config)?;
+                app::run(config, spans)?;
             }
             Command::Check => check(&config, &mut out)?,
             Command::Migrate => {
@@ -262,6 +262,9 @@ fn check(config: &Config, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "store      {}", config.place())?;
     if let Some(bus) = &config.bus {
         writeln!(out, "bus        {bus}")?;
+    }
+    if let Some(traces) = &config.traces {
+        writeln!(out, "traces     {}, {} of those that begin here", traces.endpoint, traces.sample)?;
     }
     for channel in &config.channels {
         writeln!(out, "channel    {}, {} and more severe", channel.name, channel.priority)?;

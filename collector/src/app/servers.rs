@@ -32,6 +32,7 @@ use crate::{
     query::Query,
     telemetry::Metrics,
     tls::{self, Shown, Source},
+    traces::{self, context},
     views::Views,
 };
 
@@ -125,6 +126,7 @@ pub(super) async fn grpc(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .tcp_nodelay(true)
+        .trace_fn(traced)
         .add_service(agents)
         .add_service(QueryServiceServer::with_interceptor(Query { views }, door))
         .add_service(service)
@@ -147,6 +149,24 @@ pub(super) async fn grpc(
         health.set_not_serving::<AgentServiceServer<Agents>>().await;
     });
     Ok(router)
+}
+
+/// A span for each question over gRPC; streams of agents make their own, one for each batch.
+fn traced(request: &hyper::Request<()>) -> tracing::Span {
+    let path = request.uri().path().trim_start_matches('/');
+    if !path.starts_with("rampart.v1.QueryService/") && !path.starts_with("rampart.v1.IdentityService/") {
+        return tracing::Span::none();
+    }
+    let span = tracing::info_span!(
+        target: traces::TARGET,
+        "request",
+        otel.name = path,
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.method = path,
+    );
+    context::take_up(&span, request.headers());
+    span
 }
 
 /// Whether somebody may ask for alerts and nodes over gRPC.
