@@ -17,8 +17,8 @@ use std::{
 
 use futures_util::{Stream, stream};
 use rampart_proto::v1::{
-    Ack, AgentMessage, CollectorMessage, Hello, Welcome, agent_message, agent_service_server::AgentService,
-    collector_message,
+    Ack, AgentMessage, CollectorMessage, Hello, RulesWanted, Welcome, agent_message,
+    agent_service_server::AgentService, collector_message,
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -40,6 +40,7 @@ use crate::{
     jobs::dispatch::{Dispatch, Line},
     registry::{HEARTBEAT_SECS, Registry},
     rollout::{plan::Plan, shelf::Shelf, trend::Sample},
+    rulebook::Rulebook,
     store::Batch,
     telemetry::Metrics,
     traces::TARGET,
@@ -79,6 +80,8 @@ pub struct Agents {
     pub plan: watch::Receiver<Arc<Plan>>,
     /// The bundles.
     pub shelf: Arc<Shelf>,
+    /// The texts of rules.
+    pub rulebook: Arc<Rulebook>,
 }
 
 /// One stream.
@@ -95,6 +98,9 @@ struct Session {
     revoked: Watch,
     heard: Instant,
     welcome: bool,
+    rulebook: Arc<Rulebook>,
+    /// Rules whose texts are to be asked for.
+    wanted: Option<RulesWanted>,
     dispatch: Arc<Dispatch>,
     /// Where its jobs come from; `None` when it takes none.
     line: Option<Line>,
@@ -108,7 +114,7 @@ struct Waiting {
     number: u64,
     answer: oneshot::Receiver<Result<(), Refused>>,
     /// From the batch to its acknowledgement.
-    _span: Span,
+    span: Span,
 }
 
 /// What happened next.
@@ -213,6 +219,8 @@ impl Session {
             heard: Instant::now(),
             welcome: true,
             line,
+            rulebook: Arc::clone(&agents.rulebook),
+            wanted: None,
             dispatch: Arc::clone(&agents.dispatch),
             waiting: VecDeque::new(),
             is_over: false,
@@ -237,11 +245,16 @@ impl Session {
                         self.is_over = true;
                         return Some(Err(status));
                     }
+                    if let Some(wanted) = self.wanted.take() {
+                        return Some(Ok(self::message(collector_message::Kind::Rules(wanted))));
+                    }
                 }
                 Next::Incoming(Ok(None) | Err(_)) => self.is_over = true,
                 Next::Stored(Ok(())) => {
-                    let batch = self.waiting.pop_front()?.number;
-                    return Some(Ok(message(collector_message::Kind::Ack(Ack { batch }))));
+                    let Waiting { number: batch, span, .. } = self.waiting.pop_front()?;
+                    // A span lasts until it was left for the last time.
+                    let ack = span.in_scope(|| message(collector_message::Kind::Ack(Ack { batch })));
+                    return Some(Ok(ack));
                 }
                 Next::Stored(Err(Refused)) => {
                     self.end();
@@ -349,12 +362,12 @@ impl Session {
                 }
                 let stored = self.ingest.store(Batch { node: Arc::clone(&self.node), alerts });
                 let answer = stored.instrument(span.clone()).await;
-                self.waiting.push_back(Waiting { number: batch.number, answer, _span: span });
+                self.waiting.push_back(Waiting { number: batch.number, answer, span });
                 Ok(())
             }
             Some(agent_message::Kind::Heartbeat(beat)) => {
                 let (bundle, now) = (bundle_of(beat.bundle.clone()), now_ns());
-                let time_ns = beat.time_ns;
+                let (time_ns, digest) = (beat.time_ns, beat.policy_digest.clone());
                 let beat = beat_of(beat);
                 let losses = beat.losses.values().sum();
                 // By its own clock: what is late on the way does not change its rates.
@@ -364,10 +377,22 @@ impl Session {
                     node.beat = Some(beat);
                     node.bundle = bundle;
                 });
+                self.wanted = self.rulebook.wanted(&digest).await;
                 Ok(())
             }
             Some(agent_message::Kind::Report(report)) => {
-                self.dispatch.report(&self.node, report).await;
+                let span = info_span!(
+                    target: TARGET,
+                    parent: None,
+                    "job report",
+                    rampart.node = &*self.node,
+                    rampart.job = report.id,
+                );
+                self.dispatch.report(&self.node, report).instrument(span).await;
+                Ok(())
+            }
+            Some(agent_message::Kind::Rules(texts)) => {
+                self.rulebook.take(&self.node, texts).await;
                 Ok(())
             }
             Some(agent_message::Kind::Hello(_)) => Err(Status::invalid_argument("a second hello")),

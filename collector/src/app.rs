@@ -24,7 +24,7 @@ use crate::{
         IdentityError, Records,
         access::now_secs,
         keys::Keys,
-        revoked::{Revoked, follow},
+        revoked::{Revoked, Watch, follow},
     },
     ingest::{Ingest, Shown, Start, now_ns},
     jobs::dispatch::Dispatch,
@@ -34,6 +34,7 @@ use crate::{
         driver::{self, Driver},
         shelf::Shelf,
     },
+    rulebook::Rulebook,
     store::{Retention, StoreError},
     tail::{self, Tail},
     telemetry::Metrics,
@@ -210,6 +211,7 @@ impl Collector {
             revoked,
             plan,
             shelf: Arc::new(Shelf::new(records.clone())),
+            rulebook: Arc::new(Rulebook::new(records.clone(), retention.longest())),
         };
         let services = servers::grpc(&config, &identities, agents, Arc::clone(&views), &metrics).await?;
         let (grpc_listener, grpc) = listen(config.grpc.listen).await?;
@@ -250,9 +252,9 @@ impl Collector {
                 Ok(())
             });
         }
-        let (keys, ends) = (identities.keys.clone(), stopped.clone());
+        let (keys, refused, ends) = (identities.keys.clone(), identities.revoked.clone(), stopped.clone());
         tasks.spawn(async move {
-            keep(records, keys, ends).await;
+            keep(records, keys, refused, ends).await;
             Ok(())
         });
         if let Some(shown) = identities.shown() {
@@ -374,16 +376,21 @@ async fn trim(ingest: Ingest, metrics: Arc<Metrics>, retention: Retention, mut s
 }
 
 /// Looks after the keys of tokens, and forgets identities whose time is over.
-async fn keep(records: Records, keys: Option<Arc<Keys>>, mut stop: watch::Receiver<bool>) {
+async fn keep(records: Records, keys: Option<Arc<Keys>>, revoked: Watch, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
             () = sleep(KEYS) => {}
         }
-        let keys = keys.clone();
+        let (keys, revoked) = (keys.clone(), Arc::clone(&revoked.borrow()));
         let kept = records.run(move |book| {
             book.prune(now_ns())?;
-            keys.map_or(Ok(()), |keys| keys.renew(now_secs()))
+            let Some(keys) = keys else { return Ok(()) };
+            keys.renew(now_secs())?;
+            if keys.newest().is_some_and(|key| revoked.has_key(&key.name)) {
+                keys.rotate(now_secs())?;
+            }
+            keys.learn(book)
         });
         if let Err(error) = kept.await {
             tracing::error!("Keys and identities cannot be looked after: {error}");

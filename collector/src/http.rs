@@ -49,6 +49,7 @@ pub fn router(views: Arc<Views>, logins: Logins) -> Router {
         .route("/alerts", get(alerts::list))
         .route("/alerts/stream", get(feed::stream))
         .route("/alerts/{number}", get(alerts::one))
+        .route("/alerts/{number}/rule", get(alerts::rule))
         .route("/timeline", get(timeline::list))
         .route("/timeline/stream", get(timeline::stream))
         .route("/nodes", get(health::nodes))

@@ -24,6 +24,7 @@ mod outbound;
 pub mod query;
 pub mod registry;
 pub mod rollout;
+pub mod rulebook;
 pub mod store;
 mod tail;
 pub mod telemetry;

@@ -42,7 +42,8 @@ const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// The identities of a running collector.
 pub(super) struct Identities {
     records: Records,
-    revoked: Watch,
+    /// What is refused.
+    pub(super) revoked: Watch,
     authority: Option<Arc<Authority>>,
     shown: Option<Arc<Shown>>,
     review: Option<Review>,

@@ -53,6 +53,17 @@ pub struct Refusal {
     pub since_ns: u64,
 }
 
+/// The public half of a key that has signed tokens for people; the item's name is the key's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKey {
+    /// The key, hexadecimal.
+    pub public: String,
+    /// When it was made, seconds since the epoch.
+    pub made: u64,
+    /// When the last token that it may sign has ended.
+    pub ends: u64,
+}
+
 /// A person; the item's name is theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
