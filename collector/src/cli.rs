@@ -213,7 +213,7 @@ impl Cli {
                 writeln!(out, "the sample has arrived at `{channel}`")?;
             }
             Command::Token(command) => command.run(&config, &actor(&env), &mut out)?,
-            Command::Ca(command) => command.run(&config, &mut out)?,
+            Command::Ca(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Certificate(command) => command.run(&config, &mut out)?,
             Command::Revoke(subject) => subject.revoke(&config, &actor(&env), &mut out)?,
             Command::Restore(subject) => subject.restore(&config, &actor(&env), &mut out)?,

@@ -90,6 +90,8 @@ pub struct Identity {
     pub dir: PathBuf,
     /// Who signs certificates.
     pub authority: authority::Source,
+    /// Further authorities that agents are told to trust, and whose certificates they may show, PEM.
+    pub trusted: Option<PathBuf>,
     /// Further names of the collector, for its certificate.
     pub names: Vec<String>,
     /// How long certificates of agents are good.

@@ -60,7 +60,12 @@ impl Identities {
     pub(super) fn open(config: &Config, records: Records, revoked: Watch) -> Result<Self, IdentityError> {
         let (tls, identity) = (config.grpc.tls.as_ref(), &config.identity);
         let is_secure = tls.is_some() || config.http.is_tls;
-        let authority = if is_secure { Some(Arc::new(Authority::open(&identity.authority)?)) } else { None };
+        let authority = if is_secure {
+            let own = Authority::open(&identity.authority)?;
+            Some(Arc::new(own.trusting(identity.trusted.as_deref())?))
+        } else {
+            None
+        };
         let shown = match (&authority, tls.and_then(|tls| tls.files.clone())) {
             (_, Some((cert, key))) => Some(Shown::open(Source::Files { cert, key })?),
             (Some(authority), None) => {

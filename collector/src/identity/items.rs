@@ -44,6 +44,9 @@ pub struct Certificate {
     pub ends_ns: u64,
     /// What showed that it is this node: `token ID`, `service account NAME`, `certificate SERIAL`.
     pub proof: String,
+    /// SHA-256 of the authorities that the node was told to trust with it, hexadecimal; the first one has signed it.
+    #[serde(default)]
+    pub told: Vec<String>,
 }
 
 /// Something refused; the item's name is `node NAME`, `serial HEX`, `jwt ID` or `user NAME`.
