@@ -1,6 +1,7 @@
 //! The only wiring: opens everything, starts every task, and ends them in order.
 
 mod servers;
+mod upkeep;
 
 use std::{
     fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, thread, time::Duration,
@@ -11,10 +12,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinError, JoinHandle, JoinSet},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use self::servers::Identities;
+use self::{
+    servers::Identities,
+    upkeep::{keep, trim},
+};
 use crate::{
     agents::Agents,
     bus::{self, Bus, BusError},
@@ -22,11 +26,9 @@ use crate::{
     config::Config,
     identity::{
         IdentityError, Records,
-        access::now_secs,
-        keys::Keys,
-        revoked::{Revoked, Watch, follow},
+        revoked::{Revoked, follow},
     },
-    ingest::{Ingest, Shown, Start, now_ns},
+    ingest::{Ingest, Shown, Start},
     jobs::dispatch::Dispatch,
     notify::{Fault, Notifier, Sharing, backoff::Backoff, route::Routes},
     registry::Registry,
@@ -35,21 +37,15 @@ use crate::{
         shelf::Shelf,
     },
     rulebook::Rulebook,
-    store::{Retention, StoreError},
+    store::StoreError,
     tail::{self, Tail},
     telemetry::Metrics,
     traces::{self, Export, Pipe},
     views::Views,
 };
 
-/// Time between two looks for alerts that are kept no longer.
-const TRIM: Duration = Duration::from_mins(1);
-/// Time between two steps, in which alerts are stored.
-const TRIM_STEP: Duration = Duration::from_millis(50);
 /// Time for answers under way at the end.
 const GRACE: Duration = Duration::from_secs(5);
-/// Time between two looks for keys of tokens and identities that have ended.
-const KEYS: Duration = Duration::from_secs(5);
 /// Time in which each of several collectors has said at least once how its nodes are.
 const SETTLE: Duration = Duration::from_secs(15);
 /// An agent that does not answer so long is gone.
@@ -359,41 +355,4 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppErr
     let listener = TcpListener::bind(address).await.map_err(fault)?;
     let bound = listener.local_addr().map_err(fault)?;
     Ok((listener, bound))
-}
-
-/// Removes what is kept no longer, a little at a time.
-async fn trim(ingest: Ingest, metrics: Arc<Metrics>, retention: Retention, mut stop: watch::Receiver<bool>) {
-    let mut pause = TRIM;
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = sleep(pause) => {}
-        }
-        let removed = ingest.run(move |writer| writer.trim(&retention, now_ns())).await.unwrap_or(0);
-        metrics.trimmed.inc_by(removed);
-        pause = if removed > 0 { TRIM_STEP } else { TRIM };
-    }
-}
-
-/// Looks after the keys of tokens, and forgets identities whose time is over.
-async fn keep(records: Records, keys: Option<Arc<Keys>>, revoked: Watch, mut stop: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = sleep(KEYS) => {}
-        }
-        let (keys, revoked) = (keys.clone(), Arc::clone(&revoked.borrow()));
-        let kept = records.run(move |book| {
-            book.prune(now_ns())?;
-            let Some(keys) = keys else { return Ok(()) };
-            keys.renew(now_secs())?;
-            if keys.newest().is_some_and(|key| revoked.has_key(&key.name)) {
-                keys.rotate(now_secs())?;
-            }
-            keys.learn(book)
-        });
-        if let Err(error) = kept.await {
-            tracing::error!("Keys and identities cannot be looked after: {error}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //! audit log, together with who did it.
 
 mod audit;
+mod authority;
 mod bundle;
 mod identity;
 mod jobs;
@@ -80,7 +81,7 @@ enum Command {
     Token(identity::Token),
     /// The authority that signs agents' certificates
     #[command(subcommand)]
-    Ca(identity::Ca),
+    Ca(authority::Ca),
     /// Certificates that agents have
     #[command(subcommand)]
     Certificate(identity::Certificate),

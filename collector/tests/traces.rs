@@ -31,6 +31,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, status::StatusCode as Status},
 };
 use prost::Message;
+use rampart_collector::identity::hex;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -159,10 +160,6 @@ async fn until(what: &str, log: impl Fn() -> String, holds: impl AsyncFn() -> bo
         assert!(started.elapsed() < PATIENCE, "waited in vain: {what}: {}", log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_failed(span: &Span) -> bool {

@@ -35,6 +35,9 @@ pub(super) fn traces(raw: RawTraces) -> Result<Option<Settings>, ConfigError> {
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
         return Err(no_address());
     }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(wrong("traces.endpoint", "names and passwords go into `traces.headers`"));
+    }
     let endpoint = if matches!(uri.path(), "" | "/") && uri.query().is_none() {
         format!("{}{PATH}", written.trim_end_matches('/')).parse().map_err(|_| no_address())?
     } else {
@@ -178,6 +181,8 @@ mod tests {
     fn wrong_settings_are_named() {
         let fault = |text: &str, env: &[(&str, &str)]| settings(text, env).unwrap_err();
         assert!(fault("traces: {endpoint: 'otel:4317'}", &[]).contains("traces.endpoint"));
+        let secret = fault("traces: {endpoint: 'http://u:s3cret@a'}", &[]);
+        assert!(secret.contains("traces.headers") && !secret.contains("s3cret"), "{secret}");
         assert!(fault("traces: {endpoint: 'http://a', sample: 2}", &[]).contains("traces.sample"));
         let header = fault("traces: {endpoint: 'http://a', headers: {'a b': s3cret}}", &[]);
         assert!(header.contains("traces.headers.a b") && !header.contains("s3cret"), "{header}");

@@ -195,7 +195,7 @@ mod tests {
         let other = Keys::open(&dir.path().join("another"), 1000).unwrap();
         assert_eq!(verify(&other, &none, &newer, 2510), Err(Refused::UnknownKey));
         let mut book = sqlite::identity::book(&dir.path().join("db")).unwrap();
-        assert!(book.change(&[key.clone()], &Note::default(), 0).unwrap());
+        assert!(book.change(std::slice::from_ref(&key), &Note::default(), 0).unwrap());
         other.learn(&mut book).unwrap();
         assert_eq!(verify(&other, &none, &newer, 2510).unwrap().sub, "ann");
         let forged =

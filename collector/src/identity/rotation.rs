@@ -140,6 +140,26 @@ mod tests {
     }
 
     #[test]
+    fn only_authorities_are_trusted_besides() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| Authority::open(&Source::BuiltIn(dir.path().join(name))).unwrap();
+        let (own, other) = (open("own"), open("other"));
+        let file = dir.path().join("trusted.pem");
+        // Itself is in it as well, and once is enough.
+        let both = format!("{0}{1}{1}", pem(own.certificate()), pem(other.certificate()));
+        fs::write(&file, both).unwrap();
+        let trusted = own.trusting(Some(&file)).unwrap();
+        let hashes: Vec<_> = trusted.trusted().map(|one| sha256(one)).collect();
+        assert_eq!(hashes, [trusted.fingerprint(), other.fingerprint()]);
+        let leaf = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        for (text, problem) in [(leaf.cert.pem(), "not an authority's"), (String::new(), "no certificate")] {
+            fs::write(&file, text).unwrap();
+            let error = open("own").trusting(Some(&file)).unwrap_err();
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+    }
+
+    #[test]
     fn one_authority_follows_another_and_both_are_trusted_in_between() {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();

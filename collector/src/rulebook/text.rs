@@ -3,7 +3,7 @@
 //! Files are read as YAML and nothing more: items of lists with a key `rule`, `macro` or `list`. What is shown is written anew
 //! from that, so comments are not in it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde::Deserialize as _;
 use serde_yaml::{Deserializer, Mapping, Value};
@@ -46,7 +46,8 @@ pub(super) fn of(texts: &[Text], rule: &str) -> Option<String> {
     {
         if file != Some(item.file) {
             file = Some(item.file);
-            shown.push_str(&format!("# {}\n", item.file.escape_debug()));
+            // Writing to text cannot fail.
+            let _ = writeln!(shown, "# {}", item.file.escape_debug());
         }
         // What was read can be written.
         shown.push_str(&serde_yaml::to_string(&[&item.whole]).unwrap_or_default());

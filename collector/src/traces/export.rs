@@ -3,7 +3,7 @@
 use std::{mem, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::{HeaderMap, Request, StatusCode, header};
 use opentelemetry_proto::{
     tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
@@ -185,7 +185,7 @@ impl Export {
             let answer = self.pool.request(request).await.map_err(|error| unreachable(in_full(&error)))?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_MAX).collect().await;
-            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = body.map(Collected::to_bytes).unwrap_or_default();
             if parts.status.is_success() {
                 Ok(rejected(body))
             } else {

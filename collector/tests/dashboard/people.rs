@@ -170,10 +170,8 @@ fn nodes_are_asked_for_work_by_those_who_may() {
     browser.until(&format!(
         "{row}.includes('{done} diagnostics node-3 done') && {row}.includes('nothing to pack Result')"
     ));
-    let result = format!(
-        "fetch(document.querySelector('#jobs-rows a').href).then((answer) => answer.text()).then((text) => {{ window.got = text; }})"
-    );
-    browser.value(&result);
+    let result = "fetch(document.querySelector('#jobs-rows a').href).then((answer) => answer.text()).then((text) => { window.got = text; })";
+    browser.value(result);
     browser.until("window.got === 'nothing to pack'");
     is_clean(&browser, &stage);
 }

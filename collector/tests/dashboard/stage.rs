@@ -15,7 +15,7 @@ use rampart_collector::{
     },
     ingest::now_ns,
     jobs::{
-        Task, Wish,
+        Priority, Task, Wish,
         queue::{self, Connected, View},
     },
     rollout::desk::{self, Actor, Settings},
@@ -135,7 +135,7 @@ impl Stage {
     pub(crate) fn job(&self, node: &str, outcome: job_report::Outcome) -> String {
         let mut book = sqlite::identity::book(&self.dir.path().join("db")).unwrap();
         let task = Task::Diagnostics {};
-        let wish = Wish { task, node: Some(node.to_owned()), priority: Default::default() };
+        let wish = Wish { task, node: Some(node.to_owned()), priority: Priority::default() };
         let id = queue::submit(&mut book, wish, "cli:test", now_ns()).unwrap();
         let there = Connected { boot: "boot".to_owned(), kinds: ["diagnostics".to_owned()].into() };
         let view = View {

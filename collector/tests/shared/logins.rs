@@ -15,11 +15,14 @@ use rampart_collector::{
         password,
         revoked::What,
     },
-    store::identity::{Change, Expect, Kind},
+    store::identity::{Book, Change, Expect, Kind},
 };
 use serde_json::{Value, json};
 
 use crate::{server_or_skip, servers};
+
+/// Something to be done with the book.
+type Work = Box<dyn FnOnce(&mut dyn Book) + Send>;
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -59,7 +62,7 @@ async fn a_login_at_one_collector_holds_at_all_until_its_key_is_withdrawn() {
     let (one, other) = (start(&database, &folders[0]).await, start(&database, &folders[1]).await);
     // On threads of their own: the book waits for the database.
     let place = servers::place(&database, Duration::from_secs(20));
-    let book = async |work: Box<dyn FnOnce(&mut dyn rampart_collector::store::identity::Book) + Send>| {
+    let book = async |work: Work| {
         let place = place.clone();
         tokio::task::spawn_blocking(move || work(&mut *place.book().unwrap())).await.unwrap();
     };
