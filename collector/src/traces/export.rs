@@ -35,7 +35,7 @@ const TRIES: u32 = 4;
 /// Longest wait that a receiver can ask for.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time for everything that is left at the end.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(5);
 /// Bytes of an answer that are read.
 const ANSWER_MAX: usize = 64 << 10;
 /// Letters of an answer that are kept for people.
@@ -90,7 +90,11 @@ impl Export {
         let mut batch = Vec::with_capacity(BATCH);
         while !*stop.borrow() {
             tokio::select! {
-                _ = self.pipe.spans.recv_many(&mut batch, BATCH) => {}
+                count = self.pipe.spans.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                }
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             self.gather(&mut batch, &mut stop).await;

@@ -32,7 +32,7 @@ async fn a_collector_that_asks_gets_the_texts_behind_the_digest() {
         hash.update((text.text.len() as u64).to_be_bytes());
         hash.update(&text.text);
     }
-    let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert_eq!((told.policy_digest.as_str(), hash.as_str()), (&*bundle.digest, &*bundle.digest));
     bench.end().await;
     server.abort();
