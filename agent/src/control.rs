@@ -17,6 +17,7 @@ mod heartbeat;
 mod identity;
 mod job;
 mod join;
+mod rules;
 mod session;
 mod sink;
 mod trust;

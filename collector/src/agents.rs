@@ -17,14 +17,15 @@ use std::{
 
 use futures_util::{Stream, stream};
 use rampart_proto::v1::{
-    Ack, AgentMessage, CollectorMessage, Hello, Welcome, agent_message, agent_service_server::AgentService,
-    collector_message,
+    Ack, AgentMessage, CollectorMessage, Hello, RulesWanted, Welcome, agent_message,
+    agent_service_server::AgentService, collector_message,
 };
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
 };
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span, info_span};
 
 use self::{
     checks::{NAME_MAX, beat_of, bundle_of, checked, labels_of, short},
@@ -39,8 +40,10 @@ use crate::{
     jobs::dispatch::{Dispatch, Line},
     registry::{HEARTBEAT_SECS, Registry},
     rollout::{plan::Plan, shelf::Shelf, trend::Sample},
+    rulebook::Rulebook,
     store::Batch,
     telemetry::Metrics,
+    traces::TARGET,
 };
 
 /// Time for the first message.
@@ -77,6 +80,8 @@ pub struct Agents {
     pub plan: watch::Receiver<Arc<Plan>>,
     /// The bundles.
     pub shelf: Arc<Shelf>,
+    /// The texts of rules.
+    pub rulebook: Arc<Rulebook>,
 }
 
 /// One stream.
@@ -93,12 +98,23 @@ struct Session {
     revoked: Watch,
     heard: Instant,
     welcome: bool,
+    rulebook: Arc<Rulebook>,
+    /// Rules whose texts are to be asked for.
+    wanted: Option<RulesWanted>,
     dispatch: Arc<Dispatch>,
     /// Where its jobs come from; `None` when it takes none.
     line: Option<Line>,
     /// Batches under way, in order.
-    waiting: VecDeque<(u64, oneshot::Receiver<Result<(), Refused>>)>,
+    waiting: VecDeque<Waiting>,
     is_over: bool,
+}
+
+/// A batch under way.
+struct Waiting {
+    number: u64,
+    answer: oneshot::Receiver<Result<(), Refused>>,
+    /// From the batch to its acknowledgement.
+    span: Span,
 }
 
 /// What happened next.
@@ -203,6 +219,8 @@ impl Session {
             heard: Instant::now(),
             welcome: true,
             line,
+            rulebook: Arc::clone(&agents.rulebook),
+            wanted: None,
             dispatch: Arc::clone(&agents.dispatch),
             waiting: VecDeque::new(),
             is_over: false,
@@ -227,11 +245,16 @@ impl Session {
                         self.is_over = true;
                         return Some(Err(status));
                     }
+                    if let Some(wanted) = self.wanted.take() {
+                        return Some(Ok(self::message(collector_message::Kind::Rules(wanted))));
+                    }
                 }
                 Next::Incoming(Ok(None) | Err(_)) => self.is_over = true,
                 Next::Stored(Ok(())) => {
-                    let (batch, _) = self.waiting.pop_front()?;
-                    return Some(Ok(message(collector_message::Kind::Ack(Ack { batch }))));
+                    let Waiting { number: batch, span, .. } = self.waiting.pop_front()?;
+                    // A span lasts until it was left for the last time.
+                    let ack = span.in_scope(|| message(collector_message::Kind::Ack(Ack { batch })));
+                    return Some(Ok(ack));
                 }
                 Next::Stored(Err(Refused)) => {
                     self.end();
@@ -290,7 +313,7 @@ impl Session {
         };
         let stored = async {
             match self.waiting.front_mut() {
-                Some((_, answer)) => answer.await.unwrap_or(Err(Refused)),
+                Some(Waiting { answer, .. }) => answer.await.unwrap_or(Err(Refused)),
                 None => std::future::pending().await,
             }
         };
@@ -321,20 +344,30 @@ impl Session {
                     return Err(Status::invalid_argument("too many alerts in one batch"));
                 }
                 self.registry.update(&self.node, now_ns(), |_| ());
+                let span = info_span!(
+                    target: TARGET,
+                    parent: None,
+                    "ingest",
+                    otel.kind = "consumer",
+                    rampart.node = &*self.node,
+                    rampart.batch = batch.number,
+                    rampart.alerts = batch.alerts.len(),
+                );
                 let mut alerts = Vec::with_capacity(batch.alerts.len());
                 for alert in batch.alerts {
                     match checked(alert) {
                         Ok(alert) => alerts.push(alert),
-                        Err(reason) => self.reject(reason),
+                        Err(reason) => span.in_scope(|| self.reject(reason)),
                     }
                 }
-                let answer = self.ingest.store(Batch { node: Arc::clone(&self.node), alerts }).await;
-                self.waiting.push_back((batch.number, answer));
+                let stored = self.ingest.store(Batch { node: Arc::clone(&self.node), alerts });
+                let answer = stored.instrument(span.clone()).await;
+                self.waiting.push_back(Waiting { number: batch.number, answer, span });
                 Ok(())
             }
             Some(agent_message::Kind::Heartbeat(beat)) => {
                 let (bundle, now) = (bundle_of(beat.bundle.clone()), now_ns());
-                let time_ns = beat.time_ns;
+                let (time_ns, digest) = (beat.time_ns, beat.policy_digest.clone());
                 let beat = beat_of(beat);
                 let losses = beat.losses.values().sum();
                 // By its own clock: what is late on the way does not change its rates.
@@ -344,10 +377,22 @@ impl Session {
                     node.beat = Some(beat);
                     node.bundle = bundle;
                 });
+                self.wanted = self.rulebook.wanted(&digest).await;
                 Ok(())
             }
             Some(agent_message::Kind::Report(report)) => {
-                self.dispatch.report(&self.node, report).await;
+                let span = info_span!(
+                    target: TARGET,
+                    parent: None,
+                    "job report",
+                    rampart.node = &*self.node,
+                    rampart.job = report.id,
+                );
+                self.dispatch.report(&self.node, report).instrument(span).await;
+                Ok(())
+            }
+            Some(agent_message::Kind::Rules(texts)) => {
+                self.rulebook.take(&self.node, texts).await;
                 Ok(())
             }
             Some(agent_message::Kind::Hello(_)) => Err(Status::invalid_argument("a second hello")),

@@ -6,7 +6,7 @@ mod kind;
 use std::{fmt, str::FromStr, sync::Arc};
 
 pub use self::{
-    filter::{Filter, Needle},
+    filter::{Filter, Needle, TEXT_MAX},
     kind::{Kind, Kinds, NoKind, what},
 };
 

@@ -1,6 +1,7 @@
 //! The only wiring: opens everything, starts every task, and ends them in order.
 
 mod servers;
+mod upkeep;
 
 use std::{
     fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, thread, time::Duration,
@@ -10,11 +11,14 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
-    time::{sleep, timeout},
+    task::{JoinError, JoinHandle, JoinSet},
+    time::timeout,
 };
 
-use self::servers::Identities;
+use self::{
+    servers::Identities,
+    upkeep::{keep, trim},
+};
 use crate::{
     agents::Agents,
     bus::{self, Bus, BusError},
@@ -22,11 +26,9 @@ use crate::{
     config::Config,
     identity::{
         IdentityError, Records,
-        access::now_secs,
-        keys::Keys,
         revoked::{Revoked, follow},
     },
-    ingest::{Ingest, Shown, Start, now_ns},
+    ingest::{Ingest, Shown, Start},
     jobs::dispatch::Dispatch,
     notify::{Fault, Notifier, Sharing, backoff::Backoff, route::Routes},
     registry::Registry,
@@ -34,20 +36,16 @@ use crate::{
         driver::{self, Driver},
         shelf::Shelf,
     },
-    store::{Retention, StoreError},
+    rulebook::Rulebook,
+    store::StoreError,
     tail::{self, Tail},
     telemetry::Metrics,
+    traces::{self, Export, Pipe},
     views::Views,
 };
 
-/// Time between two looks for alerts that are kept no longer.
-const TRIM: Duration = Duration::from_mins(1);
-/// Time between two steps, in which alerts are stored.
-const TRIM_STEP: Duration = Duration::from_millis(50);
 /// Time for answers under way at the end.
 const GRACE: Duration = Duration::from_secs(5);
-/// Time between two looks for keys of tokens and identities that have ended.
-const KEYS: Duration = Duration::from_secs(5);
 /// Time in which each of several collectors has said at least once how its nodes are.
 const SETTLE: Duration = Duration::from_secs(15);
 /// An agent that does not answer so long is gone.
@@ -87,6 +85,9 @@ pub enum AppError {
     /// Channels cannot be used.
     #[error(transparent)]
     Notify(#[from] Fault),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] traces::Unusable),
     /// Metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -111,10 +112,18 @@ pub struct Collector {
     tasks: JoinSet<Result<(), AppError>>,
     stop: watch::Sender<bool>,
     store: Option<thread::JoinHandle<()>>,
+    traces: Option<Traces>,
+}
+
+/// The task that sends spans; it ends after everything that makes some.
+#[derive(Debug)]
+struct Traces {
+    task: JoinHandle<()>,
+    stop: watch::Sender<bool>,
 }
 
 /// Runs until told to stop.
-pub fn run(config: Config) -> Result<(), AppError> {
+pub fn run(config: Config, spans: Option<Pipe>) -> Result<(), AppError> {
     let system = |operation| move |source| AppError::System { operation, source };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -123,7 +132,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(system("listen to signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen to signals"))?;
-        let mut collector = Collector::start(config).await?;
+        let mut collector = Collector::start_with(config, spans).await?;
         tracing::info!(grpc = %collector.grpc, http = %collector.http, "Ready");
         let outcome = tokio::select! {
             _ = terminate.recv() => Ok(()),
@@ -139,6 +148,11 @@ pub fn run(config: Config) -> Result<(), AppError> {
 impl Collector {
     /// Opens everything and starts every task.
     pub async fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_with(config, None).await
+    }
+
+    /// The same, and sends these spans.
+    async fn start_with(config: Config, spans: Option<Pipe>) -> Result<Self, AppError> {
         let place = config.place();
         if !place.is_shared() {
             make_folder(&config.store)?;
@@ -152,6 +166,7 @@ impl Collector {
         let identities = Identities::open(&config, records.clone(), revoked.clone())?;
         let Config { retention, channels, bus, .. } = config.clone();
         let metrics = Arc::new(Metrics::new()?);
+        let traces = spans.map(|spans| Traces::start(spans, &metrics)).transpose()?;
         let routes = Arc::new(Routes::of_channels(&channels));
         let opened = place.clone();
         let writer = blocking(move || opened.writer()).await??;
@@ -192,6 +207,7 @@ impl Collector {
             revoked,
             plan,
             shelf: Arc::new(Shelf::new(records.clone())),
+            rulebook: Arc::new(Rulebook::new(records.clone(), retention.longest())),
         };
         let services = servers::grpc(&config, &identities, agents, Arc::clone(&views), &metrics).await?;
         let (grpc_listener, grpc) = listen(config.grpc.listen).await?;
@@ -232,9 +248,9 @@ impl Collector {
                 Ok(())
             });
         }
-        let (keys, ends) = (identities.keys.clone(), stopped.clone());
+        let (keys, refused, ends) = (identities.keys.clone(), identities.revoked.clone(), stopped.clone());
         tasks.spawn(async move {
-            keep(records, keys, ends).await;
+            keep(records, keys, refused, ends).await;
             Ok(())
         });
         if let Some(shown) = identities.shown() {
@@ -275,7 +291,7 @@ impl Collector {
                 Ok(())
             });
         }
-        Ok(Self { grpc, http, tasks, stop, store: Some(thread) })
+        Ok(Self { grpc, http, tasks, stop, store: Some(thread), traces })
     }
 
     /// Waits until a task ends, which none should.
@@ -301,6 +317,22 @@ impl Collector {
                 tracing::warn!("The store's thread does not end, what is not acknowledged comes again");
             }
         }
+        if let Some(Traces { task, stop }) = self.traces.take() {
+            let _ = stop.send(true);
+            // It ends by itself within a few seconds, whoever does not answer.
+            if task.await.is_err() {
+                tracing::warn!("What is left of the traces is lost");
+            }
+        }
+    }
+}
+
+impl Traces {
+    fn start(spans: Pipe, metrics: &Metrics) -> Result<Self, AppError> {
+        metrics.show(spans.counts())?;
+        let export = Export::new(spans)?;
+        let (stop, ends) = watch::channel(false);
+        Ok(Self { task: tokio::spawn(export.run(ends)), stop })
     }
 }
 
@@ -324,36 +356,4 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppErr
     let listener = TcpListener::bind(address).await.map_err(fault)?;
     let bound = listener.local_addr().map_err(fault)?;
     Ok((listener, bound))
-}
-
-/// Removes what is kept no longer, a little at a time.
-async fn trim(ingest: Ingest, metrics: Arc<Metrics>, retention: Retention, mut stop: watch::Receiver<bool>) {
-    let mut pause = TRIM;
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = sleep(pause) => {}
-        }
-        let removed = ingest.run(move |writer| writer.trim(&retention, now_ns())).await.unwrap_or(0);
-        metrics.trimmed.inc_by(removed);
-        pause = if removed > 0 { TRIM_STEP } else { TRIM };
-    }
-}
-
-/// Looks after the keys of tokens, and forgets identities whose time is over.
-async fn keep(records: Records, keys: Option<Arc<Keys>>, mut stop: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = sleep(KEYS) => {}
-        }
-        let keys = keys.clone();
-        let kept = records.run(move |book| {
-            book.prune(now_ns())?;
-            keys.map_or(Ok(()), |keys| keys.renew(now_secs()))
-        });
-        if let Err(error) = kept.await {
-            tracing::error!("Keys and identities cannot be looked after: {error}");
-        }
-    }
 }

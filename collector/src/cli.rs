@@ -2,6 +2,7 @@
 //! audit log, together with who did it.
 
 mod audit;
+mod authority;
 mod bundle;
 mod identity;
 mod jobs;
@@ -80,7 +81,7 @@ enum Command {
     Token(identity::Token),
     /// The authority that signs agents' certificates
     #[command(subcommand)]
-    Ca(identity::Ca),
+    Ca(authority::Ca),
     /// Certificates that agents have
     #[command(subcommand)]
     Certificate(identity::Certificate),
@@ -185,8 +186,8 @@ impl Cli {
         let mut out = io::stdout().lock();
         match self.command {
             Command::Serve => {
-                telemetry::init(&config.log_level, config.is_log_json);
-                app::run(config)?;
+                let spans = telemetry::init(&config)?;
+                app::run(config, spans)?;
             }
             Command::Check => check(&config, &mut out)?,
             Command::Migrate => {
@@ -213,7 +214,7 @@ impl Cli {
                 writeln!(out, "the sample has arrived at `{channel}`")?;
             }
             Command::Token(command) => command.run(&config, &actor(&env), &mut out)?,
-            Command::Ca(command) => command.run(&config, &mut out)?,
+            Command::Ca(command) => command.run(&config, &actor(&env), &mut out)?,
             Command::Certificate(command) => command.run(&config, &mut out)?,
             Command::Revoke(subject) => subject.revoke(&config, &actor(&env), &mut out)?,
             Command::Restore(subject) => subject.restore(&config, &actor(&env), &mut out)?,
@@ -262,6 +263,9 @@ fn check(config: &Config, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "store      {}", config.place())?;
     if let Some(bus) = &config.bus {
         writeln!(out, "bus        {bus}")?;
+    }
+    if let Some(traces) = &config.traces {
+        writeln!(out, "traces     {}, {} of those that begin here", traces.endpoint, traces.sample)?;
     }
     for channel in &config.channels {
         writeln!(out, "channel    {}, {} and more severe", channel.name, channel.priority)?;

@@ -7,6 +7,7 @@ mod environment;
 mod identity;
 mod raw;
 mod shared;
+mod traces;
 
 use std::{
     io,
@@ -20,6 +21,7 @@ use crate::{
     identity::{authority, review},
     notify::channel::Channel,
     store::{Place, Retention, postgres},
+    traces::Settings as Traces,
 };
 
 /// The file that is read when none is named; it may be absent.
@@ -44,6 +46,8 @@ pub struct Config {
     pub database: Option<postgres::Settings>,
     /// How these collectors hear of each other.
     pub bus: Option<bus::Settings>,
+    /// Where spans of its own work go, if anywhere.
+    pub traces: Option<Traces>,
     /// How long.
     pub retention: Retention,
     /// Whom to tell.
@@ -86,6 +90,8 @@ pub struct Identity {
     pub dir: PathBuf,
     /// Who signs certificates.
     pub authority: authority::Source,
+    /// Further authorities that agents are told to trust, and whose certificates they may show, PEM.
+    pub trusted: Option<PathBuf>,
     /// Further names of the collector, for its certificate.
     pub names: Vec<String>,
     /// How long certificates of agents are good.
@@ -151,6 +157,7 @@ pub fn parse(text: &str, name: &str, env: &[(String, String)]) -> Result<Config,
         let _: Option<raw::Raw> = serde_yaml::from_str(text).map_err(shape)?;
     }
     let mut value: serde_yaml::Value = serde_yaml::from_str(text).map_err(shape)?;
+    traces::from_environment(&mut value, env)?;
     environment::apply(&mut value, env);
     let raw: Option<raw::Raw> = serde_yaml::from_value(value)
         .map_err(|source| ConfigError::Shape { place: format!("{name} and the environment"), source })?;

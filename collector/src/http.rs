@@ -10,6 +10,7 @@ pub mod login;
 mod records;
 mod rollouts;
 mod timeline;
+mod traced;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use axum::{
     Extension, Router,
     extract::{DefaultBodyLimit, State},
     http::{HeaderValue, StatusCode, header},
-    middleware::{from_fn_with_state, map_response_with_state},
+    middleware::{from_fn, from_fn_with_state, map_response_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -48,6 +49,7 @@ pub fn router(views: Arc<Views>, logins: Logins) -> Router {
         .route("/alerts", get(alerts::list))
         .route("/alerts/stream", get(feed::stream))
         .route("/alerts/{number}", get(alerts::one))
+        .route("/alerts/{number}/rule", get(alerts::rule))
         .route("/timeline", get(timeline::list))
         .route("/timeline/stream", get(timeline::stream))
         .route("/nodes", get(health::nodes))
@@ -73,6 +75,7 @@ pub fn router(views: Arc<Views>, logins: Logins) -> Router {
         .layer(Extension(Arc::clone(&access)))
         .layer(from_fn_with_state(access, door::door))
         .layer(map_response_with_state(is_tls, secured))
+        .layer(from_fn(traced::traced))
 }
 
 async fn secured(State(is_tls): State<bool>, mut response: Response) -> Response {

@@ -21,6 +21,7 @@ pub mod password;
 pub mod peer;
 pub mod review;
 pub mod revoked;
+pub mod rotation;
 pub mod throttle;
 pub mod token;
 

@@ -11,12 +11,14 @@ use std::{
 };
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::{Span, field::Empty, info_span};
 
 use crate::{
     alert::Stored,
     notify::route::Routes,
     store::{Added, Batch, StoreError, Work, Writer},
     telemetry::Metrics,
+    traces::TARGET,
 };
 
 /// Jobs that may wait; who has one more waits, and does not read from its agent meanwhile.
@@ -29,8 +31,14 @@ const FEED: usize = 4096;
 type Errand = Box<dyn FnOnce(&mut dyn Writer) + Send>;
 
 enum Job {
-    Store(Batch, oneshot::Sender<Result<(), Refused>>),
+    Store(Batch, Waiting),
     Run(Errand),
+}
+
+/// Who waits for a batch, and the span in which it does.
+struct Waiting {
+    done: oneshot::Sender<Result<(), Refused>>,
+    span: Span,
 }
 
 /// A batch was not stored, or some other work not done; why is in the log.
@@ -85,7 +93,7 @@ impl Ingest {
     pub async fn store(&self, batch: Batch) -> oneshot::Receiver<Result<(), Refused>> {
         let (done, answer) = oneshot::channel();
         // A thread that is gone drops the sender, which the receiver sees.
-        let _ = self.queue.send(Job::Store(batch, done)).await;
+        let _ = self.queue.send(Job::Store(batch, Waiting { done, span: Span::current() })).await;
         answer
     }
 
@@ -139,15 +147,15 @@ impl Thread {
         while let Some(job) = held.take().or_else(|| self.jobs.blocking_recv()) {
             match job {
                 Job::Run(work) => work(&mut *self.start.writer),
-                Job::Store(batch, done) => {
+                Job::Store(batch, first) => {
                     let mut count = batch.alerts.len();
-                    let (mut batches, mut waiting) = (vec![batch], vec![done]);
+                    let (mut batches, mut waiting) = (vec![batch], vec![first]);
                     while count < TRANSACTION_ALERTS {
                         match self.jobs.try_recv() {
-                            Ok(Job::Store(batch, done)) => {
+                            Ok(Job::Store(batch, next)) => {
                                 count += batch.alerts.len();
                                 batches.push(batch);
-                                waiting.push(done);
+                                waiting.push(next);
                             }
                             Ok(other) => {
                                 held = Some(other);
@@ -162,12 +170,7 @@ impl Thread {
         }
     }
 
-    fn store(
-        &mut self,
-        batches: Vec<Batch>,
-        waiting: Vec<oneshot::Sender<Result<(), Refused>>>,
-        count: usize,
-    ) {
+    fn store(&mut self, batches: Vec<Batch>, waiting: Vec<Waiting>, count: usize) {
         let (started, metrics) = (Instant::now(), Arc::clone(&self.start.metrics));
         let routes = &self.start.routes;
         let mut notices = 0;
@@ -177,6 +180,9 @@ impl Thread {
             counted.set(counted.get() + channels.len() as u64);
             channels
         };
+        // One transaction is part of the trace of each batch in it.
+        let commits: Vec<Span> = waiting.iter().map(|one| commit(one, waiting.len(), count)).collect();
+        let first = commits.first().map(Span::enter);
         let outcome = self.start.writer.store(batches, now_ns(), &route);
         notices += counted.get();
         let answer = match outcome {
@@ -207,14 +213,31 @@ impl Thread {
             }
             Err(error) => {
                 metrics.store_errors.inc();
+                for commit in &commits {
+                    commit.record("otel.status_code", "ERROR");
+                }
                 Err(tell(&error))
             }
         };
-        for done in waiting {
+        drop(first);
+        drop(commits);
+        for Waiting { done, .. } in waiting {
             // An agent that is gone sends it again.
             let _ = done.send(answer);
         }
     }
+}
+
+/// A span for the transaction that a batch is in.
+fn commit(waiting: &Waiting, batches: usize, alerts: usize) -> Span {
+    info_span!(
+        target: TARGET,
+        parent: &waiting.span,
+        "commit",
+        otel.status_code = Empty,
+        rampart.batches = batches,
+        rampart.alerts = alerts,
+    )
 }
 
 fn tell(error: &StoreError) -> Refused {

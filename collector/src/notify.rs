@@ -21,6 +21,7 @@ use std::{
 };
 
 use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tracing::{Instrument, field::Empty, info_span};
 
 use self::{
     backoff::Backoff,
@@ -34,6 +35,7 @@ use crate::{
     ingest::{Ingest, now_ns},
     store::{Notice, TAKEOVER, Told},
     telemetry::Metrics,
+    traces::TARGET,
 };
 
 /// Longest time without a look at what is due.
@@ -238,8 +240,22 @@ async fn tell(name: Arc<str>, channel: Arc<Channel>, client: Client, notices: Ve
     let mut report = Report { channel: name, results: Vec::new(), failed: false };
     for message in messages {
         let Some(facts) = group::facts(&message, why) else { continue };
-        let outcome = client.tell(&channel, facts).await;
         let tried = message.iter().map(|notice| notice.attempts).max().unwrap_or(0) + 1;
+        let span = info_span!(
+            target: TARGET,
+            "notify",
+            otel.name = format!("notify {}", report.channel),
+            otel.status_code = Empty,
+            rampart.channel = &*report.channel,
+            rampart.alert = message.first().map(|notice| notice.stored.number),
+            rampart.alerts = message.len(),
+            rampart.attempt = tried,
+        );
+        let outcome = client.tell(&channel, facts).instrument(span.clone()).await;
+        let _entered = span.enter();
+        if outcome.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
         let told = match outcome {
             Ok(()) => Told::Done,
             Err(fault) if fault.is_final() || tried >= ATTEMPTS => {

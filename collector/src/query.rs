@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    alert::{Filter, Priority, Stored},
+    alert::{Filter, Kinds, Needle, NoKind, Priority, Stored, TEXT_MAX},
     ingest::now_ns,
     views::{PAGE, PAGE_MAX, ViewError, Views},
 };
@@ -120,6 +120,15 @@ fn filter_of(filter: Option<v1::AlertFilter>) -> Result<Filter, Status> {
             Some(known.ok_or_else(|| Status::invalid_argument("no such priority"))?)
         }
     };
+    if filter.text.len() > TEXT_MAX {
+        return Err(Status::invalid_argument(format!("`text` must not be longer than {TEXT_MAX} bytes")));
+    }
+    let kinds = match filter.kinds.as_slice() {
+        [] => Kinds::default(),
+        kinds => {
+            kinds.join(",").parse().map_err(|error: NoKind| Status::invalid_argument(error.to_string()))?
+        }
+    };
     Ok(Filter {
         node: text(filter.node),
         rule: text(filter.rule),
@@ -127,7 +136,9 @@ fn filter_of(filter: Option<v1::AlertFilter>) -> Result<Filter, Status> {
         source: text(filter.source),
         since_ns: time(filter.since_ns)?,
         until_ns: time(filter.until_ns)?,
-        ..Filter::default()
+        kinds,
+        text: text(filter.text).as_deref().map(Needle::new),
+        above: None,
     })
 }
 

@@ -314,6 +314,11 @@ impl Retention {
         Self { age_ns: [age_ns; 8], max_bytes }
     }
 
+    /// How long any alert is kept at most.
+    pub fn longest(&self) -> Duration {
+        Duration::from_nanos(self.age_ns.into_iter().max().unwrap_or(0))
+    }
+
     /// How long alerts of a priority are kept.
     pub fn age_ns(&self, priority: Priority) -> u64 {
         self.age_ns.get(priority as usize).copied().unwrap_or(u64::MAX)

@@ -6,7 +6,15 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector, proto::MetricFamily,
 };
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+};
+
+use crate::{
+    config::Config,
+    traces::{Pipe, TARGET, WithIds},
+};
 
 /// Bounds of the histogram of transactions, seconds.
 const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -193,6 +201,11 @@ impl Metrics {
         told
     }
 
+    /// Shows further counters.
+    pub fn show(&self, counters: IntCounterVec) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(counters))
+    }
+
     /// The page in the Prometheus text format.
     pub fn page(&self) -> Result<String, prometheus::Error> {
         let mut page = Vec::new();
@@ -201,16 +214,31 @@ impl Metrics {
     }
 }
 
-/// Starts logging. A second call is left as it is.
-pub fn init(level: &str, is_json: bool) {
-    let filter = EnvFilter::new(format!("warn,rampart_collector={level}"));
+/// Starts logging, and what makes spans where they are wanted: their end of the pipe. A second call leaves logging as it is.
+pub fn init(config: &Config) -> Result<Option<Pipe>, prometheus::Error> {
+    let pipe = config.traces.clone().map(Pipe::new).transpose()?;
+    let traces = pipe.as_ref().map(|pipe| {
+        // What is logged about trouble becomes an event of the span it happened in.
+        let wanted = Targets::new()
+            .with_target(TARGET, LevelFilter::INFO)
+            .with_target(env!("CARGO_CRATE_NAME"), LevelFilter::WARN);
+        tracing_opentelemetry::layer()
+            .with_tracer(pipe.tracer())
+            .with_context_activation(false)
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(wanted)
+    });
+    let filter = EnvFilter::new(format!("warn,{}={}", env!("CARGO_CRATE_NAME"), config.log_level));
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let started = if is_json {
-        registry().with(filter).with(lines.json().flatten_event(true)).try_init()
+    let lines = if config.is_log_json {
+        lines.json().flatten_event(true).map_event_format(WithIds).with_filter(filter).boxed()
     } else {
-        registry().with(filter).with(lines.with_ansi(false)).try_init()
+        lines.with_ansi(false).map_event_format(WithIds).with_filter(filter).boxed()
     };
-    if let Err(error) = started {
+    if let Err(error) = registry().with(traces).with(lines).try_init() {
         tracing::debug!(%error, "Logging was already set up");
     }
+    Ok(pipe)
 }

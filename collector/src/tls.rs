@@ -166,7 +166,9 @@ pub fn for_agents(
 ) -> Result<Arc<ServerConfig>, IdentityError> {
     let provider: Arc<CryptoProvider> = default_provider().into();
     let mut roots = RootCertStore::empty();
-    roots.add(authority.certificate().clone())?;
+    for certificate in authority.trusted() {
+        roots.add(certificate.clone())?;
+    }
     if let Some(path) = client_ca {
         for certificate in certificates(path, &read(path)?)? {
             roots.add(certificate)?;

@@ -15,6 +15,11 @@
 {{- if not (include "rampart.collector.shared" .) -}}
 {{- $_ := set $config "store" (dict "path" "/var/lib/rampart-collector/collector.db") -}}
 {{- end -}}
+{{- with .Values.collector.traces.endpoint -}}
+{{- $traces := dict "endpoint" . -}}
+{{- if not (kindIs "invalid" $.Values.collector.traces.sample) -}}{{- $_ := set $traces "sample" $.Values.collector.traces.sample -}}{{- end -}}
+{{- $_ := set $config "traces" $traces -}}
+{{- end -}}
 {{- $sidekick := .Values.falcosidekick.config -}}
 {{- range $channel := include "rampart.collector.channels" . | fromYamlArray -}}
 {{- with get $sidekick $channel -}}{{- $_ := set $config $channel (deepCopy .) -}}{{- end -}}

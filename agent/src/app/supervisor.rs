@@ -311,6 +311,7 @@ pub(super) fn publish(status: &Status, bundle: &Bundle) {
         policy.digest = bundle.digest.to_string();
         policy.rules = bundle.rules.rules().len();
         policy.sources.clone_from(&bundle.files);
+        policy.texts = Arc::clone(&bundle.texts);
         policy.loaded = Some(SystemTime::now());
         policy.fault = None;
     });

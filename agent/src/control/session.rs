@@ -21,7 +21,7 @@ use tokio::{
 };
 use tonic::{Status as Answer, Streaming, transport::Channel};
 
-use super::{Shared, bundle, convert, dial::DialError, heartbeat::heartbeat, job};
+use super::{Shared, bundle, convert, dial::DialError, heartbeat::heartbeat, job, rules};
 use crate::{
     jobs::Command,
     spool::{LANES, SpoolError},
@@ -206,7 +206,7 @@ impl Session {
             let has_room = next.is_none() && self.sent.len() < self.wishes.batches;
             let shared = Arc::clone(&self.shared);
             tokio::select! {
-                message = self.incoming.message() => self.take(message?).await?,
+                message = self.incoming.message() => self.take(message?, status).await?,
                 () = shared.news.notified(), if has_room => {}
                 session = &mut successor, if !is_leaving => {
                     *next = Some(session);
@@ -255,6 +255,7 @@ impl Session {
     async fn take(
         &mut self,
         message: Option<rampart_proto::v1::CollectorMessage>,
+        status: &Status,
     ) -> Result<(), SessionError> {
         let ack = match message.ok_or(SessionError::Closed)?.kind {
             Some(collector_message::Kind::Ack(ack)) => ack,
@@ -274,6 +275,13 @@ impl Session {
             }
             Some(collector_message::Kind::Cancel(cancel)) => {
                 self.shared.jobs.order(Command::Cancel(cancel.id));
+                return Ok(());
+            }
+            Some(collector_message::Kind::Rules(wanted)) => {
+                if let Some(texts) = rules::answer(&wanted, &status.policy()) {
+                    // Full policy: drop it. The collector asks somebody again.
+                    let _ = self.sender.try_send(self::message(agent_message::Kind::Rules(texts)));
+                }
                 return Ok(());
             }
             _ => return Ok(()),

@@ -1,6 +1,7 @@
 //! The way to a collector made of memory, over a real connection.
 
 mod joining;
+mod rules;
 
 use std::{
     collections::BTreeMap,
@@ -52,6 +53,7 @@ struct Store {
     /// What is to be sent.
     orders: Mutex<Vec<collector_message::Kind>>,
     reports: Mutex<Vec<v1::JobReport>>,
+    rules: Mutex<Vec<v1::RuleTexts>>,
     acknowledges: AtomicBool,
     /// Ends the streams there are.
     dies: Notify,
@@ -138,6 +140,7 @@ impl AgentService for Fake {
                                 return Some((Ok(CollectorMessage { kind }), (incoming, open, true)));
                             }
                         }
+                        agent_message::Kind::Rules(texts) => store.rules.lock().unwrap().push(texts),
                         agent_message::Kind::Hello(_) => return None,
                     }
                 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rampart_common::{counter::FamilyCounters, event::Family};
-use rampart_rules::window;
+use rampart_rules::{load::Source, window};
 use tokio::sync::watch;
 
 use super::{
@@ -144,6 +144,8 @@ pub struct Policy {
     pub rules: usize,
     /// Each rule text with its digest.
     pub sources: Vec<(PathBuf, String)>,
+    /// The texts themselves, in the order of the digest.
+    pub texts: Arc<[Source]>,
     /// When they were put in force.
     pub loaded: Option<SystemTime>,
     /// Reloads that replaced the rules.

@@ -2,6 +2,9 @@
 
 use super::{Alert, Kind, Kinds, Priority};
 
+/// Longest text that is searched for.
+pub const TEXT_MAX: usize = 200;
+
 /// Which alerts. What is `None` says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

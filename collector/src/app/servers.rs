@@ -32,6 +32,7 @@ use crate::{
     query::Query,
     telemetry::Metrics,
     tls::{self, Shown, Source},
+    traces::{self, context},
     views::Views,
 };
 
@@ -41,7 +42,8 @@ const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// The identities of a running collector.
 pub(super) struct Identities {
     records: Records,
-    revoked: Watch,
+    /// What is refused.
+    pub(super) revoked: Watch,
     authority: Option<Arc<Authority>>,
     shown: Option<Arc<Shown>>,
     review: Option<Review>,
@@ -58,7 +60,12 @@ impl Identities {
     pub(super) fn open(config: &Config, records: Records, revoked: Watch) -> Result<Self, IdentityError> {
         let (tls, identity) = (config.grpc.tls.as_ref(), &config.identity);
         let is_secure = tls.is_some() || config.http.is_tls;
-        let authority = if is_secure { Some(Arc::new(Authority::open(&identity.authority)?)) } else { None };
+        let authority = if is_secure {
+            let own = Authority::open(&identity.authority)?;
+            Some(Arc::new(own.trusting(identity.trusted.as_deref())?))
+        } else {
+            None
+        };
         let shown = match (&authority, tls.and_then(|tls| tls.files.clone())) {
             (_, Some((cert, key))) => Some(Shown::open(Source::Files { cert, key })?),
             (Some(authority), None) => {
@@ -125,6 +132,7 @@ pub(super) async fn grpc(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .tcp_nodelay(true)
+        .trace_fn(traced)
         .add_service(agents)
         .add_service(QueryServiceServer::with_interceptor(Query { views }, door))
         .add_service(service)
@@ -147,6 +155,24 @@ pub(super) async fn grpc(
         health.set_not_serving::<AgentServiceServer<Agents>>().await;
     });
     Ok(router)
+}
+
+/// A span for each question over gRPC; streams of agents make their own, one for each batch.
+fn traced(request: &hyper::Request<()>) -> tracing::Span {
+    let path = request.uri().path().trim_start_matches('/');
+    if !path.starts_with("rampart.v1.QueryService/") && !path.starts_with("rampart.v1.IdentityService/") {
+        return tracing::Span::none();
+    }
+    let span = tracing::info_span!(
+        target: traces::TARGET,
+        "request",
+        otel.name = path,
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.method = path,
+    );
+    context::take_up(&span, request.headers());
+    span
 }
 
 /// Whether somebody may ask for alerts and nodes over gRPC.

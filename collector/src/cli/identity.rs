@@ -1,4 +1,4 @@
-//! `token`, `ca`, `certificate`, `revoke` and `restore`.
+//! `token`, `certificate`, `revoke` and `restore`.
 
 use std::{
     io::Write,
@@ -12,11 +12,9 @@ use crate::{
     audit::Note,
     config::Config,
     identity::{
-        authority::{Authority, Source},
-        hex,
+        authority::Authority,
         items::{self, JoinToken, Refusal},
         peer::is_name,
-        pem,
         revoked::What,
         token::Text,
     },
@@ -55,15 +53,6 @@ pub(super) struct Create {
 pub(super) struct Named {
     /// Its name, as listed
     pub(super) id: String,
-}
-
-/// `ca …`
-#[derive(Debug, Subcommand)]
-pub(super) enum Ca {
-    /// Print its certificate, which agents may be given as `output.collector.ca_file`
-    Show,
-    /// Print the SHA-256 of its certificate
-    Fingerprint,
 }
 
 /// `certificate …`
@@ -153,21 +142,6 @@ impl Token {
                 }
                 writeln!(out, "the token `{id}` is taken back")?;
             }
-        }
-        Ok(())
-    }
-}
-
-impl Ca {
-    pub(super) fn run(self, config: &Config, out: &mut impl Write) -> Result<(), Fault> {
-        if let Source::BuiltIn(_) = &config.identity.authority {
-            // Its directory lies in the store's, which has its own rights.
-            drop(book(config)?);
-        }
-        let authority = Authority::open(&config.identity.authority)?;
-        match self {
-            Self::Show => write!(out, "{}", pem(authority.certificate()))?,
-            Self::Fingerprint => writeln!(out, "{}", hex(&authority.fingerprint()))?,
         }
         Ok(())
     }

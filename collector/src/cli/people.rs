@@ -18,11 +18,11 @@ use crate::{
     config::Config,
     identity::{
         access::{Role, now_secs},
-        items::{self, Refusal},
-        jwt,
+        items::{self, Refusal, TokenKey},
+        jwt::{self, Signed},
         keys::{Keys, TOKEN_MAX},
         password,
-        revoked::What,
+        revoked::{Revoked, What},
     },
     ingest::now_ns,
     notify::channel::rfc3339,
@@ -62,6 +62,10 @@ pub(super) enum Jwt {
     Revoke(Named),
     /// Let a new key sign from now on; what older ones signed stays good
     Rotate,
+    /// List the keys that have signed tokens, of all collectors of the store
+    Keys,
+    /// Refuse everything that a key has signed, on all collectors; whoever has it signs with a new one
+    Withdraw(Named),
 }
 
 /// `jwt create`
@@ -138,10 +142,10 @@ impl Jwt {
                 if ttl > TOKEN_MAX {
                     return Err(Fault("a signed token is good for 90d at most".to_owned()));
                 }
-                let (token, claims) = jwt::sign(&keys()?, &name, role, now, ttl.as_secs())?;
+                let Signed { token, claims, key } = jwt::sign(&keys()?, &name, role, now, ttl.as_secs())?;
                 let ends = rfc3339(claims.exp.saturating_mul(1_000_000_000));
                 let detail = format!("for {name}, role {role}, until {ends}");
-                book.change(&[], &Note::new(actor, "jwt.create", &claims.jti, detail), now)?;
+                book.change(&[key], &Note::new(actor, "jwt.create", &claims.jti, detail), now)?;
                 writeln!(io::stderr(), "the token's name is {}, for `jwt revoke`", claims.jti)?;
                 writeln!(out, "{token}")?;
             }
@@ -157,6 +161,26 @@ impl Jwt {
                 let name = keys()?.rotate(secs)?;
                 book.change(&[], &Note::new(actor, "jwt.rotate", &name, ""), now)?;
                 writeln!(out, "the key `{name}` signs from now on")?;
+            }
+            Self::Keys => {
+                let revoked = Revoked::load(&mut *book)?;
+                for (name, key) in items::list::<TokenKey>(&mut *book, Kind::TokenKey)? {
+                    let time = |secs: u64| rfc3339(secs.saturating_mul(1_000_000_000));
+                    let state = if revoked.has_key(&name) { "withdrawn" } else { "good" };
+                    let (made, ends) = (time(key.made), time(key.ends));
+                    writeln!(out, "{name}\t{state}\tmade {made}\tuntil {ends}\t{}", key.public)?;
+                }
+            }
+            Self::Withdraw(Named { id: name }) => {
+                let Some((key, _)) = items::get::<TokenKey>(&mut *book, Kind::TokenKey, &name)? else {
+                    return Err(Fault(format!("no key `{name}` has signed anything: see `jwt keys`")));
+                };
+                let value = items::write(&Refusal { since_ns: now })?;
+                let change =
+                    Change::put(Kind::Revoked, What::Key(name.clone()).name(), Expect::Anything, value)
+                        .until(key.ends.saturating_mul(1_000_000_000));
+                book.change(&[change], &Note::new(actor, "jwt.withdraw", &name, ""), now)?;
+                writeln!(out, "what the key `{name}` has signed is refused within seconds")?;
             }
         }
         Ok(())

@@ -42,6 +42,7 @@ pub(super) struct RawIdentity {
     dir: Option<PathBuf>,
     ca_cert_file: Option<PathBuf>,
     ca_key_file: Option<PathBuf>,
+    trusted_ca_file: Option<PathBuf>,
     names: Vec<String>,
     certificate_secs: Option<u64>,
     kubernetes: Option<RawKubernetes>,
@@ -122,7 +123,8 @@ pub(super) fn identity(raw: RawIdentity, store: &Path) -> Result<Identity, Confi
         return Err(wrong("identity.certificate_secs", format!("use {LIFE_SECS_MIN} to {LIFE_SECS}")));
     }
     let kubernetes = raw.kubernetes.map(kubernetes).transpose()?;
-    Ok(Identity { dir, authority, names: raw.names, life: Duration::from_secs(secs), kubernetes })
+    let (trusted, names, life) = (raw.trusted_ca_file, raw.names, Duration::from_secs(secs));
+    Ok(Identity { dir, authority, trusted, names, life, kubernetes })
 }
 
 fn kubernetes(raw: RawKubernetes) -> Result<Settings, ConfigError> {

@@ -8,6 +8,7 @@ use super::{
     Config, ConfigError,
     identity::{self, RawGrpc, RawHttp, RawIdentity},
     shared,
+    traces::{self, RawTraces},
 };
 use crate::{
     alert::Priority,
@@ -36,6 +37,7 @@ pub(super) struct Raw {
     identity: RawIdentity,
     store: Store,
     bus: Bus,
+    traces: RawTraces,
     webhook: settings::Webhook,
     slack: settings::Slack,
     teams: settings::Teams,
@@ -98,6 +100,7 @@ pub(super) fn check(raw: Raw) -> Result<Config, ConfigError> {
         retention: retention(&raw.store)?,
         database: shared::database(&raw.store)?,
         bus: shared::bus(raw.bus, &raw.store)?,
+        traces: traces::traces(raw.traces)?,
         store,
         channels: [
             raw.webhook.channel("webhook")?,

@@ -17,16 +17,14 @@ use super::{
     unavailable,
 };
 use crate::{
-    alert::{Filter, Kind, Needle, NoKind, Stored},
+    alert::{Filter, Kind, Needle, NoKind, Stored, TEXT_MAX},
     audit::Note,
     identity::access::{Access, Caller},
     ingest::now_ns,
     notify::channel::rfc3339,
+    rulebook,
     views::{PAGE, PAGE_MAX, Views},
 };
-
-/// Longest text that is searched for.
-const TEXT_MAX: usize = 200;
 
 /// What may stand behind the question mark.
 #[derive(Debug, Default, Deserialize)]
@@ -137,6 +135,32 @@ pub(super) async fn one(State(views): State<Arc<Views>>, Path(number): Path<Stri
         Ok(Some(stored)) => json(shown(&stored)),
         Ok(None) => fault(StatusCode::NOT_FOUND, "there is no such alert, or it is kept no longer"),
         Err(error) => unavailable(&error),
+    }
+}
+
+/// The rule of an alert, as it was in force when it matched.
+pub(super) async fn rule(
+    State(views): State<Arc<Views>>,
+    Extension(access): Extension<Arc<Access>>,
+    Path(number): Path<String>,
+) -> Response {
+    let Ok(number) = number.parse() else {
+        return fault(StatusCode::BAD_REQUEST, "an alert has a number");
+    };
+    let stored = match views.alert(number).await {
+        Ok(Some(stored)) => stored,
+        Ok(None) => {
+            return fault(StatusCode::NOT_FOUND, "there is no such alert, or it is kept no longer");
+        }
+        Err(error) => return unavailable(&error),
+    };
+    let Some(digest) = rulebook::digest_of(&stored.alert.json) else {
+        return fault(StatusCode::NOT_FOUND, "the alert names no rules");
+    };
+    match rulebook::rule(&access.records, digest.clone(), stored.alert.rule.clone()).await {
+        Ok(Some(text)) => json(serde_json::json!({ "policy_digest": digest, "text": text }).to_string()),
+        Ok(None) => fault(StatusCode::NOT_FOUND, "no agent has told the texts of these rules"),
+        Err(error) => failed(&error),
     }
 }
 

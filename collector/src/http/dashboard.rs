@@ -8,11 +8,12 @@ use axum::response::Html;
 const PAGE: &str = include_str!("dashboard/page.html");
 const STYLE: &str = include_str!("dashboard/style.css");
 /// One script after the other: they share their names.
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     include_str!("dashboard/core.js"),
     include_str!("dashboard/timeline.js"),
     include_str!("dashboard/detail.js"),
     include_str!("dashboard/rollouts.js"),
+    include_str!("dashboard/jobs.js"),
     include_str!("dashboard/views.js"),
 ];
 

@@ -46,7 +46,7 @@ pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
 /// Lets a request in, with its caller put beside it, or answers in its place.
 pub(super) async fn door(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let Some(needs) = needs(request.method(), request.uri().path()) else { return next.run(request).await };
-    match access.check(token(request.headers()), needs) {
+    match access.check_anew(token(request.headers()), needs).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -23,7 +23,7 @@ use crate::{
         IdentityError,
         access::{Access, Caller, now_secs},
         items::{self, Refusal, User},
-        jwt::Claims,
+        jwt::{Claims, Signed},
         password,
         revoked::What,
         throttle::Throttle,
@@ -153,10 +153,10 @@ async fn check(
         .await
         .map_err(|_| IdentityError::Ending)?;
     let Some(role) = role.filter(|_| is_right) else { return Ok(None) };
-    let (token, claims) = logins.access.sign(&user, role, LOGIN_SECS)?;
+    let Signed { token, claims, key } = logins.access.sign(&user, role, LOGIN_SECS)?;
     let detail = format!("from {}, token {}", from.ip(), claims.jti);
     let note = Note::new(format!("user:{user}"), "login", user, detail);
-    logins.access.records.run(move |book| Ok(book.change(&[], &note, now_ns())?)).await?;
+    logins.access.records.run(move |book| Ok(book.change(&[key], &note, now_ns())?)).await?;
     Ok(Some((token, claims)))
 }
 

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod rollouts;
+mod rules;
 
 use std::time::Duration;
 
@@ -177,6 +178,34 @@ async fn watchers_get_what_comes_and_what_they_missed() {
     let listed =
         query.list_alerts(v1::ListAlertsRequest { filter: filter.clone(), ..Default::default() }).await;
     assert_eq!(listed.unwrap().into_inner().alerts[0].alert, Some(alert(2, v1::Priority::Error, "B")));
+    // Words and kinds, as over HTTP.
+    let numbers = async |filter: v1::AlertFilter| {
+        let request = v1::ListAlertsRequest { filter: Some(filter), ..Default::default() };
+        let listed = query.clone().list_alerts(request).await;
+        listed.map(|page| page.into_inner().alerts.iter().map(|one| one.number).collect::<Vec<_>>())
+    };
+    let text = |text: &str| v1::AlertFilter { text: text.to_owned(), ..Default::default() };
+    let kinds = |kinds: &[&str]| v1::AlertFilter {
+        kinds: kinds.iter().map(|&kind| kind.to_owned()).collect(),
+        ..Default::default()
+    };
+    assert_eq!(numbers(text("A \"TEXT\"")).await.unwrap(), [2, 1]);
+    assert_eq!(
+        numbers(text("\"rule\":\"A\"")).await.unwrap(),
+        [0; 0],
+        "a quote is searched for as JSON writes it"
+    );
+    assert_eq!(numbers(kinds(&["limits", "detection"])).await.unwrap(), [2, 1]);
+    assert_eq!(numbers(kinds(&["limits", "agent"])).await.unwrap(), [0; 0]);
+    let refused = [numbers(kinds(&["loud"])).await, numbers(text(&"x".repeat(201))).await];
+    for status in refused {
+        assert_eq!(status.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+    let filter = filter.map(|filter| v1::AlertFilter {
+        kinds: vec!["detection".to_owned()],
+        text: "Text".to_owned(),
+        ..filter
+    });
     let mut watch = query.watch_alerts(v1::WatchAlertsRequest { filter }).await.unwrap().into_inner();
 
     let client: Client<_, Full<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();

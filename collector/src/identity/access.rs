@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     IdentityError, Records,
-    jwt::{self, Claims, Refused},
+    jwt::{self, Refused, Signed},
     keys::Keys,
     revoked::Watch,
 };
@@ -108,8 +108,27 @@ impl Access {
         Ok(Caller { name, role: claims.role, token: Some((claims.jti, claims.exp)) })
     }
 
+    /// The same; where another collector may just have signed it, the store is asked for its key.
+    pub async fn check_anew(&self, token: Option<&str>, needs: Role) -> Result<Caller, Denied> {
+        let first = self.check(token, needs);
+        let (Err(Denied::Token(Refused::UnknownKey)), Some(keys)) = (&first, &self.keys) else {
+            return first;
+        };
+        if !keys.may_look() {
+            return first;
+        }
+        let learns = Arc::clone(keys);
+        match self.records.run(move |book| learns.learn(book)).await {
+            Ok(()) => self.check(token, needs),
+            Err(error) => {
+                tracing::error!("Keys of other collectors cannot be read: {error}");
+                first
+            }
+        }
+    }
+
     /// Signs a token.
-    pub fn sign(&self, user: &str, role: Role, secs: u64) -> Result<(String, Claims), IdentityError> {
+    pub fn sign(&self, user: &str, role: Role, secs: u64) -> Result<Signed, IdentityError> {
         let keys = self.keys.as_ref().ok_or(IdentityError::Ending)?;
         jwt::sign(keys, user, role, now_ns(), secs)
     }

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
+    iter,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -17,7 +18,7 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 
-use super::{IdentityError, hex, key, random, sha256};
+use super::{IdentityError, hex, key, random, rotation, sha256};
 
 /// How long an authority of our own is good: ten years.
 const LIFE: Duration = Duration::from_hours(10 * 365 * 24);
@@ -44,6 +45,8 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Authority {
     certificate: CertificateDer<'static>,
+    /// Those of the authorities before and after it, which are trusted as well.
+    others: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -81,9 +84,33 @@ impl Authority {
                     make(&path)?;
                 }
                 let text = read(&path)?;
-                Self::of(&text, &text, &path, &path)
+                let own = Self::of(&text, &text, &path, &path)?;
+                rotation::FILES.iter().try_fold(own, |own, name| {
+                    let path = dir.join(name);
+                    if path.try_exists().unwrap_or(false) { own.trusting(Some(&path)) } else { Ok(own) }
+                })
             }
         }
+    }
+
+    /// The same with the authorities of a file, PEM, which are trusted as well.
+    pub fn trusting(mut self, path: Option<&Path>) -> Result<Self, IdentityError> {
+        let Some(path) = path else { return Ok(self) };
+        let unusable = |problem| IdentityError::Unusable { path: path.to_owned(), problem };
+        let text = read(path)?;
+        let mut found = 0;
+        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+            let certificate = certificate.map_err(|_| unusable("holds a certificate that cannot be read"))?;
+            let parsed = x509_parser::parse_x509_certificate(&certificate);
+            if !parsed.is_ok_and(|(_, parsed)| parsed.is_ca()) {
+                return Err(unusable("holds a certificate that is not an authority's"));
+            }
+            found += 1;
+            if certificate != self.certificate && !self.others.contains(&certificate) {
+                self.others.push(certificate);
+            }
+        }
+        if found == 0 { Err(unusable("holds no certificate")) } else { Ok(self) }
     }
 
     fn of(cert: &str, key: &str, cert_path: &Path, key_path: &Path) -> Result<Self, IdentityError> {
@@ -103,12 +130,17 @@ impl Authority {
             return Err(unusable(key_path, "is not the key of the authority's certificate"));
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, pair)?;
-        Ok(Self { certificate, issuer })
+        Ok(Self { certificate, others: Vec::new(), issuer })
     }
 
     /// Its certificate.
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// All that are trusted, its own certificate first.
+    pub fn trusted(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        iter::once(&self.certificate).chain(&self.others)
     }
 
     /// SHA-256 of its certificate.
@@ -210,7 +242,8 @@ pub(super) fn write_once(path: &Path, text: &str) -> Result<bool, IdentityError>
     }
 }
 
-fn make(path: &Path) -> Result<(), IdentityError> {
+/// Makes an authority where there is none.
+pub(super) fn make(path: &Path) -> Result<(), IdentityError> {
     let mut params = CertificateParams::default();
     dated(&mut params, LIFE)?;
     params.distinguished_name.push(DnType::CommonName, "Rampart authority");

@@ -18,11 +18,13 @@ use tonic::{Response, Status};
 use super::{
     IdentityError, Records,
     authority::{Authority, Made, Request},
+    hex,
     items::{self, Certificate, JoinToken},
     peer::{Peer, is_name},
     pem,
     review::Review,
     revoked::Watch,
+    sha256,
     token::{NoToken, Refused, Text},
 };
 use crate::{
@@ -92,12 +94,13 @@ impl Enrolment {
         let shown = self.shown(peer, asked.proof, &node).await?;
         let made = self.authority.sign(&request, &node, self.life).map_err(|error| failed(&error))?;
         let (serial, ends) = (made.serial.clone(), made.ends);
-        self.note(shown, node.clone(), request.key(), made.clone()).await?;
+        let told: Vec<String> = self.authority.trusted().map(|one| hex(&sha256(one))).collect();
+        self.note(shown, node.clone(), request.key(), (made.clone(), told)).await?;
         tracing::info!(node, serial, "An agent has a certificate");
         let secs = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Ok(EnrolResponse {
             certificate: pem(&made.certificate),
-            authorities: pem(self.authority.certificate()),
+            authorities: self.authority.trusted().map(|one| pem(one)).collect(),
             made_secs: now_ns() / 1_000_000_000,
             ends_secs: secs(ends),
         })
@@ -133,7 +136,13 @@ impl Enrolment {
     }
 
     /// Notes the certificate, or says why there is none.
-    async fn note(&self, shown: Shown, node: String, key: String, made: Made) -> Result<(), Status> {
+    async fn note(
+        &self,
+        shown: Shown,
+        node: String,
+        key: String,
+        made: (Made, Vec<String>),
+    ) -> Result<(), Status> {
         let noted = self.records.run(move |book| note(book, &shown, &node, &key, &made));
         match noted.await {
             Ok(outcome) => outcome.map_err(|refused| Status::unauthenticated(refused.to_string())),
@@ -148,7 +157,7 @@ fn note(
     shown: &Shown,
     node: &str,
     key: &str,
-    made: &Made,
+    (made, told): &(Made, Vec<String>),
 ) -> Result<Result<(), Refused>, IdentityError> {
     let now = now_ns();
     // Another connection may use the token at the same time: then its state is looked at again.
@@ -175,7 +184,8 @@ fn note(
         };
         let ends_ns = made.ends.duration_since(UNIX_EPOCH).map_or(0, |end| end.as_nanos() as u64);
         let detail = format!("serial {}, by {proof}", made.serial);
-        let certificate = Certificate { node: node.to_owned(), created_ns: now, ends_ns, proof };
+        let certificate =
+            Certificate { node: node.to_owned(), created_ns: now, ends_ns, proof, told: told.clone() };
         let value = items::write(&certificate)?;
         changes.push(Change::put(Kind::Certificate, &made.serial, Expect::Absent, value).until(ends_ns));
         let written = Note::new(format!("node:{node}"), "certificate.issue", node, detail);

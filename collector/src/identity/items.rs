@@ -44,6 +44,9 @@ pub struct Certificate {
     pub ends_ns: u64,
     /// What showed that it is this node: `token ID`, `service account NAME`, `certificate SERIAL`.
     pub proof: String,
+    /// SHA-256 of the authorities that the node was told to trust with it, hexadecimal; the first one has signed it.
+    #[serde(default)]
+    pub told: Vec<String>,
 }
 
 /// Something refused; the item's name is `node NAME`, `serial HEX`, `jwt ID` or `user NAME`.
@@ -51,6 +54,17 @@ pub struct Certificate {
 pub struct Refusal {
     /// Since when, nanoseconds since the epoch.
     pub since_ns: u64,
+}
+
+/// The public half of a key that has signed tokens for people; the item's name is the key's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKey {
+    /// The key, hexadecimal.
+    pub public: String,
+    /// When it was made, seconds since the epoch.
+    pub made: u64,
+    /// When the last token that it may sign has ended.
+    pub ends: u64,
 }
 
 /// A person; the item's name is theirs.

@@ -4,10 +4,11 @@
 //! signature is looked at. The crates for this bring half a dozen algorithms, RSA among them.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
-use ring::signature::{ED25519, KeyPair as _, UnparsedPublicKey};
+use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::{IdentityError, access::Role, hex, keys::Keys, random, revoked::Revoked};
+use crate::store::identity::Change;
 
 /// Who signs.
 const ISSUER: &str = "rampart-collector";
@@ -64,14 +65,19 @@ pub enum Refused {
     Revoked,
 }
 
-/// Signs a token; gives it and what it says.
-pub fn sign(
-    keys: &Keys,
-    user: &str,
-    role: Role,
-    now_ns: u64,
-    secs: u64,
-) -> Result<(String, Claims), IdentityError> {
+/// A token that was signed.
+#[derive(Debug)]
+pub struct Signed {
+    /// It.
+    pub token: String,
+    /// What it says.
+    pub claims: Claims,
+    /// The public half of its key, for the book: without, other collectors of the store refuse the token.
+    pub key: Change,
+}
+
+/// Signs a token.
+pub fn sign(keys: &Keys, user: &str, role: Role, now_ns: u64, secs: u64) -> Result<Signed, IdentityError> {
     let now = now_ns / SECOND;
     let Some(key) = keys.newest() else { return Err(IdentityError::Ending) };
     let header = Header { alg: "EdDSA".to_owned(), typ: "JWT".to_owned(), kid: key.name.clone() };
@@ -90,7 +96,7 @@ pub fn sign(
     let body = part(serde_json::to_string(&claims)).map_err(json)?;
     let signed = format!("{head}.{body}");
     let signature = BASE64.encode(key.pair.sign(signed.as_bytes()));
-    Ok((format!("{signed}.{signature}"), claims))
+    Ok(Signed { token: format!("{signed}.{signature}"), claims, key: key.told()? })
 }
 
 /// What a token says, if it is good.
@@ -105,8 +111,11 @@ pub fn verify(keys: &Keys, revoked: &Revoked, token: &str, now: u64) -> Result<C
     if header.alg != "EdDSA" {
         return Err(Refused::Foreign);
     }
-    let key = keys.get(&header.kid).ok_or(Refused::UnknownKey)?;
-    UnparsedPublicKey::new(&ED25519, key.pair.public_key().as_ref())
+    if revoked.has_key(&header.kid) {
+        return Err(Refused::Revoked);
+    }
+    let key = keys.public(&header.kid, now).ok_or(Refused::UnknownKey)?;
+    UnparsedPublicKey::new(&ED25519, key)
         .verify(signed.as_bytes(), &decode(signature)?)
         .map_err(|_| Refused::Forged)?;
     let claims: Claims = serde_json::from_slice(&decode(body)?).map_err(|_| Refused::Foreign)?;
@@ -125,13 +134,24 @@ pub fn verify(keys: &Keys, revoked: &Revoked, token: &str, now: u64) -> Result<C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        audit::Note,
+        identity::{
+            items::{self, Refusal, TokenKey},
+            revoked::What,
+        },
+        store::{
+            identity::{Book as _, Expect, Kind},
+            sqlite,
+        },
+    };
 
     #[test]
     fn only_what_was_signed_here_is_good_and_only_for_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::open(dir.path(), 1000).unwrap();
         let none = Revoked::default();
-        let (token, claims) = sign(&keys, "ann", Role::Operator, 1000 * SECOND, 60).unwrap();
+        let Signed { token, claims, .. } = sign(&keys, "ann", Role::Operator, 1000 * SECOND, 60).unwrap();
         assert_eq!(verify(&keys, &none, &token, 1059), Ok(claims.clone()));
         assert_eq!((claims.sub.as_str(), claims.role), ("ann", Role::Operator));
         assert_eq!(verify(&keys, &none, &token, 1060), Err(Refused::Expired));
@@ -170,6 +190,32 @@ mod tests {
         for wrong in ["", ".", "..", "a.b.c", &token[1..], &long] {
             assert_eq!(verify(&keys, &none, wrong, 1059), Err(Refused::Foreign), "{wrong}");
         }
+        // Another collector of the store has keys of its own and is told of this one.
+        let Signed { token: newer, key, .. } = sign(&keys, "ann", Role::Viewer, 2500 * SECOND, 60).unwrap();
+        let other = Keys::open(&dir.path().join("another"), 1000).unwrap();
+        assert_eq!(verify(&other, &none, &newer, 2510), Err(Refused::UnknownKey));
+        let mut book = sqlite::identity::book(&dir.path().join("db")).unwrap();
+        assert!(book.change(std::slice::from_ref(&key), &Note::default(), 0).unwrap());
+        other.learn(&mut book).unwrap();
+        assert_eq!(verify(&other, &none, &newer, 2510).unwrap().sub, "ann");
+        let forged =
+            format!("{}.{admin}.{}", newer.split('.').next().unwrap(), newer.rsplit('.').next().unwrap());
+        assert_eq!(verify(&other, &none, &forged, 2510), Err(Refused::Forged));
+        // A key that was withdrawn is refused by whoever has it, too.
+        let what = What::Key(key.name.clone()).name();
+        let refusal = items::write(&Refusal { since_ns: 1 }).unwrap();
+        let change = Change::put(Kind::Revoked, what, Expect::Anything, refusal);
+        assert!(book.change(&[change], &Note::default(), 0).unwrap());
+        let withdrawn = Revoked::load(&mut book).unwrap();
+        for keys in [&keys, &other] {
+            assert_eq!(verify(keys, &withdrawn, &newer, 2510), Err(Refused::Revoked));
+        }
+        // What somebody else's key has signed ends with what is known of it.
+        let ends = items::get::<TokenKey>(&mut book, Kind::TokenKey, &key.name).unwrap().unwrap().0.ends;
+        let late = sign(&keys, "ann", Role::Viewer, (ends - 10) * SECOND, 60).unwrap().token;
+        assert!(verify(&other, &none, &late, ends - 1).is_ok());
+        assert_eq!(verify(&other, &none, &late, ends), Err(Refused::UnknownKey));
+
         let elsewhere = Keys::open(&dir.path().join("other"), 1000).unwrap();
         assert_eq!(verify(&elsewhere, &none, &token, 1059), Err(Refused::UnknownKey));
     }

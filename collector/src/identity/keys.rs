@@ -2,27 +2,37 @@
 //!
 //! A file's name is the key's: the time at which it was made and a few random digits. A key signs for a month, then there
 //! is a new one; it verifies until the last token that it may have signed has ended. Collectors that share the directory
-//! accept each other's tokens.
+//! accept each other's tokens, and so do those that share a store and have directories of their own: what a key signs is
+//! told together with its public half, which is kept in the store until the last such token has ended. No secret is ever
+//! there; who can write there could as well make a user.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
-use ring::signature::Ed25519KeyPair;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use super::{
     IdentityError,
     authority::{fault, make_folder, write_once},
-    hex, random,
+    hex,
+    items::{self, TokenKey},
+    random,
 };
+use crate::store::identity::{Book, Change, Expect, Kind};
 
 /// How long a key signs.
 pub const SIGNS: Duration = Duration::from_hours(30 * 24);
 /// How long what it signed may be good.
 pub const TOKEN_MAX: Duration = Duration::from_hours(90 * 24);
+/// Time in which a key is surely followed by the next one.
+const SLACK: Duration = Duration::from_hours(24);
+/// Time between two looks for a key that somebody has named.
+const LOOK: Duration = Duration::from_millis(200);
 /// What the files' names end with.
 const ENDING: &str = "key";
 
@@ -43,12 +53,32 @@ pub struct Keys {
     dir: PathBuf,
     /// The oldest first.
     all: RwLock<Vec<Arc<Key>>>,
+    /// Of other collectors of the store.
+    told: RwLock<BTreeMap<String, TokenKey>>,
+    /// When somebody with an unknown key made us look.
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Key {
+    /// What others need to verify what it signs, to be kept together with a note of what it has signed.
+    pub fn told(&self) -> Result<Change, IdentityError> {
+        // It may sign a little longer, where nobody looks after it.
+        let ends = self.made + SIGNS.as_secs() + TOKEN_MAX.as_secs() + SLACK.as_secs();
+        let told = TokenKey { public: hex(self.pair.public_key().as_ref()), made: self.made, ends };
+        let change = Change::put(Kind::TokenKey, &self.name, Expect::Anything, items::write(&told)?);
+        Ok(change.until(ends.saturating_mul(1_000_000_000)))
+    }
 }
 
 impl Keys {
     /// Reads the keys; makes one where there is none that may sign.
     pub fn open(dir: &Path, now: u64) -> Result<Self, IdentityError> {
-        let keys = Self { dir: dir.to_owned(), all: RwLock::default() };
+        let keys = Self {
+            dir: dir.to_owned(),
+            all: RwLock::default(),
+            told: RwLock::default(),
+            looked: Mutex::default(),
+        };
         make_folder(dir)?;
         keys.renew(now)?;
         Ok(keys)
@@ -89,9 +119,35 @@ impl Keys {
         self.list().last().cloned()
     }
 
-    /// The key of this name.
+    /// The key of this name, if it is one of this directory.
     pub fn get(&self, name: &str) -> Option<Arc<Key>> {
         self.list().iter().find(|key| key.name == name).cloned()
+    }
+
+    /// The public half of the key of this name, whoever has the other one.
+    pub fn public(&self, name: &str, now: u64) -> Option<Vec<u8>> {
+        if let Some(own) = self.get(name) {
+            return Some(own.pair.public_key().as_ref().to_vec());
+        }
+        let told = self.told.read().unwrap_or_else(PoisonError::into_inner);
+        told.get(name).filter(|key| now < key.ends).and_then(|key| super::unhex(&key.public))
+    }
+
+    /// Whether it is time to look for a key that is not known: anybody can name one.
+    pub fn may_look(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = looked.is_none_or(|at| at.elapsed() >= LOOK);
+        if is_time {
+            *looked = Some(Instant::now());
+        }
+        is_time
+    }
+
+    /// Reads what others have told.
+    pub fn learn(&self, book: &mut dyn Book) -> Result<(), IdentityError> {
+        let told = items::list::<TokenKey>(book, Kind::TokenKey)?.into_iter().collect();
+        *self.told.write().unwrap_or_else(PoisonError::into_inner) = told;
+        Ok(())
     }
 
     fn list(&self) -> Vec<Arc<Key>> {

@@ -1,4 +1,5 @@
-//! What is refused: certificates by number, nodes, signed tokens, and what was signed for a person up to a time.
+//! What is refused: certificates by number, nodes, signed tokens, what was signed for a person up to a time, and everything
+//! that a key has signed.
 //!
 //! Read from the store every two seconds, so that what another process (the command line, another collector) takes back
 //! ends here too. A node that is refused stays so until it is restored, whatever it shows.
@@ -27,6 +28,7 @@ pub struct Revoked {
     nodes: BTreeSet<String>,
     tokens: BTreeSet<String>,
     users: BTreeMap<String, u64>,
+    keys: BTreeSet<String>,
 }
 
 /// Others can see it change.
@@ -43,6 +45,8 @@ pub enum What {
     Jwt(String),
     /// What was signed for a person before.
     User(String),
+    /// What a key of tokens has signed, by its name.
+    Key(String),
 }
 
 impl What {
@@ -53,6 +57,7 @@ impl What {
             Self::Serial(serial) => format!("serial {serial}"),
             Self::Jwt(id) => format!("jwt {id}"),
             Self::User(name) => format!("user {name}"),
+            Self::Key(name) => format!("key {name}"),
         }
     }
 }
@@ -67,6 +72,7 @@ impl Revoked {
                 Some(("serial", serial)) => drop(revoked.serials.insert(serial.to_owned())),
                 Some(("jwt", id)) => drop(revoked.tokens.insert(id.to_owned())),
                 Some(("user", user)) => drop(revoked.users.insert(user.to_owned(), refusal.since_ns)),
+                Some(("key", key)) => drop(revoked.keys.insert(key.to_owned())),
                 // Of a later version.
                 _ => {}
             }
@@ -82,6 +88,11 @@ impl Revoked {
     /// Whether a certificate is refused.
     pub fn has_serial(&self, serial: &str) -> bool {
         self.serials.contains(serial)
+    }
+
+    /// Whether everything that a key has signed is refused.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.keys.contains(key)
     }
 
     /// Whether a signed token is refused: itself, or all that were signed for this person up to then.
@@ -138,6 +149,7 @@ mod tests {
             What::Serial("40aa".to_owned()),
             What::Jwt("j".to_owned()),
             What::User("ann b".to_owned()),
+            What::Key("5-aa".to_owned()),
         ] {
             let value = items::write(&Refusal { since_ns: 100 }).unwrap();
             let change = Change::put(Kind::Revoked, what.name(), Expect::Anything, value);
@@ -146,6 +158,7 @@ mod tests {
         let revoked = Revoked::load(&mut book).unwrap();
         assert!(revoked.has_node("n1") && !revoked.has_node("n2"));
         assert!(revoked.has_serial("40aa") && !revoked.has_serial("40ab"));
+        assert!(revoked.has_key("5-aa") && !revoked.has_key("5-ab"));
         assert!(revoked.has_token("j", "bob", 500) && !revoked.has_token("k", "bob", 5));
         assert!(revoked.has_token("k", "ann b", 100) && !revoked.has_token("k", "ann b", 101));
     }

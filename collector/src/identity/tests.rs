@@ -2,6 +2,7 @@
 
 mod agents;
 mod people;
+mod rotation;
 
 use std::{
     path::PathBuf,
@@ -39,7 +40,16 @@ struct Bench {
 
 impl Bench {
     async fn start(more: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), more).await
+    }
+
+    /// Starts anew with what the one before has left.
+    async fn start_again(self) -> Self {
+        self.collector.stop().await;
+        Self::start_in(self.dir, "").await
+    }
+
+    async fn start_in(dir: tempfile::TempDir, more: &str) -> Self {
         let text = format!(
             "store: {{path: '{}'}}\ngrpc: {{listen: '127.0.0.1:0', tls: always}}\n\
              http: {{listen: '127.0.0.1:0', tls: always, auth: always}}\n{more}",
@@ -95,7 +105,12 @@ impl Bench {
 
     /// A connection that shows a certificate, or none.
     fn channel(&self, shown: Option<&Node>) -> Channel {
-        let ca = Certificate::from_pem(pem(self.authority().certificate()));
+        self.channel_by(&pem(self.authority().certificate()), shown)
+    }
+
+    /// A channel of a node that trusts these authorities.
+    fn channel_by(&self, trusted: &str, shown: Option<&Node>) -> Channel {
+        let ca = Certificate::from_pem(trusted);
         let mut tls = ClientTlsConfig::new().ca_certificate(ca);
         if let Some(node) = shown {
             tls = tls

@@ -5,16 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, StatusCode, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client as Pool, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use tokio::time::timeout;
+use tracing::{Instrument, Span, field::Empty, info_span};
 
 use super::{
     Outgoing,
     channel::{Channel, Facts, Kind},
+};
+use crate::{
+    outbound::{Pool, in_full, pool},
+    traces::{TARGET, context},
 };
 
 /// Time for a whole request.
@@ -60,7 +60,7 @@ pub enum Fault {
 /// Connections to all channels.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool,
 }
 
 impl Fault {
@@ -81,13 +81,7 @@ impl Fault {
 
 impl Client {
     pub(super) fn new() -> Result<Self, Fault> {
-        let https = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(Fault::Certificates)?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        Ok(Self { pool: Pool::builder(TokioExecutor::new()).build(https) })
+        Ok(Self { pool: pool(None).map_err(Fault::Certificates)? })
     }
 
     /// Tells a channel of something, in the channel's own words.
@@ -113,8 +107,20 @@ impl Client {
             request = request.header(name, value);
         }
         let body = Full::new(Bytes::from(outgoing.body.to_string()));
-        let request = request.body(body).map_err(Fault::Request)?;
-        match timeout(LIMIT, self.exchange(request)).await {
+        let mut request = request.body(body).map_err(Fault::Request)?;
+        // Its address is not told: it holds the secret of many a channel.
+        let span = info_span!(
+            target: TARGET,
+            "http",
+            otel.name = outgoing.method,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            http.request.method = outgoing.method,
+            server.address = request.uri().host(),
+            http.response.status_code = Empty,
+        );
+        context::pass_on(&span, request.headers_mut());
+        match timeout(LIMIT, self.exchange(request)).instrument(span).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Fault::Timeout),
         }
@@ -123,6 +129,7 @@ impl Client {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(), Fault> {
         let answer = self.pool.request(request).await.map_err(|error| Fault::Connection(in_full(&error)))?;
         let status = answer.status();
+        Span::current().record("http.response.status_code", status.as_u16());
         // Read also when it is not wanted, so that the connection can be used again.
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
         if status.is_success() {
@@ -133,14 +140,4 @@ impl Client {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         Err(Fault::Status { status, text: text.chars().take(REASON_MAX).collect() })
     }
-}
-
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -37,6 +37,10 @@ pub enum Kind {
     Census,
     /// Something that one has at a time.
     Lease,
+    /// The public half of a key that has signed tokens for people.
+    TokenKey,
+    /// The texts behind a digest of rules.
+    Rules,
 }
 
 /// An item as it is kept.
@@ -130,6 +134,8 @@ impl Kind {
             Self::Sight => "sight",
             Self::Census => "census",
             Self::Lease => "lease",
+            Self::TokenKey => "token_key",
+            Self::Rules => "rules",
         }
     }
 }

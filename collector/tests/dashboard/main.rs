@@ -102,6 +102,11 @@ fn everything_that_happens_is_one_timeline() {
     browser.until(&format!("getComputedStyle(document.body).backgroundColor !== {dark}"));
 
     // What somebody else wrote is text.
+    stage.rules(
+        "0123456789abcdef",
+        "- macro: reader\n  condition: proc.name = cat\n\
+         - rule: Credential file read by unexpected program\n  condition: fd.name = /etc/shadow and reader\n",
+    );
     stage.tell("node-2", &[detection(HOSTILE, Priority::Error, HOSTILE)]);
     rows(&mut browser, 9);
     browser.value("document.querySelector('#events tr').click()");
@@ -115,9 +120,14 @@ fn everything_that_happens_is_one_timeline() {
     assert!(shown.as_str().unwrap().starts_with("<img src=x onerror="), "{shown}");
     assert!(shown.as_str().unwrap().contains("\\u{202e}"), "{shown}");
 
+    browser.until(
+        "document.querySelector('#rule-text').innerText === 'no agent has told the texts of these rules.'",
+    );
+
     // The details of a detection: its processes, what the kernel saw, what else was going on.
     go(&mut browser, "timeline?event=1");
     browser.until("document.querySelector('#around')?.querySelectorAll('tr').length === 7");
+    browser.until("document.querySelector('#rule-text pre') !== null");
     let detail = browser.value("document.querySelector('#detail').innerText");
     for needed in [
         "What the kernel saw",
@@ -130,6 +140,8 @@ fn everything_that_happens_is_one_timeline() {
         "signer",
         "rampart explain 'Credential file read by unexpected program'",
         "0123456789abcdef",
+        "condition: fd.name = /etc/shadow and reader",
+        "macro: reader",
         "shop/a` opened",
     ] {
         assert!(detail.as_str().unwrap().contains(needed), "`{needed}` is missing in {detail}");
@@ -226,8 +238,8 @@ fn it_is_used_by_keyboard_and_says_when_the_collector_is_gone() {
     }
     order.dedup();
     let wanted = [
-        "skip", "timeline", "nodes", "breakers", "limits", "rollouts", "delivery", "audit", "text", "kind",
-        "priority", "node", "rule", "source", "since",
+        "skip", "timeline", "nodes", "breakers", "limits", "rollouts", "jobs", "delivery", "audit", "text",
+        "kind", "priority", "node", "rule", "source", "since",
     ];
     assert_eq!(order, wanted, "a time is several fields for the keyboard");
     assert_eq!(browser.value("getComputedStyle(document.activeElement).outlineStyle"), "solid");
@@ -253,8 +265,9 @@ fn it_is_used_by_keyboard_and_says_when_the_collector_is_gone() {
         ("3", "breakers", "shop/a"),
         ("4", "limits", "198.51.100.7 at web"),
         ("5", "rollouts", "No bundle was rolled out yet."),
-        ("6", "delivery", "Alerts stored"),
-        ("7", "audit", "Nothing was changed yet."),
+        ("6", "jobs", "No node was asked for anything yet."),
+        ("7", "delivery", "Alerts stored"),
+        ("8", "audit", "Nothing was changed yet."),
     ] {
         browser.press(key);
         browser.until(&format!(

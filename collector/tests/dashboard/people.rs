@@ -2,6 +2,10 @@
 
 use axum::{Router, http::StatusCode, routing::post};
 use rampart_collector::identity::access::Role;
+use rampart_proto::v1::{
+    JobDone, JobFailed,
+    job_report::Outcome::{Done, Failed},
+};
 use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
@@ -94,4 +98,80 @@ fn people_log_in_see_what_they_may_and_log_out() {
     browser.until("document.querySelector('#link').innerText === 'live'");
     stage.refuse("otto");
     browser.until("location.pathname === '/login'");
+}
+
+#[test]
+fn nodes_are_asked_for_work_by_those_who_may() {
+    let _alone = alone();
+    let Some(mut browser) = browser("nodes_are_asked_for_work_by_those_who_may") else { return };
+    let stage = Stage::new(", auth: always", "");
+    stage.user("vera", Role::Viewer);
+    stage.user("otto", Role::Operator);
+    browser.open(&stage.url("/"));
+    log_in(&mut browser, "vera");
+    go(&mut browser, "jobs");
+    browser.until("document.querySelector('#jobs-note').innerText === 'No node was asked for anything yet.'");
+    browser.until("document.querySelector('#job-may').innerText.includes('operator')");
+    assert_eq!(browser.value("document.querySelector('#job-wish').disabled"), true);
+    browser.value("document.querySelector('#logout').click()");
+
+    // Only what the kind of job needs is asked for.
+    log_in(&mut browser, "otto");
+    go(&mut browser, "jobs");
+    browser
+        .until("!document.querySelector('#job-wish').disabled && document.querySelector('#job-may').hidden");
+    let shown = "Array.from(document.querySelectorAll('#job label:not([hidden])')).map((one) => one.control.name).join()";
+    assert_eq!(browser.value(shown), "kind,node,priority");
+    let choose = "(() => { const kind = document.querySelector('#job').elements.kind; kind.value = 'unblock'; \
+                  kind.dispatchEvent(new Event('change')); })()";
+    browser.value(choose);
+    browser.until(&format!("{shown} === 'kind,node,priority,source,response'"));
+    let ask = |browser: &mut Browser, fields: &[(&str, &str)]| {
+        for (name, text) in fields {
+            browser.value(&format!("document.querySelector('#job').elements['{name}'].focus()"));
+            browser.write(text);
+        }
+        browser.press("Enter");
+    };
+    // What the collector refuses is said, and what was written stays.
+    ask(&mut browser, &[("source", "192.0.2.7")]);
+    browser.until("document.querySelector('#said').innerText.includes('needs `node`')");
+    assert_eq!(browser.value("document.querySelector('#job').elements.source.value"), "192.0.2.7");
+    ask(&mut browser, &[("node", "node-1")]);
+    let row = "document.querySelector('#jobs-rows').innerText.replace(/\\s+/g, ' ')";
+    browser.until(&format!("{row}.includes('unblock 192.0.2.7 node-1 waiting normal 0 ')"));
+    browser.until("document.querySelector('#said').innerText.endsWith(' waits.')");
+    assert_eq!(browser.value(shown), "kind,node,priority", "the form is as it was");
+    let rows = "document.querySelectorAll('#jobs-rows tr').length";
+    for (scheme, name) in [("light", "jobs-light"), ("dark", "jobs-dark")] {
+        browser.scheme(scheme);
+        browser.picture(&picture(name));
+    }
+
+    // Taken back; one that was given up is tried again; its result is offered.
+    browser.value("document.querySelector('#jobs-rows button').focus()");
+    browser.press("Enter");
+    browser.until(&format!(
+        "{row}.includes('cancelled') && document.querySelectorAll('#jobs-rows button').length === 0"
+    ));
+    let dead =
+        stage.job("node-2", Failed(JobFailed { reason: "the disk is full".to_owned(), is_final: true }));
+    browser.until(&format!("{row}.includes('{dead} diagnostics node-2 dead normal 1 ') && {row}.includes('the disk is full Try again')"));
+    go(&mut browser, "jobs?state=dead");
+    browser.until(&format!(
+        "{rows} === 1 && document.querySelector('#job-filter').elements.state.value === 'dead'"
+    ));
+    browser.value("document.querySelector('#jobs-rows button').click()");
+    browser.until("document.querySelector('#said').innerText === 'The job waits again.'");
+    browser.until("document.querySelector('#jobs-note').innerText === 'No job is like that.'");
+    let done =
+        stage.job("node-3", Done(JobDone { text: "nothing to pack".to_owned(), ..JobDone::default() }));
+    go(&mut browser, "jobs?state=done");
+    browser.until(&format!(
+        "{row}.includes('{done} diagnostics node-3 done') && {row}.includes('nothing to pack Result')"
+    ));
+    let result = "fetch(document.querySelector('#jobs-rows a').href).then((answer) => answer.text()).then((text) => { window.got = text; })";
+    browser.value(result);
+    browser.until("window.got === 'nothing to pack'");
+    is_clean(&browser, &stage);
 }

@@ -1,6 +1,6 @@
 //! A collector, and agents that tell it what a test wants to be seen.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use rampart_collector::{
     app::Collector,
@@ -14,6 +14,10 @@ use rampart_collector::{
         revoked::What,
     },
     ingest::now_ns,
+    jobs::{
+        Priority, Task, Wish,
+        queue::{self, Connected, View},
+    },
     rollout::desk::{self, Actor, Settings},
     store::{
         identity::{Book, Change, Expect, Kind},
@@ -21,8 +25,8 @@ use rampart_collector::{
     },
 };
 use rampart_proto::v1::{
-    self, AgentMessage, AlertBatch, AlertId, Heartbeat, Hello, agent_message,
-    agent_service_client::AgentServiceClient, collector_message,
+    self, AgentMessage, AlertBatch, AlertId, Heartbeat, Hello, JobReport, agent_message,
+    agent_service_client::AgentServiceClient, collector_message, job_report,
 };
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::mpsc, time::timeout};
@@ -117,6 +121,32 @@ impl Stage {
         let actor = Actor { name: "cli:test", now_ns: now_ns() };
         desk::push(&mut book, actor, &opened, &bytes).unwrap();
         desk::begin(&mut book, actor, &opened.digest, Settings::default()).unwrap();
+    }
+
+    /// The texts of the rules that alerts name.
+    pub(crate) fn rules(&self, digest: &str, text: &str) {
+        let value = json!({ "since_ns": now_ns(), "texts": [{ "name": "rules.yaml", "text": text }] });
+        let change = Change::put(Kind::Rules, digest, Expect::Anything, value.to_string());
+        let mut book = sqlite::identity::book(&self.dir.path().join("db")).unwrap();
+        assert!(book.keep(&[change], now_ns()).unwrap());
+    }
+
+    /// A job that a node got and ended like this; its name.
+    pub(crate) fn job(&self, node: &str, outcome: job_report::Outcome) -> String {
+        let mut book = sqlite::identity::book(&self.dir.path().join("db")).unwrap();
+        let task = Task::Diagnostics {};
+        let wish = Wish { task, node: Some(node.to_owned()), priority: Priority::default() };
+        let id = queue::submit(&mut book, wish, "cli:test", now_ns()).unwrap();
+        let there = Connected { boot: "boot".to_owned(), kinds: ["diagnostics".to_owned()].into() };
+        let view = View {
+            me: "test".to_owned(),
+            connected: [(node.to_owned(), there)].into(),
+            silent: BTreeSet::new(),
+        };
+        queue::step(&mut book, &view, now_ns()).unwrap();
+        let report = JobReport { id: id.clone(), outcome: Some(outcome) };
+        assert!(queue::report(&mut book, node, report, now_ns()).unwrap().is_some());
+        id
     }
 
     /// Lets a node tell of events, all of them a second after the one before, and waits until they are stored.

@@ -10,6 +10,7 @@ mod bus;
 mod conformance;
 mod database;
 mod identities;
+mod logins;
 mod replicas;
 mod rollouts;
 mod servers;

@@ -229,7 +229,7 @@ pub struct JobFailed {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentMessage {
     /// What it is.
-    #[prost(oneof = "agent_message::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "agent_message::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<agent_message::Kind>,
 }
 /// Nested message and enum types in `AgentMessage`.
@@ -249,13 +249,16 @@ pub mod agent_message {
         /// What became of a job.
         #[prost(message, tag = "4")]
         Report(super::JobReport),
+        /// The answer to `RulesWanted`.
+        #[prost(message, tag = "5")]
+        Rules(super::RuleTexts),
     }
 }
 /// To the agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CollectorMessage {
     /// What it is.
-    #[prost(oneof = "collector_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "collector_message::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: ::core::option::Option<collector_message::Kind>,
 }
 /// Nested message and enum types in `CollectorMessage`.
@@ -281,6 +284,9 @@ pub mod collector_message {
         /// What the agent said of a job needs not be said again.
         #[prost(message, tag = "6")]
         Noted(super::JobNoted),
+        /// The collector does not know the texts of these rules.
+        #[prost(message, tag = "7")]
+        Rules(super::RulesWanted),
     }
 }
 /// Who is there.
@@ -383,6 +389,33 @@ pub struct Heartbeat {
     /// Which policy bundle is in force.
     #[prost(message, optional, tag = "13")]
     pub bundle: ::core::option::Option<BundleState>,
+}
+/// Asks for the texts behind a digest, once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RulesWanted {
+    /// Digest of the rules, as the agent has said it.
+    #[prost(string, tag = "1")]
+    pub policy_digest: ::prost::alloc::string::String,
+}
+/// The texts of the rules in force. An agent that has others by now does not answer.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RuleTexts {
+    /// Digest of the rules: SHA-256 over all texts in this order, each after its length as eight bytes, the highest first.
+    #[prost(string, tag = "1")]
+    pub policy_digest: ::prost::alloc::string::String,
+    /// All of them in the order in which they were read, up to 2 MiB together; none when they are larger.
+    #[prost(message, repeated, tag = "2")]
+    pub texts: ::prost::alloc::vec::Vec<RuleText>,
+}
+/// One of the files that rules were read from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleText {
+    /// Where it was read.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it says.
+    #[prost(bytes = "vec", tag = "2")]
+    pub text: ::prost::alloc::vec::Vec<u8>,
 }
 /// The policy bundle that a node is to have.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1118,6 +1151,13 @@ pub struct AlertFilter {
     /// Before, nanoseconds since the epoch.
     #[prost(uint64, tag = "6")]
     pub until_ns: u64,
+    /// What they are about: `detection`, `limits`, `services`, `agent`; none says nothing. They have no index: a page may come
+    /// to less than was asked for, and `next` goes on.
+    #[prost(string, repeated, tag = "7")]
+    pub kinds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What occurs in their JSON, in any case of the letters a to z, up to 200 bytes; it has no index either.
+    #[prost(string, tag = "8")]
+    pub text: ::prost::alloc::string::String,
 }
 /// Asks for a page.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

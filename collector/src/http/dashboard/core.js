@@ -1,7 +1,7 @@
 "use strict";
 // Everything from outside is put in as text, never as markup.
 const $ = (id) => document.getElementById(id);
-const VIEWS = ["timeline", "nodes", "breakers", "limits", "rollouts", "delivery", "audit"];
+const VIEWS = ["timeline", "nodes", "breakers", "limits", "rollouts", "jobs", "delivery", "audit"];
 const ROLES = ["viewer", "operator", "admin"];
 let role = "viewer";
 
@@ -85,7 +85,7 @@ async function ask(url, options) {
   if (!answer.ok) throw new Error(body.error ?? "The collector answered " + answer.status + ".");
   return body;
 }
-const change = (url) => ask(url, { method: "POST", headers: { "Content-Type": "application/json" } });
+const change = (url, body) => ask(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
 
 // Where one is: `#VIEW?KEY=VALUE`, and `event=NUMBER` for the details of an event above it.
 function place() {

@@ -74,10 +74,19 @@ function describe({ alert, node, received, kind, number }) {
   if (rest.size) parts.push(...section(kind === "detection" ? "Other facts" : "Evidence", list([...rest])));
   if (kind === "detection") {
     parts.push(...section("Rule", make("p", [anchor("Everything of this rule", "timeline", { rule: alert.rule }),
-      ". Its text is on the node: ", make("code", "rampart explain '" + alert.rule.replaceAll("'", "'\\''") + "'"),
+      ". On its node: ", make("code", "rampart explain '" + alert.rule.replaceAll("'", "'\\''") + "'"),
       alert.policy_digest ? ", in the rule set " + alert.policy_digest + "." : "."])));
+    const text = make("div", alert.policy_digest ? "loading …" : []);
+    text.id = "rule-text";
+    parts.push(text);
   }
   return parts;
+}
+
+/** The rule as it was in force, with the macros and lists that it names. */
+async function ruleText({ number }, place) {
+  const { text } = await ask("/alerts/" + number + "/rule");
+  place.replaceChildren(make("pre", text.trimEnd().split("\n").flatMap((line) => [line, document.createTextNode("\n")])));
 }
 
 /** What else the node said then. */
@@ -115,6 +124,8 @@ async function visitDetail(number) {
     others.id = "around";
     body.replaceChildren(...describe(got), make("h3", "On this node within a minute"), others,
       make("h3", "JSON"), make("pre", JSON.stringify(got.alert, null, 2).split("\n").flatMap((line) => [line, document.createTextNode("\n")])));
+    const rule = $("rule-text");
+    if (rule && got.alert.policy_digest) ruleText(got, rule).catch((error) => put(rule, plain(error.message) + ".", "note"));
     await around(got, others).catch((error) => put(others, error.message, "bad"));
   } catch (error) {
     if (body.dataset.number === number) body.replaceChildren(make("p", error.message, "bad"));

@@ -48,6 +48,7 @@ const views = {
   },
 
   rollouts: showRollouts,
+  jobs: showJobs,
 
   async delivery() {
     const [health, { dead }, { nodes }] = await Promise.all([ask("/health/detailed"), ask("/dead"), ask("/nodes")]);
@@ -153,7 +154,7 @@ $("logout").onclick = async () => {
 addEventListener("hashchange", visit);
 addEventListener("keydown", (event) => {
   const at = document.activeElement;
-  if (event.ctrlKey || event.altKey || event.metaKey || $("detail").open || /INPUT|SELECT/.test(at?.tagName)) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || $("detail").open || /INPUT|SELECT|TEXTAREA/.test(at?.tagName)) return;
   const digit = Number(event.key);
   if (event.key === "/") { if (current !== "timeline") location.hash = "timeline"; $("timeline").hidden = false; $("filter").elements.text.focus(); }
   else if (digit >= 1 && digit <= VIEWS.length) location.hash = VIEWS[digit - 1];

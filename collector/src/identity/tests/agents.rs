@@ -12,12 +12,16 @@ use super::*;
 use crate::identity::{peer::Peer, review};
 
 /// A stream that stays open as long as its sender.
-struct Stream {
+pub(super) struct Stream {
     sender: mpsc::Sender<AgentMessage>,
     answers: Streaming<CollectorMessage>,
 }
 
 async fn open(bench: &Bench, shown: Option<&Node>, name: &str) -> Result<Stream, Status> {
+    open_by(bench.channel(shown), name).await
+}
+
+pub(super) async fn open_by(channel: Channel, name: &str) -> Result<Stream, Status> {
     let (sender, receiver) = mpsc::channel(8);
     let hello = Hello { node: name.to_owned(), boot: vec![7; 16], ..Hello::default() };
     sender.send(AgentMessage { kind: Some(agent_message::Kind::Hello(hello)) }).await.unwrap();
@@ -25,13 +29,13 @@ async fn open(bench: &Bench, shown: Option<&Node>, name: &str) -> Result<Stream,
         futures_util::stream::unfold(receiver, |mut receiver: mpsc::Receiver<AgentMessage>| async {
             receiver.recv().await.map(|message| (message, receiver))
         });
-    let answers = AgentServiceClient::new(bench.channel(shown)).session(requests).await?.into_inner();
+    let answers = AgentServiceClient::new(channel).session(requests).await?.into_inner();
     Ok(Stream { sender, answers })
 }
 
 impl Stream {
     /// Whether an empty batch is acknowledged.
-    async fn works(&mut self) -> Result<(), Status> {
+    pub(super) async fn works(&mut self) -> Result<(), Status> {
         let batch = AlertBatch { number: 1, alerts: Vec::new() };
         let message = AgentMessage { kind: Some(agent_message::Kind::Alerts(batch)) };
         self.sender.send(message).await.map_err(|_| Status::cancelled("gone"))?;
@@ -66,7 +70,7 @@ async fn enrol(
     IdentityServiceClient::new(bench.channel(shown)).enrol(request).await.map(tonic::Response::into_inner)
 }
 
-fn join(token: &str) -> Proof {
+pub(super) fn join(token: &str) -> Proof {
     Proof::JoinToken(token.to_owned())
 }
 
