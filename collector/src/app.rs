@@ -253,10 +253,13 @@ impl Collector {
             keep(records, keys, refused, ends).await;
             Ok(())
         });
+        if let Some(ends) = identities.authority_ends_secs() {
+            metrics.certificate_expiry.with_label_values(&["authority"]).set(ends);
+        }
         if let Some(shown) = identities.shown() {
-            let ends = stopped.clone();
+            let (expiry, ends) = (metrics.certificate_expiry.clone(), stopped.clone());
             tasks.spawn(async move {
-                shown.keep(ends).await;
+                shown.keep(expiry, ends).await;
                 Ok(())
             });
         }

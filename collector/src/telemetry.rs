@@ -26,6 +26,8 @@ const OUTCOMES: [&str; 3] = ["delivered", "retried", "dead"];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// When certificates end: `server`, `authority`.
+    pub certificate_expiry: IntGaugeVec,
     /// Alerts stored.
     pub stored: IntCounter,
     /// Alerts that were there already.
@@ -128,7 +130,16 @@ impl Metrics {
         for outcome in ["done", "rolled_back"] {
             rollouts.with_label_values(&[outcome]).reset();
         }
+        let certificate_expiry = IntGaugeVec::new(
+            Opts::new(
+                "rampart_collector_certificate_expiry_timestamp_seconds",
+                "When the certificate that the servers show and that of the authority end, seconds since the epoch",
+            ),
+            &["certificate"],
+        )?;
+        registry.register(Box::new(certificate_expiry.clone()))?;
         Ok(Self {
+            certificate_expiry,
             stored: counter("rampart_collector_alerts_stored_total", "Alerts stored")?,
             duplicates: counter(
                 "rampart_collector_alerts_duplicate_total",

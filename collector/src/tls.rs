@@ -14,6 +14,7 @@ use std::{
 
 use axum::serve::Listener;
 use futures_util::{Stream, stream};
+use prometheus::IntGaugeVec;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring::default_provider},
@@ -30,7 +31,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::identity::{
     IdentityError,
-    authority::{Authority, Pair},
+    authority::{self, Authority, Pair},
 };
 
 /// How long a certificate of our own is good: a week.
@@ -105,9 +106,18 @@ impl Shown {
         Ok(())
     }
 
-    /// Looks after it.
-    pub async fn keep(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// When it ends, seconds since the epoch.
+    fn ends_secs(&self) -> Option<i64> {
+        let key = Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).key);
+        key.cert.first().and_then(|certificate| authority::ends_secs(certificate))
+    }
+
+    /// Looks after it, and says when it ends.
+    pub async fn keep(self: Arc<Self>, expiry: IntGaugeVec, mut stop: watch::Receiver<bool>) {
         loop {
+            if let Some(ends) = self.ends_secs() {
+                expiry.with_label_values(&["server"]).set(ends);
+            }
             tokio::select! {
                 () = sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => return,

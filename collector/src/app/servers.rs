@@ -23,7 +23,7 @@ use crate::{
     identity::{
         IdentityError, Records,
         access::{Access, Denied, Role, bearer, now_secs},
-        authority::Authority,
+        authority::{Authority, ends_secs},
         enrol::{self, Enrolment},
         keys::Keys,
         review::Review,
@@ -87,6 +87,11 @@ impl Identities {
         };
         let (http, grpc) = (access(config.http.has_login), access(tls.is_some()));
         Ok(Self { records, revoked, authority, shown, review, http, grpc, keys })
+    }
+
+    /// When the certificate of the authority ends, seconds since the epoch.
+    pub(super) fn authority_ends_secs(&self) -> Option<i64> {
+        ends_secs(self.authority.as_ref()?.certificate())
     }
 
     /// The certificate that needs looking after.

@@ -187,6 +187,12 @@ impl Request {
     }
 }
 
+/// When a certificate ends, seconds since the epoch.
+pub fn ends_secs(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// Sets number and times; gives the number and the end.
 fn dated(params: &mut CertificateParams, life: Duration) -> Result<(String, SystemTime), IdentityError> {
     let mut serial: [u8; 16] = random()?;

@@ -25,6 +25,7 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Value,
+    text: String,
 }
 
 async fn ask(bench: &Bench, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
@@ -46,7 +47,8 @@ async fn ask(bench: &Bench, line: &str, headers: &[(&str, &str)], body: &str) ->
     let answer = client.request(request.body(Full::from(body.to_owned())).unwrap()).await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.into_body().collect().await.unwrap().to_bytes();
-    Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default(), text }
 }
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -178,5 +180,27 @@ async fn anybody_may_ask_how_it_is_and_what_can_be_asked() {
         answers.message().await.unwrap().unwrap().message_response,
         Some(MessageResponse::FileDescriptorResponse(_))
     ));
+    bench.collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_say_when_certificates_end() {
+    let bench = Bench::start("").await;
+    user(&bench, "ann", Role::Viewer);
+    let token = login(&bench, "ann", PASSWORD).await.body["token"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {token}");
+    let name = "rampart_collector_certificate_expiry_timestamp_seconds";
+    let mut page = String::new();
+    while !page.contains(&format!("{name}{{certificate=\"server\"}}")) {
+        page = ask(&bench, "GET /metrics", &[("authorization", &bearer)], "").await.text;
+        assert!(page.contains("rampart_collector_sessions"), "{page}");
+    }
+    let ends = |certificate: &str| {
+        let line = format!("{name}{{certificate=\"{certificate}\"}} ");
+        let value = page.lines().find_map(|own| own.strip_prefix(&line)).expect(&page);
+        (value.parse::<u64>().unwrap() * 1_000_000_000).saturating_sub(now_ns()) / 86_400_000_000_000
+    };
+    assert!((5..=7).contains(&ends("server")), "days: {}", ends("server"));
+    assert!(ends("authority") > 365);
     bench.collector.stop().await;
 }
