@@ -7,8 +7,8 @@ use super::guest::Guest;
 use super::machine::Said;
 use super::report::{Hook, Leg};
 
-/// From here on (README), by the sets of `rampart-hooks`. The verifier of 6.1 gives up on `family_open`.
-const EVENTS: (u32, u32) = (6, 12);
+/// From here on (README), by the sets of `rampart-hooks`.
+const EVENTS: (u32, u32) = (5, 10);
 const SINCE: [(&str, (u32, u32)); 4] =
     [("events", EVENTS), ("events, untyped", EVENTS), ("limits", (5, 12)), ("services", (6, 1))];
 /// What an agent says whose programs are refused.
@@ -184,9 +184,9 @@ mod tests {
         assert_eq!(tcx.complaints, ["limit_ingress: attached by `clsact`"]);
         let mute = judged(&format!("{}VM-END 9\n", text.replace("ALERT", "")));
         assert!(mute.complaints[0].starts_with("0 alerts"), "{:?}", mute.complaints);
-        let old = judged(&format!("{}VM-END 9\n", text.replace("6.18.0", "5.10.0")));
+        let old = judged(&format!("{}VM-END 9\n", text.replace("6.18.0", "5.4.0")));
         assert!(
-            old.complaints.iter().any(|complaint| complaint.contains("needs 6.12")),
+            old.complaints.iter().any(|complaint| complaint.contains("needs 5.10")),
             "{:?}",
             old.complaints
         );
@@ -199,10 +199,11 @@ mod tests {
             detects("linux-image-6.12.117+deb13-cloud-amd64 6.12.117-1")
                 && detects("linux-image-7.3.4+deb13 7")
         );
-        assert!(!detects("linux-image-6.1.0-56-cloud-amd64 6.1.192-2"));
+        assert!(detects("linux-image-5.10.0-46-cloud-amd64 5.10.262-1"));
+        assert!(!detects("linux-image-4.19.0-27-cloud-amd64 4.19.316-1"));
         let end = "END\thooks\t0\nEND\tdoctor\t0\nEND\tagent\t2\nVM-END 9\n";
         let about = |log: &str| {
-            let leg = judged(&format!("VM-START 6.1.0-56\nAGENT-LOG\t{log}\n{end}"));
+            let leg = judged(&format!("VM-START 4.19.0-27\nAGENT-LOG\t{log}\n{end}"));
             leg.complaints.iter().any(|complaint| complaint.contains("does not name the program"))
         };
         assert!(about("error: no") && !about("error: the kernel refused the program `family_open`"));
