@@ -1,7 +1,5 @@
 //! Rules that change while things happen: no moment is unprotected.
 
-#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
-
 use std::{
     collections::BTreeMap,
     fs::{self, File},
