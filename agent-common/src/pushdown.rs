@@ -328,9 +328,10 @@ impl Automaton {
     /// The state after a byte.
     #[inline(always)]
     pub fn step(&self, state: u32, byte: u8) -> u32 {
-        // Masked, not checked: the verifier and the compiler then both see that it is inside.
+        // Masked, not checked: the verifier and the compiler then both see that it is inside. Added, not ored, for an
+        // or the compiler would put behind the mask, where old verifiers forget all bounds.
         let class = u32::from(self.classes[byte as usize]);
-        let index = ((state << (self.shift & 15)) | class) as usize & (TRANSITIONS - 1);
+        let index = (state << (self.shift & 15)).wrapping_add(class) as usize & (TRANSITIONS - 1);
         u32::from(self.transitions[index])
     }
 

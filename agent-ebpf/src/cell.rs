@@ -1,6 +1,8 @@
 //! The cells of a record's buffer: numbers that loops and programs keep there, of which the verifier then knows nothing,
 //! so that it sees each turn of a loop, and each way through a program, once.
 
+use core::arch::asm;
+
 macro_rules! cells {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "names of constants")]
@@ -105,4 +107,14 @@ cells! {
     LEFT,
     /// State of the automaton.
     STATE,
+}
+
+/// The number, of which the compiler then knows nothing.
+#[inline(always)]
+pub(crate) fn unknown(mut number: u64) -> u64 {
+    // SAFETY: does nothing.
+    unsafe {
+        asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
+    }
+    number
 }

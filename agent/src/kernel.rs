@@ -12,6 +12,7 @@ mod names;
 mod object;
 mod programs;
 pub mod quarantine;
+mod refusal;
 mod ring;
 pub mod services;
 #[cfg(test)]

@@ -12,7 +12,10 @@ use aya_ebpf::{
 };
 use rampart_common::event::{ANSWER_MAX, Answer};
 
-use crate::maps::{ANSWER_COUNTERS, ANSWERS};
+use crate::{
+    cell::unknown,
+    maps::{ANSWER_COUNTERS, ANSWERS},
+};
 
 const PROTOCOL_UDP: u8 = 17;
 const PORT_DNS: u16 = 53;
@@ -54,11 +57,12 @@ fn send(ctx: &SkBuffContext, offset: u32) {
     let Some(counters) = ANSWER_COUNTERS.get_ptr_mut(0) else { return };
     // SAFETY: a non-null map value of this CPU.
     let counters = unsafe { &mut *counters };
-    let have = ctx.len().wrapping_sub(offset);
-    let len = if have > ANSWER_MAX as u32 { ANSWER_MAX as u32 } else { have };
-    if len == 0 || ctx.len() <= offset {
+    if ctx.len() <= offset {
         return;
     }
+    // Bounded without the first byte, which is added again: that a number is not zero old verifiers forget.
+    let behind = unknown(u64::from(ctx.len() - offset - 1)) as u32;
+    let len = 1 + if behind < ANSWER_MAX as u32 { behind } else { ANSWER_MAX as u32 - 1 };
     let Some(mut entry) = ANSWERS.reserve::<Answer>(0) else {
         counters.ring_full += 1;
         return;

@@ -76,7 +76,7 @@ fn check_capabilities(effective: u64) -> Vec<Check> {
 
 fn btf() -> Check {
     let name = "kernel type information (BTF)";
-    let fix = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (6.12 or newer)".to_owned();
+    let fix = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (5.10 or newer)".to_owned();
     match describe_btf() {
         Ok(detail) => Check { name, ok: true, required: true, detail, fix: String::new() },
         Err(detail) => Check { name, ok: false, required: true, detail, fix },
@@ -108,7 +108,7 @@ fn supported(name: &'static str, probed: Result<bool, String>) -> Check {
         // A refused probe proves nothing; the load will tell.
         Err(error) => (true, format!("not known, the probe failed: {error}")),
     };
-    let fix = if ok { String::new() } else { "use kernel 6.12 or newer, and run as root".to_owned() };
+    let fix = if ok { String::new() } else { "use kernel 5.10 or newer, and run as root".to_owned() };
     Check { name, ok, required: true, detail, fix }
 }
 

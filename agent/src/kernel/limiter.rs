@@ -28,6 +28,8 @@ pub use attach::{Attached, Interface, Refused, Rung, Wish};
 pub use pins::remove;
 pub use tables::Tables;
 
+use super::refusal::meant;
+
 /// The programs, built with the agent.
 pub(super) static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_LIMITER_OBJECT"));
 
@@ -391,7 +393,8 @@ fn map(name: &'static str) -> impl Fn(MapError) -> LimiterError {
 fn refused(program: &'static str) -> impl Fn(ProgramError) -> LimiterError {
     move |error| match error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            LimiterError::Refused { program, log: verifier_log.to_string(), source: io_error }
+            let log = verifier_log.to_string();
+            LimiterError::Refused { program, source: meant(io_error, &log), log }
         }
         other => LimiterError::Program { program, source: Box::new(other) },
     }

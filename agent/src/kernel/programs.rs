@@ -1,6 +1,6 @@
 //! Loading the event programs side by side: the verifier takes more than a second for all of them one after the other.
 
-use std::{collections::BTreeMap, io, thread};
+use std::{collections::BTreeMap, thread};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfError,
@@ -9,7 +9,7 @@ use aya::{
 };
 use rampart_common::abi;
 
-use super::{ATTACHED, KernelError};
+use super::{ATTACHED, KernelError, refusal::meant};
 
 /// Tracepoint of the family programs, which the dispatcher calls.
 const FAMILY_TRACEPOINT: &str = "sys_exit";
@@ -46,21 +46,11 @@ type Job<'a> = (&'static str, &'static str, &'a mut BtfTracePoint);
 fn one((name, tracepoint, program): Job<'_>, btf: &AyaBtf) -> Result<(), KernelError> {
     program.load(tracepoint, btf).map_err(|error| match error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            KernelError::Refused { program: name, log: verifier_log.to_string(), source: meant(io_error) }
+            let log = verifier_log.to_string();
+            KernelError::Refused { program: name, source: meant(io_error, &log), log }
         }
         other => KernelError::Program { operation: "load", program: name, source: Box::new(other) },
     })
-}
-
-/// The error of a load in words that say what it is. Kernels before 6.4 answer `ENOSPC` when the log has no room, which hides
-/// that the verifier gave up: only a program that is too much for it has such a log.
-fn meant(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::E2BIG) => io::Error::other(
-            "its verifier gives up: the program has more ways through it than this kernel goes",
-        ),
-        _ => error,
-    }
 }
 
 /// Puts the families' programs where the dispatcher finds them.
@@ -75,18 +65,4 @@ fn link_families(ebpf: &mut Ebpf) -> Result<(), KernelError> {
         families.set(u32::from(family as u8), &fd, 0).map_err(fault)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_that_is_too_much_for_a_kernel_is_told_as_such() {
-        for code in [libc::ENOSPC, libc::E2BIG] {
-            assert!(meant(io::Error::from_raw_os_error(code)).to_string().contains("gives up"), "{code}");
-        }
-        let other = meant(io::Error::from_raw_os_error(libc::EACCES));
-        assert_eq!(other.raw_os_error(), Some(libc::EACCES));
-    }
 }

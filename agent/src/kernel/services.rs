@@ -38,6 +38,7 @@ use super::{
     BTF_PATH,
     btf::{Btf, BtfError},
     layout,
+    refusal::meant,
 };
 
 /// The programs, built with the agent.
@@ -412,7 +413,8 @@ fn map(name: &'static str) -> impl Fn(MapError) -> ServicesError {
 fn refused(program: &'static str) -> impl Fn(ProgramError) -> ServicesError {
     move |error| match error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            ServicesError::Refused { program, log: verifier_log.to_string(), source: io_error }
+            let log = verifier_log.to_string();
+            ServicesError::Refused { program, source: meant(io_error, &log), log }
         }
         other => ServicesError::Program { operation: "load", program, source: Box::new(other) },
     }

@@ -14,11 +14,11 @@ use crate::lint::exclusions;
 use crate::{console, process, toolchain, workspace};
 
 /// Test programs that need nothing but a kernel and a shell.
-const TESTS: [&str; 2] = ["kernel", "paths"];
+const TESTS: [&str; 5] = ["kernel", "paths", "calls", "pushdown", "attacks"];
 /// Programs of the product and its tests.
 const PROGRAMS: [&str; 2] = ["rampart", "rampart-hooks"];
 /// Programs of this machine, by their places: what tests copy under another name must not go by its name, as busybox does.
-const HOST: [(&str, &str); 2] = [("/bin/sh", "bin/sh"), ("/bin/true", "bin/true")];
+const HOST: [(&str, &str); 3] = [("/bin/sh", "bin/sh"), ("/bin/true", "bin/true"), ("/bin/cat", "bin/cat")];
 /// The agent's settings in the machine.
 const SETTINGS: &str = "containers: {enabled: false}\nlog: {format: text}\nnode: {hostname: guest}\n";
 /// What the agent must tell there.
