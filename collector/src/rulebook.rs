@@ -2,7 +2,7 @@
 //!
 //! An agent says the digest of its rules with each heartbeat; for one that is not known here one agent is asked. What it
 //! answers counts only when it has that digest, so no agent can tell texts for the rules of others. Owns what is asked for
-//! and kept; [`text`] finds a rule in the texts. Called by `agents` and `http`; never looks at what a rule means.
+//! and kept; `text` finds a rule in the texts. Called by `agents` and `http`; never looks at what a rule means.
 
 mod text;
 

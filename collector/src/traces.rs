@@ -1,8 +1,8 @@
 //! Traces of the collector's own work, sent by OTLP (HTTP, protobuf) to whoever collects them; off unless configured.
 //!
 //! Spans are made where the work is done, by `tracing` with the target [`TARGET`]; nothing else is sent, and of logs only
-//! warnings and errors, as events of their span. [`queue`] takes what has ended and never waits, [`export`] sends it,
-//! [`context`] is the trace context of W3C in requests and answers, [`lines`] puts the ids of a trace into log lines. What is
+//! warnings and errors, as events of their span. `queue` takes what has ended and never waits, `export` sends it,
+//! [`context`] is the trace context of W3C in requests and answers, `lines` puts the ids of a trace into log lines. What is
 //! lost is counted by its reason. Must never hold up what is traced.
 
 pub mod context;

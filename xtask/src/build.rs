@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::arch::Arch;
 use crate::{console, process, toolchain, workspace};
 
 /// Members whose binaries are not part of the product.
@@ -22,25 +23,26 @@ pub(crate) struct Options {
     /// wherever they are; the binaries land in a folder of the target's name
     #[arg(long = "static")]
     pub(crate) is_static: bool,
+    /// Build for another kind of machine; installs a cross compiler and Rust's standard library for it
+    #[arg(long, value_enum, default_value_t = Arch::OWN, requires = "is_static")]
+    pub(crate) arch: Arch,
 }
 
 impl Options {
     /// Not optimised, linked as usual.
-    pub(crate) const DEBUG: Self = Self { release: false, is_static: false };
+    pub(crate) const DEBUG: Self = Self { release: false, is_static: false, arch: Arch::OWN };
     /// Optimised, linked as usual.
-    pub(crate) const RELEASE: Self = Self { release: true, is_static: false };
+    pub(crate) const RELEASE: Self = Self { release: true, ..Self::DEBUG };
+    /// Optimised, with everything inside.
+    pub(crate) const STATIC: Self = Self { is_static: true, ..Self::RELEASE };
 }
 
 /// Where binaries are that were built like this.
 pub(crate) fn folder(options: &Options) -> Result<PathBuf> {
     let target = workspace::metadata()?.target_directory.into_std_path_buf();
-    let target = if options.is_static { target.join(static_target()) } else { target };
+    // Static binaries have a target by name, so that what runs while building is linked as usual.
+    let target = if options.is_static { target.join(options.arch.target()) } else { target };
     Ok(target.join(if options.release { "release" } else { "debug" }))
-}
-
-/// The target of static binaries: this machine's own. Named, so that what runs while building is linked as usual.
-fn static_target() -> String {
-    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 /// Builds the product in release mode and returns the agent's binary.
@@ -77,14 +79,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command.arg("--release");
     }
     if options.is_static {
-        let target = static_target();
-        let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
+        let target = options.arch.target();
+        let variable = format!("CARGO_TARGET_{}", target.to_uppercase().replace('-', "_"));
+        if !options.arch.is_own() {
+            toolchain::cross(options.arch)?;
+            command.env(format!("{variable}_LINKER"), options.arch.tool("gcc"));
+        }
         // Flags of the environment would take the place of these, also for what runs while building.
         command.args(["--target", &target]).env_remove("RUSTFLAGS");
         let places = [(workspace::cargo_home()?, "/cargo"), (workspace::root(), "/rampart")];
         let flags = places.iter().map(|(from, to)| format!(" --remap-path-prefix={}={to}", from.display()));
-        command
-            .env(variable, flags.fold("-C target-feature=+crt-static".to_owned(), |all, flag| all + &flag));
+        command.env(
+            format!("{variable}_RUSTFLAGS"),
+            flags.fold("-C target-feature=+crt-static".to_owned(), |all, flag| all + &flag),
+        );
         let flags = places.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to} ", from.display()));
         command.env(format!("CFLAGS_{}", target.replace('-', "_")), flags.collect::<String>());
     }

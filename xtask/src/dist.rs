@@ -15,10 +15,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::arch::Arch;
 use crate::{build, console, process, workspace};
 
-/// How binaries are built that are given away: they need nothing of the system that runs them.
-const BUILD: build::Options = build::Options { release: true, is_static: true };
 /// Programs.
 const PROGRAMS: [&str; 2] = ["rampart", "rampart-collector"];
 /// Shells with what stands before and behind a program's name in the place of its completions.
@@ -52,6 +51,9 @@ pub(crate) struct Options {
     /// Build the last commit once more, from a clone in another folder, and fail where a binary differs
     #[arg(long)]
     verify: bool,
+    /// For which kind of machine
+    #[arg(long, value_enum, default_value_t = Arch::OWN)]
+    arch: Arch,
     /// Where the archives go
     #[arg(long, value_name = "DIR", default_value = "target/dist")]
     out: PathBuf,
@@ -62,27 +64,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.verify {
         verify::can_be()?;
     }
+    let arch = options.arch;
     let binaries = if let Some(folder) = &options.binaries {
         folder.clone()
     } else {
-        build::run(&BUILD)?;
-        build::folder(&BUILD)?
+        // They need nothing of the system that runs them.
+        let how = build::Options { arch, ..build::Options::STATIC };
+        build::run(&how)?;
+        build::folder(&how)?
     };
     let out = workspace::root().join(&options.out);
     fs::create_dir_all(&out).with_context(|| format!("cannot create `{}`", out.display()))?;
     let scratch = tempfile::tempdir().context("cannot make a folder")?;
     let tree = scratch.path().join("tree");
-    stage(&tree, &binaries)?;
-    let is_static = linking::is_static(&tree.join("usr/bin"))?;
+    stage(&tree, &binaries, arch)?;
+    let is_static = linking::is_static(&tree.join("usr/bin"), arch)?;
     if !is_static && options.binaries.is_none() {
         bail!("the binaries need libraries of the system although they were linked not to");
     }
     let time = commit_time();
-    let version = version(&binaries)?;
-    let (machine, debian) = match std::env::consts::ARCH {
-        "aarch64" => ("aarch64", "arm64"),
-        other => (other, "amd64"),
-    };
+    let version = version(&binaries, arch)?;
+    let (machine, debian) = (arch.name(), arch.debian());
     let names =
         [format!("rampart-{version}-linux-{machine}.tar.gz"), format!("rampart_{version}_{debian}.deb")];
     let mut sums = String::new();
@@ -105,22 +107,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         sums.extend([&sum, "  ", name, "\n"]);
     }
     fs::write(out.join("SHA256SUMS"), sums).context("cannot write the checksums")?;
-    if options.verify { verify::run(&tree.join("usr/bin")) } else { Ok(()) }
+    if options.verify { verify::run(&tree.join("usr/bin"), arch) } else { Ok(()) }
 }
 
 /// Everything under the places where a system has it.
-fn stage(tree: &Path, binaries: &Path) -> Result<()> {
+fn stage(tree: &Path, binaries: &Path, arch: Arch) -> Result<()> {
     for name in PROGRAMS {
         let (from, to) = (binaries.join(name), tree.join("usr/bin").join(name));
         if !from.is_file() {
             bail!("`{}` is missing", from.display());
         }
         parent(&to)?;
-        strip(&from, &to)?;
+        strip(&from, &to, arch)?;
         fs::set_permissions(&to, Permissions::from_mode(0o755))?;
-        manual(&from, &tree.join(MANUAL))?;
+        manual(&from, &tree.join(MANUAL), arch)?;
         for (shell, before, behind) in SHELLS {
-            let script = process::capture(Command::new(&from).args(["completions", shell]))?;
+            let script = process::capture(arch.run(&from).args(["completions", shell]))?;
             write(&tree.join(format!("{before}{name}{behind}")), &script)?;
         }
     }
@@ -144,14 +146,14 @@ fn stage(tree: &Path, binaries: &Path) -> Result<()> {
 }
 
 /// A program without what only a debugger reads.
-fn strip(from: &Path, to: &Path) -> Result<()> {
-    process::capture(Command::new("strip").arg("-o").arg(to).arg(from)).map(drop)
+fn strip(from: &Path, to: &Path, arch: Arch) -> Result<()> {
+    process::capture(Command::new(arch.tool("strip")).arg("-o").arg(to).arg(from)).map(drop)
 }
 
 /// Manual pages of a program, packed as Debian wants them: the same each time.
-fn manual(program: &Path, to: &Path) -> Result<()> {
+fn manual(program: &Path, to: &Path, arch: Arch) -> Result<()> {
     let pages = tempfile::tempdir().context("cannot make a folder")?;
-    process::capture(Command::new(program).arg("man").arg(pages.path()))?;
+    process::capture(arch.run(program).arg("man").arg(pages.path()))?;
     fs::create_dir_all(to).with_context(|| format!("cannot create `{}`", to.display()))?;
     for entry in fs::read_dir(pages.path())? {
         let page = entry?.path();
@@ -201,8 +203,8 @@ fn commit_time() -> String {
 }
 
 /// What the agent says its version is.
-fn version(binaries: &Path) -> Result<String> {
-    let text = process::capture(Command::new(binaries.join("rampart")).arg("--version"))?;
+fn version(binaries: &Path, arch: Arch) -> Result<String> {
+    let text = process::capture(arch.run(&binaries.join("rampart")).arg("--version"))?;
     text.split_whitespace().nth(1).map(str::to_owned).context("the agent says no version")
 }
 

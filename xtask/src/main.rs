@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod arch;
 mod bench;
 mod build;
 mod chaos;

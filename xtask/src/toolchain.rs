@@ -25,6 +25,7 @@ use self::{
     packages::Packages,
     pair::{Pair, Source},
 };
+use crate::arch::Arch;
 use crate::{console, process, workspace};
 
 /// One row of the closing table.
@@ -97,6 +98,23 @@ pub(crate) fn bench_programs() -> Result<()> {
 pub(crate) fn proxies() -> Result<()> {
     let missing = tools::missing(&tools::PROXIES);
     if missing.is_empty() { Ok(()) } else { tools::install_quietly(&missing, &Packages::new()) }
+}
+
+/// Installs what builds for another machine and runs what is built, where it is missing.
+pub(crate) fn cross(arch: Arch) -> Result<()> {
+    let [strip, linker] = ["strip", "gcc"].map(|name| arch.tool(name));
+    let emulator = format!("qemu-{}-static", arch.name());
+    if [&strip, &linker, &emulator].iter().any(|program| workspace::program(program).is_none()) {
+        Packages::new().install(&arch.packages(), "building for another machine")?;
+    }
+    let installed = process::capture(Command::new("rustup").args(["target", "list", "--installed"]))
+        .context("a build for another machine needs rustup, for its standard library")?;
+    let target = arch.target();
+    if installed.lines().all(|line| line.trim() != target) {
+        console::say(format!("    rustup target add {target}"));
+        process::run(Command::new("rustup").args(["target", "add", &target]))?;
+    }
+    Ok(())
 }
 
 /// Installs what Python needs to make environments of its own, where it is missing.

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{BUILD, PROGRAMS, checksum, strip};
+use super::{PROGRAMS, checksum, strip};
+use crate::arch::Arch;
 use crate::{build, console, process, workspace};
 
 /// Fails where the files differ from the last commit: a clone would hold something else.
@@ -22,21 +23,21 @@ pub(super) fn can_be() -> Result<()> {
 }
 
 /// Builds a clone and compares its programs with those in a folder.
-pub(super) fn run(programs: &Path) -> Result<()> {
+pub(super) fn run(programs: &Path, arch: Arch) -> Result<()> {
     // In a place with a name of another length, so that a path in a binary shows itself.
     let scratch = tempfile::Builder::new().prefix("rampart-build-once-more-").tempdir()?;
     let clone = scratch.path().join("source");
     console::say(format!("building the last commit once more in `{}`", clone.display()));
     process::capture(Command::new("git").args(["clone", "-q"]).arg(workspace::root()).arg(&clone))?;
     let mut command = Command::new("cargo");
-    command.args(["xtask", "build", "--release", "--static"]).current_dir(&clone);
+    command.args(["xtask", "build", "--release", "--static", "--arch", arch.debian()]).current_dir(&clone);
     process::run(command.env_remove("CARGO_TARGET_DIR"))?;
-    let target = build::folder(&BUILD)?;
+    let target = build::folder(&build::Options { arch, ..build::Options::STATIC })?;
     let below = target.strip_prefix(workspace::metadata()?.target_directory)?;
     let mut differing = Vec::new();
     for name in PROGRAMS {
         let again = scratch.path().join(name);
-        strip(&clone.join("target").join(below).join(name), &again)?;
+        strip(&clone.join("target").join(below).join(name), &again, arch)?;
         if checksum(&again)? == checksum(&programs.join(name))? {
             console::say(format!("`{name}` is the same, built again"));
         } else {
