@@ -10,8 +10,8 @@ use super::ruleset;
 use super::stage::{Stage, Variant};
 use super::usage::{self, Bpf};
 
-/// Until the start's own work is over.
-const REST: Duration = Duration::from_secs(4);
+/// Until the start's own work is over and the agent has given back what only that needed.
+const REST: Duration = Duration::from_secs(12);
 const MANY: usize = 250;
 /// Memory varies little from run to run.
 const MAX_ROUNDS: usize = 3;
@@ -70,6 +70,7 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
         "{} maps and {} programs, as the kernel accounts for them (`memlock`), the ring of events among them",
         objects.maps, objects.programs
     ));
+    report.notes.push(format!("resident {} s after the agent was ready", REST.as_secs()));
     report.notes.extend(stage.about_variants().map(ToOwned::to_owned));
     Ok(report)
 }
