@@ -133,6 +133,25 @@ fn who_comes_and_goes_is_left_out_for_a_time() {
     agent.wait_for("a backend that is used again", what("backend reused"));
 }
 
+/// Twelve connections with the server each has.
+fn hold(house: &House) -> Vec<(TcpStream, String)> {
+    let open = || {
+        let stream = TcpStream::connect(house.vip).expect("a connection");
+        let name = ask(stream.try_clone().expect("a descriptor")).expect("an answer");
+        (stream, name)
+    };
+    (0..12).map(|_| open()).collect()
+}
+
+/// Connections to one server were ended, all others stand.
+fn assert_only_ended(held: &[(TcpStream, String)], server: &str) {
+    for (stream, name) in held {
+        stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
+        let error = (&mut &*stream).read(&mut [0; 1]).expect_err("no byte comes");
+        assert_eq!(error.kind() == ErrorKind::ConnectionAborted, name == server, "{error}");
+    }
+}
+
 #[test]
 fn a_drain_ends_old_connections_and_says_how_many() {
     require_root!("a_drain_ends_old_connections_and_says_how_many");
@@ -145,13 +164,7 @@ fn a_drain_ends_old_connections_and_says_how_many() {
         )
     };
     let mut agent = house.start(&service("drain: graceful\n      drain_secs: 3600"));
-    let held: Vec<(TcpStream, String)> = (0..12)
-        .map(|_| {
-            let stream = TcpStream::connect(house.vip).expect("a connection");
-            let name = ask(stream.try_clone().expect("a descriptor")).expect("an answer");
-            (stream, name)
-        })
-        .collect();
+    let held = hold(&house);
     let a = first.address.to_string();
     let own = held.iter().filter(|(_, name)| *name == a).count();
     assert!(own > 0);
@@ -169,11 +182,7 @@ fn a_drain_ends_old_connections_and_says_how_many() {
     let fields = &alert["output_fields"];
     assert_eq!((&fields["cause"], &fields["destroyed"]), (&"admin".into(), &own.into()), "{alert}");
     assert_eq!((&fields["found"], &fields["failed"]), (&own.into(), &0.into()), "{alert}");
-    for (stream, name) in &held {
-        stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
-        let error = (&mut &*stream).read(&mut [0; 1]).expect_err("no byte comes");
-        assert_eq!(error.kind() == ErrorKind::ConnectionAborted, *name == a, "{error}");
-    }
+    assert_only_ended(&held, &a);
     until(&mut agent, "told", |page| of(page, "a")["drain"]["destroyed"] == own);
     assert!((agent.metric("load_balancer_backend_drained_total") - f64::from(own as u32)).abs() < 0.5);
 }
@@ -188,13 +197,7 @@ fn a_backend_that_is_removed_while_no_agent_runs_is_drained_by_the_next() {
         format!("      health: none\n      drain: immediate\n      backends: {{{backends}}}\n")
     };
     let agent = house.start(&service(&both));
-    let held: Vec<(TcpStream, String)> = (0..12)
-        .map(|_| {
-            let stream = TcpStream::connect(house.vip).expect("a connection");
-            let name = ask(stream.try_clone().expect("a descriptor")).expect("an answer");
-            (stream, name)
-        })
-        .collect();
+    let held = hold(&house);
     let a = first.address.to_string();
     let own = held.iter().filter(|(_, name)| *name == a).count();
     assert!(own > 0);
@@ -206,9 +209,5 @@ fn a_backend_that_is_removed_while_no_agent_runs_is_drained_by_the_next() {
     let fields = &alert["output_fields"];
     assert_eq!((&fields["cause"], &fields["destroyed"]), (&"removed".into(), &own.into()), "{alert}");
     assert!(alert["output"].as_str().is_some_and(|text| text.contains(&a)), "{alert}");
-    for (stream, name) in &held {
-        stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
-        let error = (&mut &*stream).read(&mut [0; 1]).expect_err("no byte comes");
-        assert_eq!(error.kind() == ErrorKind::ConnectionAborted, *name == a, "{error}");
-    }
+    assert_only_ended(&held, &a);
 }
