@@ -139,7 +139,7 @@ fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &
         format!("--cfg=bpf_target_arch=\"{arch}\""),
     ];
     flags.extend(neutral_places(toolchain, workspace));
-    let mut command = Command::new(&toolchain.cargo);
+    let mut command = at_fixed_addresses(&toolchain.cargo);
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         let scrubbed = SCRUBBED.iter().any(|prefix| name.starts_with(prefix));
@@ -166,6 +166,23 @@ fn run_cargo(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &
         Ok(())
     } else {
         Err(Failure::Reported(format!("the kernel programs did not build ({status})")))
+    }
+}
+
+/// A command whose memory lies at the same addresses each time, where the system can do that: the linker tells types it has
+/// seen by their addresses, so that two of them change places now and then, and the object is another one.
+fn at_fixed_addresses(program: &Path) -> Command {
+    let fixed = || {
+        let mut command = Command::new("setarch");
+        command.arg("--addr-no-randomize");
+        command
+    };
+    if fixed().arg("true").status().is_ok_and(|status| status.success()) {
+        let mut command = fixed();
+        command.arg(program);
+        command
+    } else {
+        Command::new(program)
     }
 }
 

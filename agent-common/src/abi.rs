@@ -9,7 +9,10 @@ use crate::event::Family;
 /// - 1: first layout.
 /// - 2: plans of 16 bytes, attributes for texts, data and structures.
 /// - 3: pushdown: candidates in the header, identity of the image, plans of 24 bytes.
-pub const ABI_VERSION: u8 = 3;
+/// - 4: events that were counted before one.
+pub const ABI_VERSION: u8 = 4;
+/// Oldest version whose records, kept in a file, are still understood.
+pub const ABI_OLDEST: u8 = 3;
 
 /// Ring buffer that carries records from the kernel to the agent.
 pub const MAP_EVENTS: &str = "EVENTS";
@@ -59,6 +62,11 @@ pub const MAP_PROCESSES: &str = "PROCESSES";
 /// Hash, [`crate::pushdown::ImageKey`] → masks by family. Written by the agent; the programs give them to processes
 /// that start the image.
 pub const MAP_IMAGES: &str = "IMAGES";
+/// Hash, [`crate::stream::StreamKey`] → [`crate::stream::StreamTerms`]. Written by the agent only.
+pub const MAP_STREAMS: &str = "STREAMS";
+/// Hash per CPU, [`crate::stream::StreamKey`] → [`crate::stream::StreamCount`]. Entries are made and removed by the agent,
+/// values written by the programs.
+pub const MAP_STREAM_COUNTS: &str = "STREAM_COUNTS";
 /// Longest prefix match, [`crate::pushdown::AddressKey`] → u32 class.
 pub const MAP_ADDRESSES: &str = "ADDRESSES";
 /// Where the programs need the offset of a member ([`crate::member::Member`]) on this kernel, they have an instruction that

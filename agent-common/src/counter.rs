@@ -18,6 +18,8 @@ pub struct FamilyCounters {
     pub ring_full: u64,
     /// Lost for another reason (no scratch slot free, record over the size limit). No sequence number is used.
     pub error: u64,
+    /// Of `filtered`, those that were counted for rules with a threshold ([`crate::stream`]).
+    pub counted: u64,
 }
 
 impl FamilyCounters {
@@ -33,5 +35,6 @@ impl FamilyCounters {
         self.emitted = self.emitted.wrapping_add(other.emitted);
         self.ring_full = self.ring_full.wrapping_add(other.ring_full);
         self.error = self.error.wrapping_add(other.error);
+        self.counted = self.counted.wrapping_add(other.counted);
     }
 }

@@ -274,6 +274,8 @@ pub enum AttrTag {
     CallKey = 22,
     /// [`UsageFacts`] of a process right after its exec.
     Usage = 23,
+    /// [`crate::stream::StreamCount`]: events of this kind that were counted before this one.
+    Counted = 24,
 }
 
 impl TryFrom<u16> for AttrTag {
@@ -304,6 +306,7 @@ impl TryFrom<u16> for AttrTag {
             21 => Self::Backlog,
             22 => Self::CallKey,
             23 => Self::Usage,
+            24 => Self::Counted,
             other => return Err(other),
         })
     }

@@ -24,7 +24,7 @@ const _: () = assert!(size_of::<SocketFacts>() == 64);
 const _: () = assert!(size_of::<ExecFacts>() == 24);
 const _: () = assert!(size_of::<UsageFacts>() == 48);
 const _: () = assert!(size_of::<Control>() == 16);
-const _: () = assert!(size_of::<FamilyCounters>() == 40);
+const _: () = assert!(size_of::<FamilyCounters>() == 48);
 const _: () = assert!(size_of::<SyscallPlan>() == 24);
 const _: () = assert!(size_of::<Answer>() == 1480);
 const _: () = assert!(size_of::<AnswerCounters>() == 16);

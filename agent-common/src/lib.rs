@@ -17,4 +17,5 @@ pub mod member;
 pub mod pushdown;
 pub mod role;
 pub mod service;
+pub mod stream;
 pub mod wake;

@@ -186,6 +186,7 @@ impl ProcessEntry {
             two(self.uid, self.euid),
             two(self.gid, self.egid),
             two(self.loginuid, self.generation),
+            self.identity,
         ];
         let mut words = [0; ENTRY_WORDS];
         let all = facts.into_iter().chain(self.masks.into_iter().flatten());
@@ -224,6 +225,8 @@ pub struct ProcessEntry {
     pub loginuid: u32,
     /// Rule set.
     pub generation: u32,
+    /// One number for all of the above but `epoch`, for what else rests on them ([`crate::stream`]); 0 = nothing may.
+    pub identity: u64,
     /// Masks by family.
     pub masks: [Mask; FAMILY_COUNT],
 }
@@ -275,6 +278,8 @@ pub const LOOK_NUMBERS: u8 = 1 << 1;
 pub const LOOK_SOCKET: u8 = 1 << 2;
 /// The process is looked at.
 pub const LOOK_PROCESS: u8 = 1 << 3;
+/// Events of the call may be counted ([`crate::stream`]).
+pub const LOOK_STREAM: u8 = 1 << 4;
 /// The call is never rejected: the agent's own state depends on it.
 pub const LOOK_NEVER: u8 = 1 << 7;
 
@@ -378,7 +383,7 @@ pub const ADDRESS_KEY_BITS: u32 = 32;
 pub const ADDRESS_ENTRIES: u32 = 64 * 1024;
 
 const _: () = assert!(size_of::<CallKey>() == 48);
-const _: () = assert!(size_of::<ProcessEntry>() == 56 + FAMILY_COUNT * 32);
+const _: () = assert!(size_of::<ProcessEntry>() == 64 + FAMILY_COUNT * 32);
 const _: () = assert!(size_of::<ImageKey>() == 128);
 const _: () = assert!(size_of::<Policy>() == 8);
 const _: () = assert!(size_of::<AddressKey>() == 20);

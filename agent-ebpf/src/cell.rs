@@ -107,6 +107,8 @@ cells! {
     LEFT,
     /// State of the automaton.
     STATE,
+    /// 1 when the record says how many events were counted before it.
+    COUNTED,
 }
 
 /// The number, of which the compiler then knows nothing.

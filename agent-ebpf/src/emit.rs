@@ -58,6 +58,13 @@ impl Seen {
         self.get().filtered += 1;
     }
 
+    /// The event is counted and ends there.
+    #[inline(always)]
+    pub(crate) fn counted(self) {
+        self.get().filtered += 1;
+        self.get().counted += 1;
+    }
+
     /// Starts a record of a task; counts an error when no buffer is free.
     #[inline(always)]
     pub(crate) fn record(self, kind: EventKind, family: Family, who: Typed) -> Option<Record> {
@@ -97,11 +104,12 @@ impl Seen {
         record.release();
     }
 
+    /// Sends the record, and says whether it was taken.
     #[inline(always)]
-    fn send(self, record: Record) {
+    pub(crate) fn send(self, record: Record) -> bool {
         let (Some(sequence), Some(bytes)) = (SEQUENCE.get_ptr_mut(0), record.bytes()) else {
             self.get().error += 1;
-            return;
+            return false;
         };
         let header = record.header();
         header.len = bytes.len() as u32;
@@ -109,11 +117,13 @@ impl Seen {
         let next = unsafe { &mut *sequence };
         header.seq = *next;
         *next += 1;
-        if EVENTS.output::<[u8]>(bytes, wake_flags(header.cpu)).is_ok() {
+        let taken = EVENTS.output::<[u8]>(bytes, wake_flags(header.cpu)).is_ok();
+        if taken {
             self.get().emitted += 1;
         } else {
             self.get().ring_full += 1;
         }
+        taken
     }
 }
 

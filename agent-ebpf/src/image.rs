@@ -41,6 +41,7 @@ pub(crate) fn specialise(record: Record) {
     entry.egid = task.egid;
     entry.loginuid = task.loginuid;
     entry.generation = generation;
+    entry.identity = 0;
     let size = size_of_val(&entry.masks) as u32;
     // By a helper, for the compiler's copy would go byte by byte.
     // SAFETY: both are this long. An entry is removed only when its rule set is in force no longer, which is checked

@@ -14,8 +14,8 @@ use rampart_common::{
     member::Member as M,
     pushdown::{
         ALL, CLASS_FAILED, CLASS_PATH, CLASS_SOCKET, CLASS_VERBATIM, EPOCH_OF_IMAGE, LOOK_NEVER,
-        LOOK_NUMBERS, LOOK_PATH, LOOK_PROCESS, LOOK_SOCKET, Mask, NONE, Signature, Tables, both, either,
-        is_none,
+        LOOK_NUMBERS, LOOK_PATH, LOOK_PROCESS, LOOK_SOCKET, LOOK_STREAM, Mask, NONE, Signature, Tables, both,
+        either, is_none,
     },
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Judged {
     unknown_key: u64,
     /// 1: the process has no masks that hold.
     unknown_process: u64,
+    /// The facts of the process as one number; 0 = it has no masks that hold.
+    identity: u64,
 }
 
 /// An event that is being judged.
@@ -145,6 +147,7 @@ impl Judge {
         set!(judge, looks, u64::from(first.looks));
         set!(judge, unknown_key, 0);
         set!(judge, unknown_process, 0);
+        set!(judge, identity, 0);
         judge
     }
 
@@ -212,6 +215,25 @@ impl Judge {
     #[inline(always)]
     pub(crate) fn wants_socket(self) -> bool {
         self.looks(LOOK_SOCKET)
+    }
+
+    /// Whether events of the call may be counted, and everything is known of this one that can be.
+    #[inline(always)]
+    pub(crate) fn may_stream(self) -> bool {
+        let unknown = get!(self, unknown_key) | get!(self, unknown_process);
+        self.looks(LOOK_STREAM) && unknown == 0 && get!(self, identity) != 0
+    }
+
+    /// The facts of the process as one number.
+    #[inline(always)]
+    pub(crate) fn identity(self) -> u64 {
+        get!(self, identity)
+    }
+
+    /// Last change of process trees and metadata, when the process was looked at.
+    #[inline(always)]
+    pub(crate) fn epoch(self) -> u64 {
+        get!(self, epoch)
     }
 
     /// Adds what is left under one view of the path: the call's numbers and the path's signature together.
@@ -342,6 +364,7 @@ impl Judge {
         let differs = (fact!(start_ns) ^ start_ns) | (fact!(exec_id) ^ exec_id) | (fact!(epoch) ^ epoch);
         if differs == 0 {
             set!(self, unknown_process, u64::from(of_image));
+            set!(self, identity, fact!(identity));
             set!(self, mask, both(&mask, &masks));
         }
     }

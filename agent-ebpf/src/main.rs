@@ -34,6 +34,7 @@ mod recall;
 mod record;
 mod scan;
 mod sock;
+mod stream;
 mod task;
 mod trace;
 mod trail;

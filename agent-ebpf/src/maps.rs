@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
 };
 use rampart_common::{
     abi::{COMPAT_SOCKET_SLOTS, SYSCALL_SLOTS},
@@ -14,6 +14,7 @@ use rampart_common::{
         Policy, ProcessEntry, Tables,
     },
     role,
+    stream::{STREAM_ENTRIES, StreamCount, StreamKey, StreamTerms},
 };
 
 use crate::{
@@ -104,3 +105,13 @@ pub(crate) static IMAGES: HashMap<ImageKey, [Mask; FAMILY_COUNT]> =
 /// Classes of addresses.
 #[map]
 pub(crate) static ADDRESSES: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(ADDRESS_ENTRIES, 0);
+
+/// When events of a stream are counted; allocated as they come.
+#[map]
+pub(crate) static STREAMS: HashMap<StreamKey, StreamTerms> =
+    HashMap::with_max_entries(STREAM_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// What was counted of them.
+#[map]
+pub(crate) static STREAM_COUNTS: PerCpuHashMap<StreamKey, StreamCount> =
+    PerCpuHashMap::with_max_entries(STREAM_ENTRIES, BPF_F_NO_PREALLOC);

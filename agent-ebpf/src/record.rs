@@ -15,6 +15,7 @@ use rampart_common::{
     event::{AttrHeader, AttrTag, HEADER_BYTES, RECORD_MAX, RECORD_TRUNCATED, RecordHeader, TEXT_MAX},
     member::Member,
     pushdown::{AddressKey, CallKey, ImageKey, Mask, ProcessEntry, Signature},
+    stream::StreamKey,
 };
 
 use crate::{
@@ -69,6 +70,8 @@ pub(crate) struct Scratch {
     judged: Judged,
     /// What was left for the file before.
     traced: Mask,
+    /// The stream that the event may belong to.
+    stream: StreamKey,
 }
 
 /// Words of a trail; a power of two.
@@ -343,6 +346,12 @@ impl Record {
     #[inline(always)]
     pub(crate) fn traced<'a>(&self) -> &'a mut Mask {
         &mut self.get_mut().traced
+    }
+
+    /// The key of the stream that the event may belong to.
+    #[inline(always)]
+    pub(crate) fn stream<'a>(&self) -> &'a mut StreamKey {
+        &mut self.get_mut().stream
     }
 
     /// The key for the look-up of a mask.

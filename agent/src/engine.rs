@@ -14,12 +14,14 @@ pub mod profile;
 pub mod push;
 pub mod shed;
 pub mod stats;
+mod streams;
 mod told;
 mod windows;
 
 use std::{fmt, sync::Arc};
 
 use bumpalo::Bump;
+use nix::unistd::{SysconfVar, gethostname, sysconf};
 use rampart_common::event::Family;
 use rampart_rules::{
     catalog::{FieldId, ids},
@@ -97,6 +99,8 @@ pub struct Options {
     pub clock: Clock,
     /// What measures the rules.
     pub stopwatch: Stopwatch,
+    /// CPUs whose programs count events side by side.
+    pub cpus: usize,
     /// Random number that makes alert ids unique over restarts.
     pub id_seed: u64,
     /// Whether somebody reads the executables whose digests rules ask for, or all.
@@ -110,7 +114,7 @@ pub struct Options {
 impl Default for Options {
     /// Settings for this machine.
     fn default() -> Self {
-        let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let hostname = gethostname().ok().and_then(|name| name.into_string().ok());
         let mut seed = [0; 8];
         // Without randomness ids still differ within a run, and by their time between runs.
         let _ = getrandom::fill(&mut seed);
@@ -126,6 +130,7 @@ impl Default for Options {
             clock_offset_ns: Some(system_offset_ns),
             clock: Clock::system(),
             stopwatch: Stopwatch::system(),
+            cpus: online_cpus(),
             id_seed: u64::from_ne_bytes(seed),
             digests: Digesting::Off,
             metadata_wait_ns: None,
@@ -214,7 +219,7 @@ impl Detector {
                 _ => DIGEST_WAIT_NS,
             }),
             digesting: options.digests,
-            push: Push::default(),
+            push: Push::new(options.cpus),
             windows: Windows::default(),
             trading: options.trading,
             session_ns: 0,
@@ -305,6 +310,7 @@ impl Detector {
             self.matched.clear();
             let first = self.policy.matching() == Matching::First;
             let candidates = self.push.candidates(&event.header);
+            let counted = streams::counted(event);
             let mut trial = self.profile.begin(row.family);
             for view in views {
                 let fields = EventFields::new(&facts, *view);
@@ -319,7 +325,8 @@ impl Detector {
                     if is_told && first {
                         return;
                     }
-                    let moment = || windows::moment(&self.clock, now_ns);
+                    let earlier = || self.push.earlier(event, row, counted.as_ref(), rule);
+                    let moment = || windows::moment(&self.clock, now_ns, earlier());
                     match windows::pass(&mut self.windows, rule, &fields, moment) {
                         Ok(()) => is_told = true,
                         Err(reason) => return is_told |= reason == Withheld::Throttle,
@@ -516,6 +523,12 @@ impl Detector {
         self.session_ns = next.map_or(u64::MAX, |wait_ns| now_ns.saturating_add(wait_ns));
         self.push.changed();
     }
+}
+
+/// CPUs that run now, whichever of them this process may use.
+fn online_cpus() -> usize {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    online.and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
 }
 
 /// Whether a rule asks for the digest of an executable.

@@ -258,10 +258,10 @@ impl Kernel {
             .into_iter()
             .map(|family| {
                 let mut sum = FamilyCounters::default();
-                for [seen, filtered, emitted, ring_full, error] in
-                    self.per_cpu::<[u64; 5]>(abi::MAP_COUNTERS, u32::from(family as u8))?
+                for [seen, filtered, emitted, ring_full, error, counted] in
+                    self.per_cpu::<[u64; 6]>(abi::MAP_COUNTERS, u32::from(family as u8))?
                 {
-                    sum.add(&FamilyCounters { seen, filtered, emitted, ring_full, error });
+                    sum.add(&FamilyCounters { seen, filtered, emitted, ring_full, error, counted });
                 }
                 Ok((family, sum))
             })

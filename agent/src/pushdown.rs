@@ -20,6 +20,7 @@ mod paths;
 mod plan;
 mod process;
 mod sockets;
+mod stream;
 
 pub use self::{
     automaton::Size,

@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc};
 
 pub use self::{
     cron::Cron,
-    state::{Counts, Moment, Windows, Withheld},
+    state::{Counts, Earlier, Moment, PARTS, Windows, Withheld},
 };
 use crate::{
     catalog::FieldId,
@@ -95,6 +95,12 @@ impl Window {
     /// Whether an event that the condition holds for may be no match at all.
     pub fn is_conditional(&self) -> bool {
         self.threshold.is_some() || self.sequence.is_some() || self.active.is_some()
+    }
+
+    /// Its threshold, when every event that the condition holds for counts the same at any time.
+    pub fn only_counts(&self) -> Option<&Threshold> {
+        let plain = self.active.is_none() && self.sequence.is_none();
+        self.threshold.as_ref().filter(|_| plain)
     }
 
     /// Calls `f` with each field that it asks for beside the condition.

@@ -79,7 +79,7 @@ fn family_net(ctx: BtfTracePointContext) -> i32 {
         if step.descriptor() && step.judge.wants_socket() {
             sock::classify(step.judge, step.record);
             step.judge.socket();
-            if step.is_rejected() {
+            if step.is_rejected() || step.is_counted() {
                 return 0;
             }
         }

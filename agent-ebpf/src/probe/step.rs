@@ -16,7 +16,7 @@ use crate::{
     probe::regs,
     read::{Typed, current_task, user},
     record::Record,
-    sock,
+    sock, stream,
 };
 
 /// `AT_FDCWD`: the directory argument means the working directory.
@@ -125,6 +125,16 @@ impl Step {
             return false;
         }
         self.seen.filtered();
+        self.record.release();
+        true
+    }
+
+    /// Counts an event on a socket whose rules only want to know how many there are.
+    #[inline(always)]
+    pub(super) fn is_counted(&self) -> bool {
+        if !stream::is_counted(self.seen, self.judge, self.record, self.ret) {
+            return false;
+        }
         self.record.release();
         true
     }
@@ -274,6 +284,10 @@ impl Step {
     pub(super) fn finish(self) {
         self.judge.write();
         head(self.record, EventKind::Syscall, self.family, self.task);
-        self.seen.submit(self.record);
+        let is_sent = self.seen.send(self.record);
+        if self.family == Family::Net {
+            stream::end(self.record, is_sent);
+        }
+        self.record.release();
     }
 }

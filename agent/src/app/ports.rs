@@ -79,6 +79,7 @@ impl Hooks for Kernel {
     fn learn(&mut self, lessons: &Lessons) -> Result<Learned, KernelError> {
         let mut learned = Self::learn(self, &lessons.calls, &lessons.processes)?;
         learned.written += self.learn_images(&lessons.images)?;
+        learned.written += self.learn_streams(&lessons.streams, &lessons.silent)?;
         Ok(learned)
     }
 

@@ -183,15 +183,19 @@ fn rule(name: &str, policy: &PolicyArgs) -> io::Result<Outcome> {
         )));
     };
     let place = texts.locate(rule.span).map(|at| format!("{}:{}:{}", at.file, at.line, at.column));
-    let mut text = rule_text(rule, place.as_deref());
-    if let Some(position) = bundle.rules.rules().iter().position(|enabled| enabled.id == rule.id) {
-        text.push_str(&kernel::text(&Plan::new(Arc::clone(&bundle.rules), 1).report(position)));
-    }
+    let Some(position) = bundle.rules.position(rule.id) else {
+        print::data(&rule_text(rule, place.as_deref(), &[]))?;
+        return Ok(Outcome::Clean);
+    };
+    let plan = Plan::new(Arc::clone(&bundle.rules), 1);
+    let mut text = rule_text(rule, place.as_deref(), &plan.counted_events(position));
+    text.push_str(&kernel::text(&plan.report(position)));
     print::data(&text)?;
     Ok(Outcome::Clean)
 }
 
-fn rule_text(rule: &Rule, place: Option<&str>) -> String {
+/// `counted` are the events that the kernel can count.
+fn rule_text(rule: &Rule, place: Option<&str>, counted: &[&str]) -> String {
     let (mut captured, mut missing) = (Vec::new(), Vec::new());
     for id in rule.events.iter() {
         let list = if syscall::deliverable(id) { &mut captured } else { &mut missing };
@@ -215,7 +219,13 @@ fn rule_text(rule: &Rule, place: Option<&str>) -> String {
     }
     rows.push(row("condition", &rule.condition_text));
     if let Some(window) = &rule.window {
-        rows.push(row("window", &format!("{window}; counted in the agent")));
+        let by = match counted {
+            [] => "counted in the agent".to_owned(),
+            events => {
+                format!("counted in the kernel on connections ({}), else in the agent", events.join(", "))
+            }
+        };
+        rows.push(row("window", &format!("{window}; {by}")));
     }
     rows.push(row("output", rule.output.text()));
     rows.push(row("output fields", &fields.join(", ")));

@@ -163,6 +163,11 @@ impl<'e> Facts<'e> {
         Some(self.context.state.processes.lineage_known(self.process?))
     }
 
+    /// What the event is.
+    pub fn row(&self) -> &'static Row {
+        self.row
+    }
+
     /// Whether the event's process runs in no container.
     pub fn on_host(&self) -> bool {
         self.process.is_some_and(|process| process.container.is_none())

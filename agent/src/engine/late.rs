@@ -7,7 +7,7 @@ use rampart_rules::{
     catalog::{FieldId, ids},
     rule::{Matching, RuleId},
     value::Truth,
-    window::Withheld,
+    window::{Earlier, Withheld},
 };
 
 use super::{
@@ -79,7 +79,7 @@ impl Detector {
                 let mut ends = first && !rule.is_conditional();
                 if !matched.contains(&rule.id) {
                     matched.push(rule.id);
-                    let moment = || windows::moment(&self.clock, waiting.time_ns);
+                    let moment = || windows::moment(&self.clock, waiting.time_ns, Earlier::default());
                     let told = match same_policy {
                         true => windows::pass(&mut self.windows, rule, &fields, moment),
                         // What was counted for the rules before is forgotten.

@@ -4,17 +4,26 @@
 //! A process that the kernel keeps asking about (because its threads differ, or because there is no room) is answered
 //! now and then only.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use rampart_common::{
-    event::{AttrTag, FAMILY_COUNT, Family, RECORD_SHADOW, RECORD_UNSPECIALISED, RecordHeader},
+    event::{AttrTag, FAMILY_COUNT, Family, RECORD_SHADOW, RECORD_UNSPECIALISED, RecordHeader, TaskFacts},
     pushdown::{ALL, CallKey, IMAGE_ENTRIES, ImageKey, KEY_WORDS, Mask, ProcessEntry},
+    stream::{StreamCount, StreamKey, StreamTerms},
 };
-use rampart_rules::{catalog::EventId, rule::Rule};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rampart_rules::{catalog::EventId, rule::Rule, window::Earlier};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
-use super::fields::{EventFields, Facts};
-use crate::event::{Event, ProcessId};
+pub use super::streams::{Stream, is_connection};
+use super::{
+    fields::{EventFields, Facts},
+    streams::{self, Streams},
+};
+use crate::event::{Event, ProcessId, syscall::Row};
 
 /// Time between two answers about one process, nanoseconds.
 const AGAIN_NS: u64 = 50_000_000;
@@ -46,6 +55,16 @@ pub trait Judging: fmt::Debug + Send + Sync {
     /// The rules that may match events of any process that runs the image of an event's process.
     fn image_masks(&self, facts: &Facts<'_>) -> [Mask; FAMILY_COUNT];
 
+    /// Whether events of a row can be counted in the kernel for some rule.
+    fn streams_on(&self, row: &Row) -> bool;
+
+    /// What is counted of the events that are like this one, which a mask leaves rules for; `None` when each of them has
+    /// to be looked at.
+    fn stream(&self, facts: &Facts<'_>, candidates: &Mask) -> Option<Stream>;
+
+    /// Whether a rule is one of those in a mask.
+    fn is_in(&self, family: Family, mask: &Mask, rule: &Rule) -> bool;
+
     /// Calls `on_match` with those rules of an event type that a mask leaves and that are true, in order: the first
     /// or all. Asks `tries` about each that is left, by position, before it is evaluated.
     fn evaluate(
@@ -68,6 +87,10 @@ pub struct Lessons {
     pub processes: Vec<(u32, ProcessEntry)>,
     /// Masks of images, by family.
     pub images: Vec<(ImageKey, [Mask; FAMILY_COUNT])>,
+    /// When events of streams are counted.
+    pub streams: Vec<(StreamKey, StreamTerms)>,
+    /// Streams that have long been silent.
+    pub silent: Vec<StreamKey>,
     /// Something changed that masks of processes may depend on.
     pub changed: bool,
 }
@@ -83,6 +106,8 @@ pub struct Counts {
     pub samples: u64,
     /// Samples that a rule matched: never, unless pushdown is wrong.
     pub disagreements: u64,
+    /// Streams that the kernel counts now.
+    pub streams: u64,
 }
 
 /// When a process was last answered about, and which image it ran.
@@ -107,7 +132,7 @@ impl Asked {
 }
 
 /// Pushdown as the detector sees it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Push {
     plan: Option<Arc<dyn Judging>>,
     lessons: Lessons,
@@ -115,10 +140,24 @@ pub(super) struct Push {
     /// Images that were looked at under the plan in force.
     images: FxHashSet<ImageKey>,
     asked: Asked,
+    streams: Streams,
     counts: Counts,
 }
 
 impl Push {
+    /// Nothing is in force, on a machine with so many CPUs.
+    pub(super) fn new(cpus: usize) -> Self {
+        Self {
+            plan: None,
+            lessons: Lessons::default(),
+            keys: FxHashSet::default(),
+            images: FxHashSet::default(),
+            asked: Asked::default(),
+            streams: Streams::new(cpus),
+            counts: Counts::default(),
+        }
+    }
+
     /// Puts a plan in force, or none.
     pub(super) fn set(&mut self, plan: Option<Arc<dyn Judging>>) {
         self.plan = plan;
@@ -126,6 +165,7 @@ impl Push {
         self.keys.clear();
         self.images.clear();
         self.asked.0.clear();
+        self.streams.clear();
     }
 
     /// The rules to try, when the kernel has judged the event by the plan in force. A sample is tried on all rules.
@@ -161,10 +201,17 @@ impl Push {
             self.counts.calls += 1;
             self.lessons.calls.push((key, plan.mask_of(&key)));
         }
+        let task = &event.header.task;
+        let candidates = &event.header.candidates;
+        if plan.streams_on(facts.row()) && self.lessons.streams.len() < BATCH_MAX {
+            let identity = identity(task, plan.generation());
+            let told = self.streams.learn(event, identity, || plan.stream(facts, candidates));
+            self.lessons.streams.extend(told);
+            self.lessons.silent.extend(self.streams.silent(event.header.time_ns));
+        }
         if event.header.flags & RECORD_UNSPECIALISED == 0 || self.lessons.processes.len() >= BATCH_MAX {
             return;
         }
-        let task = &event.header.task;
         if !self.asked.is_due(event.process(), task.exec_id, event.header.time_ns) {
             return;
         }
@@ -184,6 +231,7 @@ impl Push {
             egid: task.egid,
             loginuid: task.loginuid,
             generation: plan.generation(),
+            identity: identity(task, plan.generation()),
             masks: masks.masks,
         };
         self.lessons.processes.push((task.pid, entry));
@@ -204,8 +252,9 @@ impl Push {
     /// What came together since the last call; `None` when nothing did.
     pub(super) fn lessons(&mut self) -> Option<Lessons> {
         let lessons = &self.lessons;
-        let none = lessons.calls.is_empty() && lessons.processes.is_empty() && lessons.images.is_empty();
-        if none && !lessons.changed {
+        let masks = lessons.calls.is_empty() && lessons.processes.is_empty() && lessons.images.is_empty();
+        let streams = lessons.streams.is_empty() && lessons.silent.is_empty();
+        if masks && streams && !lessons.changed {
             return None;
         }
         self.keys.clear();
@@ -214,7 +263,21 @@ impl Push {
 
     /// Counters since the start.
     pub(super) fn counts(&self) -> Counts {
-        self.counts
+        Counts { streams: self.streams.len() as u64, ..self.counts }
+    }
+
+    /// What was counted before an event for a rule that it matches.
+    pub(super) fn earlier(
+        &self,
+        event: &Event<'_>,
+        row: &Row,
+        counted: Option<&StreamCount>,
+        rule: &Rule,
+    ) -> Earlier {
+        let Some((count, plan)) = counted.zip(self.plan.as_deref()) else { return Earlier::default() };
+        let judged = event.header.generation == plan.generation();
+        let is_counted = judged && plan.is_in(row.family, &count.matching, rule);
+        if is_counted { streams::earlier(count) } else { Earlier::default() }
     }
 }
 
@@ -232,6 +295,14 @@ fn image(
     }
     let masks = plan.image_masks(facts);
     (masks != [ALL; FAMILY_COUNT]).then_some((key, masks))
+}
+
+/// What the masks of a process rest on, but for the epoch, as one number that is not 0.
+fn identity(task: &TaskFacts, generation: u32) -> u64 {
+    let mut hasher = FxHasher::default();
+    (task.start_ns, task.exec_id, task.cgroup_id).hash(&mut hasher);
+    (task.uid, task.euid, task.gid, task.egid, task.loginuid, generation).hash(&mut hasher);
+    hasher.finish().max(1)
 }
 
 /// The key of an attribute.

@@ -3,7 +3,7 @@
 use std::{mem::offset_of, ops::Range};
 
 use rampart_common::{
-    abi::ABI_VERSION,
+    abi::{ABI_OLDEST, ABI_VERSION},
     event::{
         ATTR_DISCONNECTED, AttrTag, EventKind, ExecFacts, Family, FileFacts, HEADER_BYTES, RecordHeader,
         SocketFacts, TaskFacts, UsageFacts,
@@ -12,8 +12,8 @@ use rampart_common::{
 
 use super::{Attr, DecodeError, Event};
 
-/// Tags are small integers; one slot per tag.
-const TAG_SLOTS: usize = 24;
+/// Tags are small integers; one slot per tag up to the last.
+const TAG_SLOTS: usize = AttrTag::Counted as usize + 1;
 
 /// Where each attribute lies in the record. The first of a repeated tag wins.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,7 @@ pub fn time_ns(bytes: &[u8]) -> Option<u64> {
 /// Decodes one record.
 pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let header = header(bytes)?;
-    if header.abi != ABI_VERSION {
+    if !(ABI_OLDEST..=ABI_VERSION).contains(&header.abi) {
         return Err(DecodeError::Version(header.abi));
     }
     let kind = EventKind::try_from(header.kind).map_err(DecodeError::Kind)?;

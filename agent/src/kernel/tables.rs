@@ -1,5 +1,7 @@
 //! Pushdown's tables in the kernel: putting a rule set in force, remembering masks.
 
+mod streams;
+
 use std::collections::HashMap as Keys;
 
 use aya::{
@@ -13,6 +15,7 @@ use rampart_common::{
         AddressKey, CallKey, ENTRY_WORDS, IMAGE_WORDS, ImageKey, KEY_WORDS, MASK_WORDS, Mask, ProcessEntry,
         TABLE_WORDS,
     },
+    stream::STREAM_KEY_WORDS,
 };
 
 use super::{Kernel, KernelError};
@@ -35,6 +38,8 @@ pub(super) struct Written {
     memo: Keys<u32, Vec<[u64; KEY_WORDS]>>,
     /// Keys of masks of images, by rule set.
     images: Keys<u32, Vec<[u64; IMAGE_WORDS]>>,
+    /// Keys of streams, by rule set.
+    streams: Keys<u32, Vec<[u64; STREAM_KEY_WORDS]>>,
     /// Address prefixes of either slot.
     addresses: [Addresses; 2],
 }
@@ -142,6 +147,7 @@ impl Kernel {
     }
 
     fn forget_before(&mut self, generation: u32) -> Result<(), KernelError> {
+        self.forget_streams_before(generation)?;
         for key in without(&mut self.written.memo, generation) {
             let _ = self.hash::<[u64; KEY_WORDS], [u64; MASK_WORDS]>(abi::MAP_MEMO)?.remove(&key);
         }

@@ -7,9 +7,12 @@ use rampart_common::{
 use rampart_rules::{catalog::EventId, rule::Rule, value::Truth};
 
 use super::Plan;
-use crate::engine::{
-    fields::{EventFields, Facts},
-    push::{Judging, ProcessMasks},
+use crate::{
+    engine::{
+        fields::{EventFields, Facts},
+        push::{Judging, ProcessMasks, Stream},
+    },
+    event::syscall::Row,
 };
 
 impl Judging for Plan {
@@ -27,6 +30,18 @@ impl Judging for Plan {
 
     fn image_masks(&self, facts: &Facts<'_>) -> [Mask; FAMILY_COUNT] {
         Self::image_masks(self, facts)
+    }
+
+    fn streams_on(&self, row: &Row) -> bool {
+        self.streams.contains(&row.event)
+    }
+
+    fn stream(&self, facts: &Facts<'_>, candidates: &Mask) -> Option<Stream> {
+        self.stream_of(facts, candidates)
+    }
+
+    fn is_in(&self, family: Family, mask: &Mask, rule: &Rule) -> bool {
+        Self::is_in(self, family, mask, rule)
     }
 
     fn evaluate(

@@ -2,7 +2,11 @@
 
 mod tables;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use rampart_common::{
     event::{FAMILY_COUNT, Family},
@@ -58,7 +62,9 @@ pub struct Plan {
     pub(super) image: Image,
     addresses: Vec<(u32, AddressKey, u32)>,
     /// A rule asks for the event's place in the stream.
-    needs_all: bool,
+    pub(super) needs_all: bool,
+    /// Events of which some may be counted in the kernel.
+    pub(super) streams: HashSet<EventId>,
     /// A rule asks whether a datagram goes to another peer than the one before.
     pub(super) needs_peers: bool,
     blank: State,
@@ -93,12 +99,15 @@ impl Plan {
             image: Image::new(),
             addresses,
             needs_all: false,
+            streams: HashSet::new(),
             needs_peers,
             blank: State::new(state),
             clock: Clock::fixed(0, 0),
         };
         plan.needs_all = plan.depends_on_all();
         plan.reduce();
+        let rows = syscall::rows().filter(|row| plan.streams_on(row));
+        plan.streams = rows.map(|row| row.event).collect();
         plan.draw();
         plan
     }

@@ -7,6 +7,7 @@ mod kernel;
 mod processes;
 mod readme;
 mod soundness;
+mod streams;
 
 use std::{mem::offset_of, net::Ipv4Addr, sync::Arc};
 
@@ -37,7 +38,7 @@ use crate::{
 
 fn compile(text: &str) -> Arc<RuleSet> {
     let loaded = load(&[Source { name: "test".into(), text: text.into() }], &LoadOptions::default());
-    Arc::new(loaded.rules.unwrap())
+    Arc::new(loaded.rules.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)))
 }
 
 fn upstream() -> Option<Arc<RuleSet>> {

@@ -264,7 +264,7 @@ fn counters(families: &[[u64; 5]]) -> Result<Counters, Damage> {
     for (slot, [seen, filtered, emitted, ring_full, error]) in
         counters.iter_mut().zip(families.iter().copied())
     {
-        *slot = FamilyCounters { seen, filtered, emitted, ring_full, error };
+        *slot = FamilyCounters { seen, filtered, emitted, ring_full, error, counted: 0 };
     }
     Ok(counters)
 }

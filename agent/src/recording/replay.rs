@@ -42,6 +42,7 @@ pub struct Switches {
 /// A detector that is to be told a recording.
 pub fn detector(facts: &Facts, bundle: &Bundle, switches: Switches) -> Detector {
     let options = engine::Options {
+        cpus: 1,
         hostname: facts.hostname.clone(),
         realpath_matching: switches.realpath_matching,
         placed: EventSet::EMPTY,

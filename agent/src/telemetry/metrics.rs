@@ -186,6 +186,7 @@ impl Page {
             let labels = [("family", family.name())];
             self.add(Name::Seen, &labels, counters.seen);
             self.add(Name::Filtered, &labels, counters.filtered);
+            self.add(Name::Counted, &labels, counters.counted);
             self.add(Name::Emitted, &labels, counters.emitted);
             self.add(Name::RingFull, &labels, counters.ring_full);
             self.add(Name::KernelErrors, &labels, counters.error);
@@ -206,6 +207,7 @@ impl Page {
         self.add(Name::PushdownGeneration, &[], pushdown.generation);
         self.add(Name::PushdownMasks, &[("of", "call")], judged.calls);
         self.add(Name::PushdownMasks, &[("of", "process")], judged.processes);
+        self.add(Name::PushdownStreams, &[], judged.streams);
         self.add(Name::PushdownFull, &[("of", "call")], pushdown.full_calls);
         self.add(Name::PushdownFull, &[("of", "process")], pushdown.full_processes);
         self.add(Name::PushdownFreshStarts, &[], pushdown.fresh_starts);
@@ -313,7 +315,8 @@ mod tests {
             started: SystemTime::UNIX_EPOCH,
             started_at: now,
         });
-        let counters = FamilyCounters { seen: 10, filtered: 1, emitted: 6, ring_full: 2, error: 1 };
+        let counters =
+            FamilyCounters { seen: 10, filtered: 1, emitted: 6, ring_full: 2, error: 1, counted: 1 };
         status.set_detection(Detection {
             families: vec![(Family::Open, counters, 0), (Family::Net, counters, -1)],
             matches: vec![RuleMatches {

@@ -63,6 +63,8 @@ names! {
     Seen = COUNTER "rampart_events_seen_total": "Events that reached the kernel programs, by family",
     /// Events rejected in the kernel, by family.
     Filtered = COUNTER "rampart_events_filtered_total": "Events rejected in the kernel on purpose, by family",
+    /// Events counted for thresholds, by family.
+    Counted = COUNTER "rampart_events_counted_total": "Of the rejected events, those that the kernel counted for rules with a threshold, by family",
     /// Events written to the ring, by family.
     Emitted = COUNTER "rampart_events_emitted_total": "Events written to the ring, by family",
     /// Events lost to a full ring, by family.
@@ -123,6 +125,8 @@ names! {
     FalcoContainers = GAUGE "falcosecurity_plugins_container_n_containers_total": "Containers remembered",
     /// Number of the plan in force.
     PushdownGeneration = GAUGE "rampart_pushdown_generation": "Number of the plan by which the kernel rejects events; 0 when it rejects none",
+    /// Streams that the kernel counts.
+    PushdownStreams = GAUGE "rampart_pushdown_streams": "Connections of processes whose events the kernel counts for rules with a threshold",
     /// Masks computed for the kernel.
     PushdownMasks = COUNTER "rampart_pushdown_masks_total": "Masks computed because the kernel did not know them, of calls and of processes",
     /// Masks without room.

@@ -35,6 +35,7 @@ pub(super) fn moment(event: &Event<'_>, after_ms: u64) -> Moment {
         // Not zero, so that nothing is before the beginning.
         steady_ns: (3_600_000 + after_ms).saturating_mul(1_000_000),
         local_secs: (wall_ns / 1_000_000_000) as i64 + (after_ms / 1000) as i64,
+        ..Moment::default()
     }
 }
 

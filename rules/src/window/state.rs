@@ -56,6 +56,19 @@ pub struct Moment {
     pub steady_ns: u64,
     /// Seconds since the epoch as the node's own zone shows them.
     pub local_secs: i64,
+    /// Events like this one that were counted before it.
+    pub earlier: Earlier,
+}
+
+/// Events that the condition held for too, counted by somebody else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// How many.
+    pub events: u64,
+    /// The sum of their results.
+    pub sum: u64,
+    /// When the first of them happened, on the clock of [`Moment::steady_ns`].
+    pub since_ns: u64,
 }
 
 /// What is remembered for all rules of a set.
@@ -79,7 +92,7 @@ struct State {
 pub(super) const BYTES_MAX: usize = 16 << 20;
 /// Parts of its time in which a threshold counts larger numbers. Such a count may fall short by the events of one part,
 /// and is never too high.
-const MARKS: u64 = 64;
+pub const PARTS: u64 = 64;
 
 impl Windows {
     /// Forgets everything but the counters; rule ids are about to mean other rules.
@@ -108,6 +121,9 @@ impl Windows {
         {
             *count += 1;
         }
+        if let Some(count) = self.withheld.get_mut(Withheld::Threshold as usize) {
+            *count += moment.earlier.events;
+        }
         self.make_room();
         passed
     }
@@ -122,10 +138,9 @@ impl Windows {
         if window.active.as_ref().is_some_and(|cron| !cron.contains(moment.local_secs)) {
             return Err(Withheld::Inactive);
         }
-        let now = moment.steady_ns;
         let state = self.rules.entry(rule).or_default();
         let before = state.bytes();
-        let passed = state.passes(window, source, now, &mut self.evicted);
+        let passed = state.passes(window, source, moment, &mut self.evicted);
         self.bytes = (self.bytes + state.bytes()).saturating_sub(before);
         passed
     }
@@ -170,16 +185,17 @@ impl State {
         &mut self,
         window: &Window,
         source: &S,
-        now: u64,
+        moment: Moment,
         evicted: &mut u64,
     ) -> Result<(), Withheld> {
+        let now = moment.steady_ns;
         if let Some(sequence) = &window.sequence
             && !self.follows(sequence, source, now, evicted)
         {
             return Err(Withheld::Sequence);
         }
         if let Some(threshold) = &window.threshold
-            && !self.is_enough(threshold, source, now, evicted)
+            && !self.is_enough(threshold, source, moment, evicted)
         {
             return Err(Withheld::Threshold);
         }
@@ -240,24 +256,25 @@ impl State {
         &mut self,
         threshold: &Threshold,
         source: &S,
-        now: u64,
+        moment: Moment,
         evicted: &mut u64,
     ) -> bool {
+        let Moment { steady_ns: now, earlier, .. } = moment;
         let key = Key::of(&threshold.by, source);
         let mut full = false;
         let span = threshold.within_ns;
         // So few that each has a mark of its own.
-        let is_exact = threshold.sum.is_none() && threshold.count <= MARKS;
+        let is_exact = threshold.sum.is_none() && threshold.count <= PARTS;
         let amount =
             threshold.sum.as_ref().map_or(1, |field| amount(&source.field(field.id, field.arg.as_ref())));
+        let before = if threshold.sum.is_some() { earlier.sum } else { earlier.events };
         *evicted += self.threshold.entry(key.clone(), now, span, |marks| {
             marks.retain(|(at, _)| now.saturating_sub(*at) < span);
-            match marks.last_mut() {
-                Some((at, count)) if !is_exact && now.saturating_sub(*at) < span / MARKS => {
-                    *count = count.saturating_add(amount);
-                }
-                _ => marks.push((now, amount)),
+            let part = if is_exact { 0 } else { span / PARTS };
+            if before > 0 && now.saturating_sub(earlier.since_ns) < span {
+                mark(marks, earlier.since_ns, part, before);
             }
+            mark(marks, now, part, amount);
             let sum = marks.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
             full = sum >= threshold.count;
         });
@@ -287,6 +304,16 @@ impl State {
             }
         });
         may
+    }
+}
+
+/// Adds an amount at a time to the marks, which are in order: to one that began less than a part of the whole time before,
+/// or as one of its own. So nothing counts for longer than it should.
+fn mark(marks: &mut Vec<(u64, u64)>, at: u64, part: u64, amount: u64) {
+    let place = marks.partition_point(|(begun, _)| *begun <= at);
+    match place.checked_sub(1).and_then(|last| marks.get_mut(last)) {
+        Some((begun, count)) if at - *begun < part => *count = count.saturating_add(amount),
+        _ => marks.insert(place, (at, amount)),
     }
 }
 

@@ -57,7 +57,7 @@ impl<'r> Clock<'r> {
     }
 
     fn passes(&mut self, event: &Event<'_>, at_ns: u64) -> bool {
-        let moment = Moment { steady_ns: 1000 * SECOND + at_ns, local_secs: 0 };
+        let moment = Moment { steady_ns: 1000 * SECOND + at_ns, local_secs: 0, ..Moment::default() };
         self.windows.passes(self.rule, event, moment).is_ok()
     }
 }
@@ -73,6 +73,30 @@ fn a_threshold_is_reached_within_its_time_and_begins_anew() {
     assert!(!clock.passes(&open(2), 16 * SECOND), "the first is over by now");
     assert!(clock.passes(&open(2), 16 * SECOND + 1));
     assert_eq!(clock.windows.counts().withheld, [0, 0, 7, 0]);
+}
+
+/// What was counted elsewhere counts from its own time on: not for longer, whatever came in between.
+#[test]
+fn events_counted_earlier_count_as_of_then() {
+    let rules = rules("  threshold: {count: 1000, within: 64s}\n");
+    let passes = |windows: &mut Windows, at: u64, since: u64, events: u64| {
+        let earlier = Earlier { events, sum: 7 * events, since_ns: (1000 + since) * SECOND };
+        let moment = Moment { steady_ns: (1000 + at) * SECOND, earlier, ..Moment::default() };
+        windows.passes(&rules.rules()[0], &open(1), moment).is_ok()
+    };
+    let mut windows = Windows::default();
+    assert!(!passes(&mut windows, 100, 99, 900));
+    assert!(!passes(&mut windows, 101, 100, 97), "999");
+    assert_eq!(windows.counts().withheld, [0, 0, 999, 0]);
+    assert!(passes(&mut windows, 102, 102, 0), "one more");
+    let mut windows = Windows::default();
+    assert!(!passes(&mut windows, 100, 99, 500));
+    assert!(!passes(&mut windows, 162, 161, 497), "999");
+    assert!(!passes(&mut windows, 163, 98, 900), "those were over before");
+    assert!(!passes(&mut windows, 164, 164, 0), "and so are the first 500");
+    // Out of order, as of several CPUs.
+    assert!(!passes(&mut windows, 165, 150, 400));
+    assert!(passes(&mut windows, 166, 140, 200));
 }
 
 /// Many events are counted in few marks: never too many, and short by one part of the time at most.
@@ -168,7 +192,7 @@ fn cron_and_sessions_say_when_a_rule_counts() {
     let timed = rules("  active: {cron: '* 9-17 * * *'}\n");
     let mut windows = Windows::default();
     let mut at = |hour: i64| {
-        let moment = Moment { steady_ns: 1, local_secs: hour * 3600 };
+        let moment = Moment { steady_ns: 1, local_secs: hour * 3600, ..Moment::default() };
         windows.passes(&timed.rules()[0], &open(1), moment)
     };
     assert_eq!((at(12), at(20)), (Ok(()), Err(Withheld::Inactive)));
@@ -281,7 +305,7 @@ fn memory_is_bounded_and_what_goes_is_counted() {
     let mut told = 0;
     for rule in rules.rules() {
         for number in 0..5000 {
-            let moment = Moment { steady_ns: number * 1000, local_secs: 0 };
+            let moment = Moment { steady_ns: number * 1000, local_secs: 0, ..Moment::default() };
             told += u64::from(windows.passes(rule, &name(number), moment).is_ok());
         }
     }
@@ -296,7 +320,9 @@ fn memory_is_bounded_and_what_goes_is_counted() {
     // What was seen last is still counted on.
     let rule = rules.rules().last().unwrap();
     let last = |windows: &mut Windows, at| {
-        windows.passes(rule, &name(4999), Moment { steady_ns: at, local_secs: 0 }).is_ok()
+        windows
+            .passes(rule, &name(4999), Moment { steady_ns: at, local_secs: 0, ..Moment::default() })
+            .is_ok()
     };
     assert!((0..48).all(|at| !last(&mut windows, 5_000_000 + at)) && last(&mut windows, 5_000_100));
     windows.clear();

@@ -2,7 +2,9 @@
 
 use rampart_common::{
     event::{EXTRA_MSGHDR, EXTRA_SOCKADDR, EXTRA_SOCKADDR_OUT, Family},
-    pushdown::{KEY_NUMBERS, LOOK_NEVER, LOOK_NUMBERS, LOOK_PATH, LOOK_PROCESS, LOOK_SOCKET, Signature},
+    pushdown::{
+        KEY_NUMBERS, LOOK_NEVER, LOOK_NUMBERS, LOOK_PATH, LOOK_PROCESS, LOOK_SOCKET, LOOK_STREAM, Signature,
+    },
 };
 use rampart_rules::{
     catalog::{FieldId, ids},
@@ -69,7 +71,8 @@ impl Plan {
             let nothing = Found { signature: Signature::default(), verbatim: true };
             let plain = if paths::classified(row) { masks(Some(nothing)) } else { base };
             let never = if self.never(row) { LOOK_NEVER } else { 0 };
-            image.call(number, &base, &plain, self.looks(row) | never);
+            let stream = if self.streams.contains(&row.event) { LOOK_STREAM } else { 0 };
+            image.call(number, &base, &plain, self.looks(row) | never | stream);
         }
         self.image = image;
     }

@@ -138,6 +138,17 @@ fn pick<T: Copy>(from: &[T], choice: u8) -> T {
 }
 
 impl Spec {
+    /// Another event of the same process on the same socket by the same call.
+    pub(super) fn like(&self, other: &Self) -> Self {
+        Self {
+            args: other.args,
+            result: other.result,
+            argument: other.argument,
+            volatile: other.volatile,
+            ..self.clone()
+        }
+    }
+
     /// The row among those with these events.
     pub(super) fn row(&self, events: &[&str]) -> &'static Row {
         let rows: Vec<&'static Row> = syscall::rows()

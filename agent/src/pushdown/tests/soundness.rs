@@ -54,7 +54,7 @@ const GROUPS: [&[&str]; 7] = [
 ];
 
 /// Something of which all fields of trading are made, in words that conditions use.
-static TRADING: LazyLock<(config::Trading, Trading)> = LazyLock::new(|| {
+pub(super) static TRADING: LazyLock<(config::Trading, Trading)> = LazyLock::new(|| {
     let text = |text: &str| text.to_owned();
     let net = |net: &str| net.parse().unwrap();
     let asset = |name: &str, paths: &[PathPattern]| (text(name), paths.to_vec());
@@ -103,11 +103,19 @@ struct Tally {
 }
 
 pub(super) fn rule_set(conditions: &[String]) -> Arc<RuleSet> {
+    loaded(conditions, None)
+}
+
+/// Rules with these conditions, and with a threshold if one is given.
+pub(super) fn loaded(conditions: &[String], threshold: Option<&str>) -> Arc<RuleSet> {
+    let window = threshold.map(|threshold| format!(", threshold: {threshold}")).unwrap_or_default();
     let mut text = String::new();
     for (at, condition) in conditions.iter().enumerate() {
         let condition = serde_json::to_string(condition).unwrap();
-        let _ =
-            writeln!(text, "- {{rule: r{at}, desc: d, condition: {condition}, output: o, priority: INFO}}");
+        let _ = writeln!(
+            text,
+            "- {{rule: r{at}, desc: d, condition: {condition}, output: o, priority: INFO{window}}}"
+        );
     }
     let options = LoadOptions {
         meanings: Trading::meanings(&TRADING.0),

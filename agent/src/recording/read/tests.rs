@@ -44,7 +44,7 @@ fn record(seq: u64) -> Vec<u8> {
 /// One item of each kind.
 fn every(record: &[u8]) -> Vec<Item<'_>> {
     let mut counters = [FamilyCounters::default(); FAMILY_COUNT];
-    counters[1] = FamilyCounters { seen: 5, filtered: 1, emitted: 2, ring_full: 1, error: 1 };
+    counters[1] = FamilyCounters { seen: 5, filtered: 1, emitted: 2, ring_full: 1, error: 1, counted: 0 };
     let user = User { name: (*b"web").into(), home: (*b"/srv").into(), shell: (*b"/bin/\xff").into() };
     let metadata = Metadata {
         name: Some("web".into()),
