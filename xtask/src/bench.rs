@@ -25,6 +25,7 @@ mod responses;
 mod results;
 mod rules;
 mod ruleset;
+mod sends;
 mod services;
 mod stage;
 mod usage;
@@ -66,7 +67,7 @@ pub(crate) struct Options {
 enum Bench {
     /// What deciding in the kernel gives: all of the benches below that need an agent with and without it
     ///
-    /// Runs `opens`, `calls`, `compile`, `nginx`, `overload`, `latency`, `memory`, `reload` and `workloads` one after the
+    /// Runs `opens`, `calls`, `compile`, `nginx`, `sends`, `overload`, `latency`, `memory`, `reload` and `workloads` one after the
     /// other, each against no agent and against an agent with `pushdown.enabled: false`, and writes each table to
     /// `bench/RESULTS.md` when it is done. Takes about half an hour with the default of rounds.
     Pushdown {
@@ -113,6 +114,8 @@ enum Part {
     Compile,
     /// Requests per second of nginx, connections kept alive and one for each request
     Nginx,
+    /// What a message costs that a rule counts, its sender and the agent
+    Sends,
     /// More events than anybody can take: what is lost, and that all of it is counted
     Overload,
     /// From an event to its alert, with 50,000 other events a second
@@ -256,6 +259,7 @@ impl Part {
             Self::Calls => calls::run(&stage),
             Self::Compile => compile::run(&stage),
             Self::Nginx => nginx::run(&stage),
+            Self::Sends => sends::run(&stage.at_most(3)),
             Self::Overload => overload::run(&stage),
             Self::Latency => latency::run(&stage),
             Self::Memory => memory::run(&stage),

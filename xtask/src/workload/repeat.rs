@@ -1,5 +1,6 @@
 //! One operation over and over, on one core, timed: what the benches measure an agent's cost by.
 
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +24,8 @@ use crate::console;
 const BATCH: u32 = 256;
 /// Calls of each kind in a yardstick: short against any batch of operations, long against reading the clock.
 const YARD: u32 = 64;
+/// Bytes of a message.
+const MESSAGE: usize = 64;
 /// Batches a second of a loop that holds a rate: often enough that it is even, seldom enough that it sleeps.
 const BATCHES_PER_S: u32 = 1000;
 
@@ -37,6 +40,14 @@ pub(crate) enum Loop {
     Exec,
     /// Connect to a listener of its own over loopback and close.
     Connect,
+    /// Send a message over a connection to a reader of its own over loopback.
+    Send,
+}
+
+/// What a loop has to do with the network.
+struct Net {
+    server: Option<SocketAddr>,
+    line: Option<TcpStream>,
 }
 
 /// Which loop, where and how long.
@@ -83,6 +94,7 @@ impl Loop {
             Self::Open => "open",
             Self::Exec => "exec",
             Self::Connect => "connect",
+            Self::Send => "send",
         }
     }
 
@@ -92,7 +104,7 @@ impl Loop {
             Self::Exec => 1,
             _ if rate > 0 => (rate / BATCHES_PER_S).max(1),
             Self::Connect => 8,
-            Self::Getppid | Self::Open => BATCH,
+            Self::Getppid | Self::Open | Self::Send => BATCH,
         }
     }
 }
@@ -104,8 +116,9 @@ impl Options {
         cpus.set(self.cpu).context("there is no such core")?;
         sched_setaffinity(Pid::from_raw(0), &cpus).context("cannot stay on one core")?;
         let server = if self.kind == Loop::Connect { Some(listen()?) } else { None };
-        self.repeat(Duration::from_millis(self.warm_millis), server)?;
-        let sums = self.repeat(Duration::from_millis(self.millis), server)?;
+        let net = Net { server, line: if self.kind == Loop::Send { Some(line()?) } else { None } };
+        self.repeat(Duration::from_millis(self.warm_millis), &net)?;
+        let sums = self.repeat(Duration::from_millis(self.millis), &net)?;
         let each = |time: Duration, count: u32| time.as_secs_f64() * 1e9 / f64::from(count.max(1));
         let yards = sums.batches.saturating_mul(YARD);
         let yardstick = each(sums.stats, yards) - each(sums.getppids, yards);
@@ -113,14 +126,14 @@ impl Options {
         Ok(())
     }
 
-    fn repeat(&self, length: Duration, server: Option<SocketAddr>) -> Result<Sums> {
+    fn repeat(&self, length: Duration, net: &Net) -> Result<Sums> {
         let batch = self.kind.batch(self.rate);
         let started = Instant::now();
         let mut sums = Sums::default();
         while started.elapsed() < length {
             let before = cpu_time(self.kind)?;
             for _ in 0..batch {
-                once(self.kind, &self.file, server)?;
+                once(self.kind, &self.file, net)?;
             }
             sums.operations += cpu_time(self.kind)?.saturating_sub(before);
             sums.count = sums.count.saturating_add(batch);
@@ -153,7 +166,7 @@ impl Options {
     }
 }
 
-fn once(kind: Loop, file: &Path, server: Option<SocketAddr>) -> Result<()> {
+fn once(kind: Loop, file: &Path, net: &Net) -> Result<()> {
     match kind {
         Loop::Getppid => {
             getppid();
@@ -164,10 +177,11 @@ fn once(kind: Loop, file: &Path, server: Option<SocketAddr>) -> Result<()> {
             Command::new("/bin/true").status().context("cannot run `/bin/true`")?;
         }
         Loop::Connect => {
-            let stream = TcpStream::connect(server.context("nobody listens")?)?;
+            let stream = TcpStream::connect(net.server.context("nobody listens")?)?;
             // Reset at the close: no port waits, so their number is no limit.
             setsockopt(&stream, Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
         }
+        Loop::Send => net.line.as_ref().context("nobody reads")?.write_all(&[0; MESSAGE])?,
     }
     Ok(())
 }
@@ -183,6 +197,19 @@ fn listen() -> Result<SocketAddr> {
         }
     });
     Ok(address)
+}
+
+/// A connection whose other end is read, on a thread of this process.
+fn line() -> Result<TcpStream> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
+    let stream = TcpStream::connect(listener.local_addr()?).context("cannot connect over loopback")?;
+    stream.set_nodelay(true)?;
+    let (mut other, _) = listener.accept().context("cannot accept over loopback")?;
+    thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while other.read(&mut buffer).is_ok_and(|read| read > 0) {}
+    });
+    Ok(stream)
 }
 
 /// CPU time of what the loop does: other programs on the core do not disturb it as much as wall time. For programs
