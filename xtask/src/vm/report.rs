@@ -118,18 +118,19 @@ pub(super) fn print(legs: &[Leg]) {
 }
 
 /// Writes the document, or, where not every kernel was booted and nobody asked for it, a copy of it beside the logs.
-pub(super) fn write(legs: &[Leg], is_whole: bool) -> Result<PathBuf> {
+pub(super) fn write(legs: &[Leg], skipped: &[String], is_whole: bool) -> Result<PathBuf> {
     let is_asked = std::env::var_os("RAMPART_UPDATE").is_some_and(|value| value == "1");
     let place = if is_whole || is_asked { "docs/kernels.md" } else { "target/vm/kernels.md" };
     let path = workspace::root().join(place);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
-    fs::write(&path, document(legs)).with_context(|| format!("cannot write `{}`", path.display()))?;
+    fs::write(&path, document(legs, skipped))
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(path)
 }
 
-fn document(legs: &[Leg]) -> String {
+fn document(legs: &[Leg], skipped: &[String]) -> String {
     let mut text = format!("{HEAD}\n");
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let rule = |count: usize| line(&vec!["---".to_owned(); count]);
@@ -153,6 +154,7 @@ fn document(legs: &[Leg]) -> String {
     let of = |what: fn(&Leg) -> &[String]| -> Vec<String> {
         legs.iter().flat_map(|leg| what(leg).iter().map(|line| format!("{}: {line}", leg.name))).collect()
     };
+    push_list(&mut text, "Not tried", skipped);
     push_list(&mut text, "Reasons of refusals", &of(|leg| &leg.reasons));
     push_list(&mut text, "Tests skipped", &of(|leg| &leg.skips));
     text
