@@ -20,7 +20,7 @@ const TCX: (u32, u32) = (6, 6);
 /// Reads what was said and compares it with what must be.
 pub(super) fn judge(target: &Target, kernel: &Kernel, guest: &Guest, said: &Said) -> Leg {
     let is_locked = target.is_locked;
-    let mut leg = Leg { name: target.name(), package: kernel.package.clone(), ..Leg::default() };
+    let mut leg = Leg::new(target.arch, target.name(), kernel.package.clone());
     let mut ends: BTreeMap<String, String> = BTreeMap::new();
     let mut alerts: Vec<usize> = vec![0; guest.alerts.len()];
     let mut agent_log = String::new();
