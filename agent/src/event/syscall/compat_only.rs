@@ -27,26 +27,24 @@ const _: () = assert!(COMPAT_ONLY_FROM + (NAMES.len() as u32) < SHARED_FROM);
 
 /// The number of a call by its name; `None` for calls that 32-bit programs are not followed for either.
 pub const fn number(name: &str) -> Option<u32> {
-    let mut place = 0;
-    while place < NAMES.len() {
-        if same(NAMES[place].as_bytes(), name.as_bytes()) {
-            return Some(COMPAT_ONLY_FROM + place as u32);
+    let (mut left, mut number): (&[&str], _) = (&NAMES, COMPAT_ONLY_FROM);
+    while let [first, rest @ ..] = left {
+        if same(first.as_bytes(), name.as_bytes()) {
+            return Some(number);
         }
-        place += 1;
+        left = rest;
+        number += 1;
     }
     None
 }
 
-const fn same(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let mut place = 0;
-    while place < one.len() {
-        if one[place] != other[place] {
+/// Texts cannot be compared while compiling.
+const fn same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let ([first, rest @ ..], [byte, others @ ..]) = (one, other) {
+        if *first != *byte {
             return false;
         }
-        place += 1;
+        (one, other) = (rest, others);
     }
-    true
+    one.is_empty() && other.is_empty()
 }
