@@ -23,7 +23,8 @@ Detection is asked for from 5.10 on, the oldest kernel that Debian still has. Th
 none between 6.2 and 6.11, so 5.15 and its kin are not tried.
 
 The kernels of arm64 are booted on x86-64 under full emulation, with the same tests and agent, built by a cross compiler and
-linked as they are shipped; there the agent must also tell of a read by a 32-bit program. No real arm64 machine was tried.
+linked as they are shipped; there the agent must also tell of a read by a 32-bit program. No real arm64 machine was tried,
+and not 5.10, whose arm64 package the archive lists and does not have.
 
 ```sh
 cargo xtask vm-test 5.10 6.1 6.12 newest
