@@ -93,7 +93,7 @@ pub(crate) struct Options {
     #[arg(long)]
     hooks_only: bool,
     /// Minutes that one kernel may take
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 30)]
     minutes: u64,
     /// Keep what the machines said in this folder
     #[arg(long, value_name = "DIR")]
