@@ -18,7 +18,7 @@ pub const ABI_OLDEST: u8 = 3;
 pub const MAP_EVENTS: &str = "EVENTS";
 /// Array, native syscall number → [`crate::event::SyscallPlan`] (family 0 = not wanted). Written by the agent, read by the dispatcher.
 pub const MAP_WANTED: &str = "WANTED";
-/// Array, i386 syscall number → native syscall number plus one (0 = no counterpart).
+/// Array, 32-bit syscall number (i386, Arm) → native syscall number plus one (0 = no counterpart).
 pub const MAP_COMPAT: &str = "COMPAT";
 /// Program array, family → tail-called program.
 pub const MAP_FAMILIES: &str = "FAMILIES";
@@ -117,6 +117,12 @@ pub const FAMILY_PROGRAMS: [(&str, Family); 6] = [
 pub const COMPAT_SOCKETCALL: u32 = 102;
 /// Slots of [`MAP_COMPAT`] behind [`SYSCALL_SLOTS`], one per operation of `socketcall`.
 pub const COMPAT_SOCKET_SLOTS: u32 = 32;
+
+/// From here on up to [`SHARED_FROM`], arm64 has no numbers for 64-bit programs; the agent gives some to calls that only
+/// 32-bit programs have.
+pub const COMPAT_ONLY_FROM: u32 = 300;
+/// From here on, system calls have the same number on all machines, and for 32-bit programs.
+pub const SHARED_FROM: u32 = 424;
 
 /// Number of entries of [`MAP_WANTED`], and of [`MAP_COMPAT`] before its socket slots; syscall numbers at or above it are never wanted.
 ///

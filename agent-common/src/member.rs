@@ -71,6 +71,8 @@ members! {
     TaskLoginuid = "task_struct.loginuid?",
     // x86 only: marks a call through the 32-bit entry.
     TaskThreadStatus = "task_struct.thread_info.status?",
+    // Read on arm64, where a flag marks a 32-bit program.
+    TaskThreadFlags = "task_struct.thread_info.flags?",
     CredUid = "cred.uid",
     CredGid = "cred.gid",
     CredEuid = "cred.euid",

@@ -504,7 +504,12 @@ fn disguised_programs_are_known() {
     let alert = scene.caught("big", "needle");
     assert!(field(&alert, "proc.cmdline").len() > 3000, "what was kept is shown");
     // A program run by the loader, which is what the kernel executes.
-    let loader = fs::canonicalize("/lib64/ld-linux-x86-64.so.2").expect("the loader is there");
+    let loader = if cfg!(target_arch = "aarch64") {
+        "/lib/ld-linux-aarch64.so.1"
+    } else {
+        "/lib64/ld-linux-x86-64.so.2"
+    };
+    let loader = fs::canonicalize(loader).expect("the loader is there");
     let status =
         Command::new(loader).arg("/bin/cat").arg(scene.secret()).stdout(process::Stdio::null()).status();
     assert!(status.expect("it runs").success());

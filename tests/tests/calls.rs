@@ -29,6 +29,20 @@ macro_rules! call {
     }};
 }
 
+/// A call that only x86-64 has; elsewhere the C library does the same by another one.
+macro_rules! old_call {
+    ($name:ident, $number:ident $(, $arg:expr)*) => {{
+        #[cfg(target_arch = "x86_64")]
+        call!($number $(, $arg)*);
+        // SAFETY: as in `call`.
+        #[cfg(not(target_arch = "x86_64"))]
+        unsafe { libc::$name($($arg),*) };
+    }};
+}
+
+/// The events of such calls.
+const OLD: [&str; 9] = ["mkdir", "rename", "chmod", "chown", "lchown", "mknod", "unlink", "rmdir", "access"];
+
 fn text(text: &str) -> CString {
     CString::new(text).expect("no NUL")
 }
@@ -59,27 +73,27 @@ fn files(dir: &Path) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut case = |name, parts: &[String]| cases.push((name, parts.to_vec()));
     fs::write(at("file"), "hello").expect("a file");
-    call!(SYS_mkdir, folder.as_ptr(), 0o750);
+    old_call!(mkdir, SYS_mkdir, folder.as_ptr(), 0o750);
     case("mkdir", &[format!("path={}", at("folder")), format!("mode={}", 0o750)]);
     call!(SYS_mkdirat, cwd, c("folder/in").as_ptr(), 0o700);
     case("mkdirat", &[format!("path={}", at("folder/in"))]);
-    call!(SYS_rename, file.as_ptr(), other.as_ptr());
+    old_call!(rename, SYS_rename, file.as_ptr(), other.as_ptr());
     case("rename", &[format!("oldpath={}", at("file")), format!("newpath={}", at("other"))]);
     call!(SYS_renameat, cwd, other.as_ptr(), cwd, file.as_ptr());
     case("renameat", &[format!("oldpath={}", at("other"))]);
     call!(SYS_renameat2, cwd, file.as_ptr(), cwd, other.as_ptr(), libc::RENAME_NOREPLACE);
     case("renameat2", &["flags=1(RENAME_NOREPLACE)".into()]);
-    call!(SYS_chmod, other.as_ptr(), 0o4755);
+    old_call!(chmod, SYS_chmod, other.as_ptr(), 0o4755);
     case("chmod", &[format!("filename={}", at("other")), "S_ISUID".into()]);
     call!(SYS_fchmodat, cwd, other.as_ptr(), 0o2755);
-    call!(SYS_chown, other.as_ptr(), 1, 2);
+    old_call!(chown, SYS_chown, other.as_ptr(), 1, 2);
     case("chown", &[format!("path={}", at("other")), "uid=1 gid=2".into()]);
-    call!(SYS_lchown, other.as_ptr(), 3, 4);
+    old_call!(lchown, SYS_lchown, other.as_ptr(), 3, 4);
     case("lchown", &["uid=3 gid=4".into()]);
     call!(SYS_fchownat, cwd, other.as_ptr(), 0, 0, libc::AT_SYMLINK_NOFOLLOW);
     case("fchownat", &["flags=256(AT_SYMLINK_NOFOLLOW)".into()]);
     // The newer form, which older rules do not name.
-    call!(SYS_chmod, other.as_ptr(), 0o644);
+    old_call!(chmod, SYS_chmod, other.as_ptr(), 0o644);
     // SAFETY: as in `call`.
     unsafe { libc::syscall(452, cwd, other.as_ptr(), 0o6755, 0) };
     case("fchmodat", &[format!("filename={}", at("other")), "S_ISGID|S_ISUID".into()]);
@@ -108,15 +122,15 @@ fn files(dir: &Path) -> Vec<Case> {
     case("openat", &[format!("name={}", at("made")), "O_F_CREATED".into(), "mode=0755".into()]);
     call!(SYS_close, new);
     case("close", &[format!("fd={new}")]);
-    call!(SYS_mknod, c("device").as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 3));
+    old_call!(mknod, SYS_mknod, c("device").as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 3));
     case("mknod", &[format!("path={}", at("device")), format!("dev={}", 1 << 20 | 3)]);
-    call!(SYS_unlink, c("device").as_ptr());
+    old_call!(unlink, SYS_unlink, c("device").as_ptr());
     case("unlink", &[format!("path={}", at("device"))]);
     call!(SYS_unlinkat, cwd, c("folder/in").as_ptr(), libc::AT_REMOVEDIR);
     case("unlinkat", &[format!("name={}", at("folder/in")), "AT_REMOVEDIR".into()]);
-    call!(SYS_rmdir, folder.as_ptr());
+    old_call!(rmdir, SYS_rmdir, folder.as_ptr());
     case("rmdir", &[format!("path={}", at("folder"))]);
-    call!(SYS_access, other.as_ptr(), libc::R_OK | libc::W_OK);
+    old_call!(access, SYS_access, other.as_ptr(), libc::R_OK | libc::W_OK);
     case("access", &["mode=6(R_OK|W_OK)".into()]);
     cases
 }
@@ -333,7 +347,8 @@ fn calls_arrive_with_their_parameters() {
     let seen: Vec<(String, String)> =
         agent.alerts().iter().map(|alert| (field(alert, "evt.type"), field(alert, "evt.args"))).collect();
     let mut missing = String::new();
-    for (name, parts) in &cases {
+    let made = |name: &str| cfg!(target_arch = "x86_64") || !OLD.contains(&name);
+    for (name, parts) in cases.iter().filter(|(name, _)| made(name)) {
         let mut args = seen.iter().filter(|(event, _)| event == name).map(|(_, args)| args);
         if !args.clone().any(|args| parts.iter().all(|part| args.contains(part.as_str()))) {
             let _ = writeln!(missing, "{name} {parts:?}, seen {:?}", args.by_ref().collect::<Vec<_>>());

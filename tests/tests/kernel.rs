@@ -15,12 +15,16 @@ use std::{
     process::{Command, Stdio},
     thread,
 };
+#[cfg(target_arch = "aarch64")]
+use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
 use nix::sys::resource::{Resource, getrlimit};
+use rampart_agent::event::syscall::by_event;
 use rampart_common::event::{
     AttrTag, EXTRA_ARGV, EXTRA_SOCKADDR, EventKind, FILE_MEMFD, Family, RECORD_COMPAT32, SLOT_NO_BASE,
     SLOT_RETURN, SyscallPlan,
 };
+use rampart_rules::catalog::event_ids as ev;
 use rampart_tests::{
     recorder::{Recorder, me, path, text},
     require_root,
@@ -235,8 +239,10 @@ fn sockets_show_both_ends() {
 fn two_paths_are_kept_apart() {
     require_root!("two_paths_are_kept_apart");
     let plan = SyscallPlan { path: 1, dir: SLOT_NO_BASE, path2: 3, dir2: 2, ..family(Family::Path) };
+    // The C library makes the old call where there is one.
     let old = SyscallPlan { path: 1, dir: SLOT_NO_BASE, path2: 2, ..family(Family::Path) };
-    let calls = [(nr(libc::SYS_symlinkat), plan), (nr(libc::SYS_symlink), old)];
+    let symlink_number = by_event(ev::SYMLINK).and_then(|row| row.number).expect("a call that is followed");
+    let calls = [(nr(libc::SYS_symlinkat), plan), (symlink_number, old)];
     let recorder = Recorder::start(RING, 0, &calls);
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let link = scratch.path().join("link");
@@ -299,6 +305,60 @@ fn the_32_bit_entry_hides_nothing() {
     unsafe { libc::close(i32::try_from(result).expect("a descriptor")) };
     // SAFETY: mapped above.
     unsafe { libc::munmap(page, 4096) };
+}
+
+/// Only 32-bit programs have `open` there, and its number is that of `setxattr` to others.
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn a_32_bit_program_hides_nothing() {
+    require_root!("a_32_bit_program_hides_nothing");
+    let number = by_event(ev::OPEN).and_then(|row| row.number).expect("a call that is followed");
+    let open = SyscallPlan { path: 1, fd: SLOT_RETURN, ..family(Family::Open) };
+    let other = SyscallPlan { path: 1, ..family(Family::Path) };
+    let recorder = Recorder::start(RING, 0, &[(number, open), (nr(libc::SYS_setxattr), other)]);
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let program = scratch.path().join("program");
+    fs::write(&program, small_program()).expect("the program is written");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it becomes a program");
+    match Command::new(&program).status() {
+        Ok(status) => assert!(status.success(), "{status}"),
+        Err(reason) => rampart_tests::skip!("a_32_bit_program_hides_nothing", "no 32-bit programs: {reason}"),
+    }
+    recorder.wait_for("the 32-bit open", |event| {
+        (text(event, AttrTag::UserPath).as_deref() == Some("/etc/hostname")).then(|| {
+            assert_eq!(event.header.syscall, number);
+            assert!(event.header.flags & RECORD_COMPAT32 != 0);
+            assert_eq!(path(event, AttrTag::RealPath).as_deref(), Some("/etc/hostname"));
+        })
+    });
+}
+
+/// A 32-bit program for Arm: `open("/etc/hostname", O_RDONLY)`, `exit(0)`.
+#[cfg(target_arch = "aarch64")]
+fn small_program() -> Vec<u8> {
+    const BASE: u32 = 0x1_0000;
+    const HEADERS: u32 = 52 + 32;
+    let code: [u32; 7] = [
+        0xe28f_0014, // add r0, pc, #20: the name
+        0xe3a0_1000, // mov r1, #0
+        0xe3a0_7005, // mov r7, #5: open
+        0xef00_0000, // svc #0
+        0xe3a0_0000, // mov r0, #0
+        0xe3a0_7001, // mov r7, #1: exit
+        0xef00_0000, // svc #0
+    ];
+    let name = b"/etc/hostname\0";
+    let length = HEADERS + 4 * 7 + name.len() as u32;
+    // ELF, 32 bits, little-endian; an executable for Arm with one program header; EABI 5.
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x28\0".to_vec();
+    let words = [1, BASE + HEADERS, 52, 0, 0x0500_0000, 52 | 32 << 16, 1 | 40 << 16, 0];
+    // All of the file is loaded, to be read and executed.
+    let segment = [1, 0, BASE, BASE, length, length, 5, 0x1_0000];
+    for word in words.into_iter().chain(segment).chain(code) {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.extend_from_slice(name);
+    file
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
     /// This machine's.
     pub(crate) const OWN: Self = if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 };
 

@@ -1,6 +1,7 @@
 //! `cargo xtask build`: the product's binaries with the kernel programs inside.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -13,14 +14,17 @@ use crate::{console, process, toolchain, workspace};
 const NOT_PRODUCT: [&str; 5] =
     ["rampart-ebpf", "rampart-limiter-ebpf", "rampart-services-ebpf", "rampart-tests", "xtask"];
 
+/// The C library inside.
+const STATIC_FLAGS: &str = "-C target-feature=+crt-static";
+
 /// What to build.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Optimise; the binaries land in `target/release`
     #[arg(long)]
     pub(crate) release: bool,
-    /// Link the C library in, so that the binaries run on any distribution, and name files as if they lay in `/rampart`,
-    /// wherever they are; the binaries land in a folder of the target's name
+    /// Link the C library in, so that the binaries run on any distribution; the binaries land in a folder of the target's
+    /// name, and optimised ones name files as if they lay in `/rampart`, wherever they are
     #[arg(long = "static")]
     pub(crate) is_static: bool,
     /// Build for another kind of machine; installs a cross compiler and Rust's standard library for it
@@ -51,6 +55,27 @@ pub(crate) fn agent() -> Result<PathBuf> {
     Ok(folder(&Options::RELEASE)?.join("rampart"))
 }
 
+/// Makes a command of cargo build for a kind of machine, with the C library inside; installs what that takes.
+pub(crate) fn link_statically(command: &mut Command, arch: Arch) -> Result<()> {
+    if !arch.is_own() {
+        toolchain::cross(arch)?;
+        command.env(format!("{}_LINKER", variable(arch)), arch.tool("gcc"));
+    }
+    // Flags of the environment would take the place of these, also for what runs while building.
+    command.args(["--target", &arch.target()]).env_remove("RUSTFLAGS").env(flags_of(arch), STATIC_FLAGS);
+    Ok(())
+}
+
+/// What cargo's variables about a target begin with.
+fn variable(arch: Arch) -> String {
+    format!("CARGO_TARGET_{}", arch.target().to_uppercase().replace('-', "_"))
+}
+
+/// Cargo's variable of the compiler's flags for a target.
+fn flags_of(arch: Arch) -> String {
+    format!("{}_RUSTFLAGS", variable(arch))
+}
+
 /// Builds every product crate that has a binary and says where the binaries are.
 pub(crate) fn run(options: &Options) -> Result<()> {
     toolchain::ensure()?;
@@ -79,20 +104,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command.arg("--release");
     }
     if options.is_static {
+        link_statically(&mut command, options.arch)?;
+    }
+    if options.is_static && options.release {
         let target = options.arch.target();
-        let variable = format!("CARGO_TARGET_{}", target.to_uppercase().replace('-', "_"));
-        if !options.arch.is_own() {
-            toolchain::cross(options.arch)?;
-            command.env(format!("{variable}_LINKER"), options.arch.tool("gcc"));
-        }
-        // Flags of the environment would take the place of these, also for what runs while building.
-        command.args(["--target", &target]).env_remove("RUSTFLAGS");
         let places = [(workspace::cargo_home()?, "/cargo"), (workspace::root(), "/rampart")];
         let flags = places.iter().map(|(from, to)| format!(" --remap-path-prefix={}={to}", from.display()));
-        command.env(
-            format!("{variable}_RUSTFLAGS"),
-            flags.fold("-C target-feature=+crt-static".to_owned(), |all, flag| all + &flag),
-        );
+        command.env(flags_of(options.arch), flags.fold(STATIC_FLAGS.to_owned(), |all, flag| all + &flag));
         let flags = places.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to} ", from.display()));
         command.env(format!("CFLAGS_{}", target.replace('-', "_")), flags.collect::<String>());
     }

@@ -5,6 +5,7 @@
 //! emulator computes in software (`--accel tcg`) unless told otherwise: a `/dev/kvm` that opens proves nothing.
 
 mod archive;
+mod emulator;
 mod expectation;
 mod guest;
 mod initramfs;
@@ -21,7 +22,8 @@ use clap::Args;
 use self::guest::Guest;
 use self::machine::{Accel, Machine};
 use self::report::Leg;
-use crate::{console, interrupt, workspace};
+use crate::arch::Arch;
+use crate::{console, interrupt, toolchain, workspace};
 
 /// A kernel that can be asked for, and where Debian has it.
 struct Series {
@@ -29,30 +31,61 @@ struct Series {
     name: &'static str,
     /// Release of Debian.
     suite: &'static str,
-    /// Package that depends on the newest of its kind there.
-    package: &'static str,
+    /// Kind of kernel, as part of the package's name.
+    flavour: &'static str,
 }
 
 /// Every kernel, oldest first.
 const SERIES: [Series; 6] = [
-    Series { name: "5.10", suite: "bullseye-security", package: "linux-image-cloud-amd64" },
-    Series { name: "6.1", suite: "bookworm-security", package: "linux-image-cloud-amd64" },
-    Series { name: "6.1-generic", suite: "bookworm-security", package: "linux-image-amd64" },
-    Series { name: "6.12", suite: "trixie-security", package: "linux-image-cloud-amd64" },
-    Series { name: "6.12-generic", suite: "trixie-security", package: "linux-image-amd64" },
-    Series { name: "newest", suite: "trixie-backports", package: "linux-image-cloud-amd64" },
+    Series { name: "5.10", suite: "bullseye-security", flavour: "cloud-" },
+    Series { name: "6.1", suite: "bookworm-security", flavour: "cloud-" },
+    Series { name: "6.1-generic", suite: "bookworm-security", flavour: "" },
+    Series { name: "6.12", suite: "trixie-security", flavour: "cloud-" },
+    Series { name: "6.12-generic", suite: "trixie-security", flavour: "" },
+    Series { name: "newest", suite: "trixie-backports", flavour: "cloud-" },
 ];
 /// Kernels that are booted when none is named.
 const USUAL: [&str; 2] = ["6.1", "6.12"];
+/// Other kinds of machines whose usual kernels belong to all.
+const OTHERS: [Arch; 1] = [Arch::Arm64];
+
+/// A kernel of a kind of machine, as it is booted.
+struct Target {
+    series: &'static Series,
+    arch: Arch,
+    is_locked: bool,
+}
+
+impl Target {
+    /// What people call it.
+    fn name(&self) -> String {
+        let arch = if self.arch.is_own() { String::new() } else { format!(" {}", self.arch.debian()) };
+        let locked = if self.is_locked { ", locked down" } else { "" };
+        format!("{}{arch}{locked}", self.series.name)
+    }
+
+    /// Folder of its kernel.
+    fn folder(&self) -> String {
+        Self { is_locked: false, ..*self }.name().replace(' ', "-")
+    }
+
+    /// Package that depends on the newest of its kind.
+    fn package(&self) -> String {
+        format!("linux-image-{}{}", self.series.flavour, self.arch.debian())
+    }
+}
 
 /// Which kernels, and how.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Kernels: 5.10, 6.1, 6.1-generic, 6.12, 6.12-generic, newest [default: 6.1 6.12]
     kernels: Vec<String>,
-    /// Every kernel, and 6.1 once more under `lockdown=confidentiality`
-    #[arg(long)]
+    /// Every kernel, 6.1 once more under `lockdown=confidentiality`, and the usual ones of arm64 where they can be built for
+    #[arg(long, conflicts_with_all = ["kernels", "arch"])]
     all: bool,
+    /// Kind of machine; another one than this is computed in software, and its programs are built by a cross compiler
+    #[arg(long, value_enum, default_value_t = Arch::OWN)]
+    arch: Arch,
     /// How the machine is computed; `kvm` only where it is known to work
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     accel: Accel,
@@ -60,7 +93,7 @@ pub(crate) struct Options {
     #[arg(long)]
     hooks_only: bool,
     /// Minutes that one kernel may take
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 30)]
     minutes: u64,
     /// Keep what the machines said in this folder
     #[arg(long, value_name = "DIR")]
@@ -69,93 +102,117 @@ pub(crate) struct Options {
 
 /// Boots the kernels one after the other; says whether each did what it must, and must not.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let chosen = chosen(options)?;
-    machine::emulator()?;
-    let guest = Guest::build(options.hooks_only)?;
     let cache = workspace::cache()?.join("vm");
     let said_in = options.keep_log.clone().unwrap_or_else(|| workspace::root().join("target/vm"));
     fs::create_dir_all(&said_in).with_context(|| format!("cannot create `{}`", said_in.display()))?;
-    let mut legs = Vec::new();
-    let mut failed = false;
-    for (series, lockdown) in chosen {
-        if interrupt::pending() {
-            bail!("interrupted");
-        }
-        match boot(series, lockdown, options, &guest, &cache, &said_in) {
-            Ok(leg) => {
-                failed |= !leg.complaints.is_empty();
-                legs.push(leg);
-            }
-            Err(reason) => {
-                failed = true;
-                console::say(format!("{}: NOT TESTED: {reason:#}", series.name));
-            }
+    let lab = Lab { options, cache, said_in };
+    let (mut legs, mut skipped) = (Vec::new(), Vec::new());
+    let mut passed = lab.boot_all(options.arch, &chosen(options)?, &mut legs)?;
+    for arch in OTHERS.into_iter().filter(|arch| options.all && !arch.is_own()) {
+        let targets = USUAL.iter().map(|name| target(name, arch)).collect::<Result<Vec<_>>>()?;
+        // What builds for it, or computes it, cannot be had everywhere.
+        match can_be(arch, &lab.cache) {
+            Ok(()) => passed &= lab.boot_all(arch, &targets, &mut legs)?,
+            Err(reason) => skipped.push(format!("{}: skipped: {reason:#}", arch.debian())),
         }
     }
     report::print(&legs);
+    for line in &skipped {
+        console::say(line);
+    }
     if !options.hooks_only {
-        let path = report::write(&legs, options.all)?;
+        let path = report::write(&legs, &skipped, options.all)?;
         console::say(format!("wrote {}", path.display()));
     }
-    Ok(!failed && !legs.is_empty())
+    Ok(passed && !legs.is_empty())
 }
 
-fn chosen(options: &Options) -> Result<Vec<(&'static Series, bool)>> {
+/// Whether another kind of machine can be built for and computed here; installs what that takes.
+fn can_be(arch: Arch, cache: &Path) -> Result<()> {
+    toolchain::cross(arch)?;
+    emulator::find(arch, cache).map(drop)
+}
+
+fn chosen(options: &Options) -> Result<Vec<Target>> {
     if options.all {
-        let all = SERIES.iter().map(|series| (series, false));
-        let locked = SERIES.iter().filter(|series| series.name == "6.1").map(|series| (series, true));
-        return Ok(all.chain(locked).collect());
+        let all = SERIES.iter().map(|series| Target { series, arch: options.arch, is_locked: false });
+        let locked = Target { is_locked: true, ..target("6.1", options.arch)? };
+        return Ok(all.chain([locked]).collect());
     }
     let usual: Vec<String> = USUAL.iter().map(|name| (*name).to_owned()).collect();
     let names = if options.kernels.is_empty() { &usual } else { &options.kernels };
-    let find = |name: &String| {
-        let found = SERIES.iter().find(|series| series.name == name);
-        found.map(|series| (series, false)).with_context(|| {
-            let known: Vec<&str> = SERIES.iter().map(|series| series.name).collect();
-            format!("there is no kernel `{name}`; there are {}", known.join(", "))
-        })
-    };
-    names.iter().map(find).collect()
+    names.iter().map(|name| target(name, options.arch)).collect()
 }
 
-/// Fetches a kernel, boots it and judges what it said.
-fn boot(
-    series: &'static Series,
-    is_locked: bool,
-    options: &Options,
-    guest: &Guest,
-    cache: &Path,
-    said_in: &Path,
-) -> Result<Leg> {
-    let started = Instant::now();
-    let kernel = archive::fetch(series, cache)?;
-    let name = if is_locked { format!("{}, locked down", series.name) } else { series.name.to_owned() };
-    console::begin(format!("{name}: {} … ", kernel.package));
-    let file = name.replace([' ', ','], "-");
-    let initrd = said_in.join(format!("{file}.cpio"));
-    initramfs::write(
-        &initrd,
-        guest,
-        &guest.list(!is_locked && expectation::detects(&kernel.package)),
-        &kernel,
-    )?;
-    let machine = Machine {
-        accel: options.accel,
-        kernel: &kernel.image,
-        initrd: &initrd,
-        append: if is_locked { "lockdown=confidentiality" } else { "" },
-        limit: Duration::from_mins(options.minutes),
-        log: said_in.join(format!("{file}.log")),
-    };
-    let outcome = machine.run();
-    // As large as everything in it; made again in a second.
-    let _ = fs::remove_file(&initrd);
-    let said = outcome?;
-    let leg = expectation::judge(name, &kernel, is_locked, guest, &said);
-    let verdict = if leg.complaints.is_empty() { "ok" } else { "FAILED" };
-    console::say(format!("{verdict}, {} ({:.0} s)", leg.summary(), started.elapsed().as_secs_f64()));
-    for complaint in &leg.complaints {
-        console::say(format!("  {complaint}"));
+fn target(name: &str, arch: Arch) -> Result<Target> {
+    let found = SERIES.iter().find(|series| series.name == name);
+    let series = found.with_context(|| {
+        let known: Vec<&str> = SERIES.iter().map(|series| series.name).collect();
+        format!("there is no kernel `{name}`; there are {}", known.join(", "))
+    })?;
+    Ok(Target { series, arch, is_locked: false })
+}
+
+/// What all boots have in common.
+struct Lab<'a> {
+    options: &'a Options,
+    cache: PathBuf,
+    said_in: PathBuf,
+}
+
+impl Lab<'_> {
+    /// Boots kernels of one kind of machine; says whether each was as it must be.
+    fn boot_all(&self, arch: Arch, targets: &[Target], legs: &mut Vec<Leg>) -> Result<bool> {
+        let emulator = emulator::find(arch, &self.cache)?;
+        let guest = Guest::build(arch, self.options.hooks_only, &self.cache)?;
+        let mut passed = true;
+        for target in targets {
+            if interrupt::pending() {
+                bail!("interrupted");
+            }
+            match self.boot(target, &emulator, &guest) {
+                Ok(leg) => {
+                    passed &= leg.complaints.is_empty();
+                    legs.push(leg);
+                }
+                Err(reason) => {
+                    passed = false;
+                    console::say(format!("{}: NOT TESTED: {reason:#}", target.name()));
+                }
+            }
+        }
+        Ok(passed)
     }
-    Ok(leg)
+
+    /// Fetches a kernel, boots it and judges what it said.
+    fn boot(&self, target: &Target, emulator: &Path, guest: &Guest) -> Result<Leg> {
+        let started = Instant::now();
+        let kernel = archive::kernel(target, &self.cache)?;
+        console::begin(format!("{}: {} … ", target.name(), kernel.package));
+        let file = target.name().replace([' ', ','], "-");
+        let initrd = self.said_in.join(format!("{file}.cpio"));
+        let detects = !target.is_locked && expectation::detects(&kernel.package);
+        initramfs::write(&initrd, guest, &guest.list(detects), &kernel)?;
+        let machine = Machine {
+            arch: target.arch,
+            emulator,
+            accel: self.options.accel,
+            kernel: &kernel.image,
+            initrd: &initrd,
+            append: if target.is_locked { "lockdown=confidentiality" } else { "" },
+            limit: Duration::from_mins(self.options.minutes),
+            log: self.said_in.join(format!("{file}.log")),
+        };
+        let outcome = machine.run();
+        // As large as everything in it; made again in a second.
+        let _ = fs::remove_file(&initrd);
+        let said = outcome?;
+        let leg = expectation::judge(target, &kernel, guest, &said);
+        let verdict = if leg.complaints.is_empty() { "ok" } else { "FAILED" };
+        console::say(format!("{verdict}, {} ({:.0} s)", leg.summary(), started.elapsed().as_secs_f64()));
+        for complaint in &leg.complaints {
+            console::say(format!("  {complaint}"));
+        }
+        Ok(leg)
+    }
 }

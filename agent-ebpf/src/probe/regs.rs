@@ -28,17 +28,17 @@ const TS_COMPAT: u32 = 2;
 pub(crate) fn number(regs: Typed, task: Typed) -> Option<(u32, bool)> {
     let nr = arch::number(regs);
     if is_compat(task) {
-        // A 64-bit program can use the 32-bit entry too; without this it would pass unseen.
+        // A 64-bit program of x86 can use the 32-bit entry too; without this it would pass unseen.
         let native = *COMPAT.get(compat_slot(nr, regs))?;
         return (native != 0).then(|| (native - 1, true));
     }
-    Some((nr, false))
+    (!arch::is_compat_only(nr)).then_some((nr, false))
 }
 
 /// Slot of the translation table: the number, or for the socket multiplexer the slot of its operation.
 #[inline(always)]
 fn compat_slot(nr: u32, regs: Typed) -> u32 {
-    if nr == COMPAT_SOCKETCALL {
+    if arch::HAS_SOCKETCALL && nr == COMPAT_SOCKETCALL {
         let [operation, ..] = arch::compat_args(regs);
         return SYSCALL_SLOTS + (operation as u32 & (COMPAT_SOCKET_SLOTS - 1));
     }
@@ -53,7 +53,7 @@ pub(crate) fn call(regs: Typed, task: Typed) -> Option<Call> {
         return Some(Call { nr, args: arch::args(regs), compat });
     }
     let args = arch::compat_args(regs);
-    if arch::number(regs) == COMPAT_SOCKETCALL {
+    if arch::HAS_SOCKETCALL && arch::number(regs) == COMPAT_SOCKETCALL {
         // The operation's own arguments are an array of the program.
         let [_, array, ..] = args;
         let word = |index: u64| u64::from(user::<u32>(array + index * 4));
@@ -69,12 +69,16 @@ fn is_compat(task: Typed) -> bool {
     has(M::TaskThreadStatus) && task.load::<u32>(M::TaskThreadStatus) & TS_COMPAT != 0
 }
 
-/// arm64 keeps 32-bit programs apart by their personality; their calls are not decoded yet.
-#[cfg(not(bpf_target_arch = "x86_64"))]
+/// `TIF_32BIT` of `thread_info.flags`: the program is a 32-bit one. At the end of an exec it is about the new program: the
+/// exec of a 32-bit program by a 64-bit one is then no call of ours (`process_exec` tells of it), the exec of a 64-bit
+/// program by a 32-bit one looks like `listxattr` without arguments.
+#[cfg(bpf_target_arch = "aarch64")]
+const TIF_32BIT: u64 = 1 << 22;
+
+#[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
-fn is_compat(_task: Typed) -> bool {
-    let _ = has(M::TaskThreadStatus);
-    false
+fn is_compat(task: Typed) -> bool {
+    has(M::TaskThreadFlags) && task.load::<u64>(M::TaskThreadFlags) & TIF_32BIT != 0
 }
 
 /// `struct pt_regs` of x86-64, whose layout is part of the user ABI.
@@ -96,12 +100,20 @@ mod arch {
     /// `execve` and `execveat`.
     pub(crate) const EXEC: (u32, u32) = (59, 322);
 
+    pub(super) const HAS_SOCKETCALL: bool = true;
+
     /// Marks a call of the x32 ABI, which shares the native numbers below 512.
     const X32_BIT: u32 = 1 << 30;
 
     #[inline(always)]
     pub(super) fn number(regs: Typed) -> u32 {
         regs.load_at::<u64>(ORIG_AX) as u32 & !X32_BIT
+    }
+
+    /// Every number is the kernel's.
+    #[inline(always)]
+    pub(super) fn is_compat_only(_nr: u32) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -126,6 +138,8 @@ mod arch {
 /// `struct pt_regs` of arm64: 31 general registers, sp, pc, pstate, the first argument, the call number.
 #[cfg(bpf_target_arch = "aarch64")]
 mod arch {
+    use rampart_common::abi::{COMPAT_ONLY_FROM, SHARED_FROM};
+
     use crate::read::Typed;
 
     const ORIG_X0: u64 = 272;
@@ -134,9 +148,18 @@ mod arch {
     /// `execve` and `execveat`.
     pub(crate) const EXEC: (u32, u32) = (221, 281);
 
+    /// The multiplexer is of the ABI before EABI, which arm64 does not run.
+    pub(super) const HAS_SOCKETCALL: bool = false;
+
     #[inline(always)]
     pub(super) fn number(regs: Typed) -> u32 {
         regs.load_at::<u32>(SYSCALLNO)
+    }
+
+    /// Whether the agent uses the number for a call that only 32-bit programs have; the kernel has none for it.
+    #[inline(always)]
+    pub(super) fn is_compat_only(nr: u32) -> bool {
+        (COMPAT_ONLY_FROM..SHARED_FROM).contains(&nr)
     }
 
     #[inline(always)]
@@ -153,7 +176,7 @@ mod arch {
 
     #[inline(always)]
     pub(super) fn compat_args(regs: Typed) -> [u64; 6] {
-        args(regs)
+        args(regs).map(|register| register & 0xffff_ffff)
     }
 }
 

@@ -5,6 +5,8 @@
 //! names. Pure tables; read by the field getters, by the engine and by whoever fills the kernel's table of wanted
 //! calls.
 
+#[cfg(target_arch = "aarch64")]
+pub mod compat_only;
 mod file;
 mod generic;
 pub mod links;
@@ -191,17 +193,17 @@ macro_rules! every {
     };
 }
 
-/// A call that only x86-64 has.
+/// A call that only x86-64 has, and 32-bit programs.
 #[cfg(target_arch = "x86_64")]
 macro_rules! legacy {
     ($name:ident) => {
         Some(libc::$name as u32)
     };
 }
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
 macro_rules! legacy {
     ($name:ident) => {
-        None
+        crate::event::syscall::compat_only::number(stringify!($name))
     };
 }
 

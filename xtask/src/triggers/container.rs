@@ -1,4 +1,5 @@
-//! The container of a stage: privileged, with the overlay's folders as its own and without a network.
+//! The container of a stage: privileged unless the case says otherwise, with the overlay's folders as its own and without a
+//! network.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -22,6 +23,9 @@ pub(super) struct Container {
     name: String,
     image: String,
     environment: Vec<String>,
+    /// More options of its start.
+    options: Vec<String>,
+    is_privileged: bool,
 }
 
 impl Container {
@@ -29,7 +33,14 @@ impl Container {
     pub(super) fn new(wanted: &Value, podman: Rc<Podman>, number: usize) -> Result<Self> {
         let map = wanted.as_object().context("the container is no set of keys")?;
         let name = if number == 0 { NAME.to_owned() } else { format!("{NAME}{number}") };
-        let mut container = Self { podman, name, image: IMAGE.to_owned(), environment: Vec::new() };
+        let mut container = Self {
+            podman,
+            name,
+            image: IMAGE.to_owned(),
+            environment: Vec::new(),
+            options: Vec::new(),
+            is_privileged: true,
+        };
         for (key, value) in map {
             let text = || value.as_str().with_context(|| format!("the container's `{key}` is no text"));
             match key.as_str() {
@@ -39,6 +50,18 @@ impl Container {
                     let map = value.as_object().context("the container's environment is no set of keys")?;
                     let pair = |(key, value): (&String, &Value)| Some(format!("{key}={}", value.as_str()?));
                     container.environment = map.iter().filter_map(pair).collect();
+                }
+                "privileged" => container.is_privileged = truth(key, value)?,
+                "hostPid" if truth(key, value)? => container.options.push("--pid=host".to_owned()),
+                "mounts" => {
+                    for folder in value.as_array().context("the container's mounts are no list")? {
+                        let pair = folder.as_str().context("a mount of the container is no text")?;
+                        container.options.push(format!("--volume={pair}"));
+                    }
+                }
+                "runtimeSocket" if truth(key, value)? => {
+                    let socket = container.podman.socket();
+                    container.options.push(format!("--volume={}:/run/podman.sock", socket.display()));
                 }
                 other => bail!("the container has a key this command does not know: {other}"),
             }
@@ -57,7 +80,20 @@ impl Container {
         let mut words = self.podman.words();
         let group = self.podman.group();
         let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
-        add(&["run", "--interactive", "--rm", "--privileged", "--network", "none", "--log-driver", "none"]);
+        add(&["run", "--interactive", "--rm", "--network", "none", "--log-driver", "none"]);
+        if self.is_privileged {
+            add(&["--privileged"]);
+        } else {
+            // What the actor needs; the container is not privileged for that.
+            add(&[
+                "--cap-add=all",
+                "--security-opt=seccomp=unconfined",
+                "--security-opt=apparmor=unconfined",
+            ]);
+        }
+        for option in &self.options {
+            add(&[option]);
+        }
         add(&["--name", &self.name, "--cgroup-parent", &group]);
         for pair in &self.environment {
             add(&["--env", pair]);
@@ -75,6 +111,10 @@ impl Container {
         words.extend(program.iter().cloned());
         Ok(words)
     }
+}
+
+fn truth(key: &str, value: &Value) -> Result<bool> {
+    value.as_bool().with_context(|| format!("the container's `{key}` is neither true nor false"))
 }
 
 impl Drop for Container {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Target;
 use super::archive::Kernel;
 use super::guest::Guest;
 use super::machine::Said;
@@ -17,10 +18,11 @@ const REFUSAL: &str = "the kernel refused the program `";
 const TCX: (u32, u32) = (6, 6);
 
 /// Reads what was said and compares it with what must be.
-pub(super) fn judge(name: String, kernel: &Kernel, is_locked: bool, guest: &Guest, said: &Said) -> Leg {
-    let mut leg = Leg { name, package: kernel.package.clone(), ..Leg::default() };
+pub(super) fn judge(target: &Target, kernel: &Kernel, guest: &Guest, said: &Said) -> Leg {
+    let is_locked = target.is_locked;
+    let mut leg = Leg::new(target.arch, target.name(), kernel.package.clone());
     let mut ends: BTreeMap<String, String> = BTreeMap::new();
-    let mut alerts = 0_usize;
+    let mut alerts: Vec<usize> = vec![0; guest.alerts.len()];
     let mut agent_log = String::new();
     for line in said.text.lines() {
         if let Some(release) = line.strip_prefix("VM-START ") {
@@ -39,7 +41,11 @@ pub(super) fn judge(name: String, kernel: &Kernel, is_locked: bool, guest: &Gues
             ["WHY", set, why] => leg.reasons.push(format!("{set}: {why}")),
             ["BROKEN", what] => leg.complaints.push((*what).to_owned()),
             ["END", what, code] => drop(ends.insert((*what).to_owned(), (*code).to_owned())),
-            ["ALERT", alert] => alerts += usize::from(alert.contains("\"rule\":\"Secret read\"")),
+            ["ALERT", alert] => {
+                for (rule, count) in guest.alerts.iter().zip(&mut alerts) {
+                    *count += usize::from(alert.contains(&format!("\"rule\":\"{rule}\"")));
+                }
+            }
             ["AGENT-LOG", log] => {
                 agent_log.push_str(log);
                 agent_log.push('\n');
@@ -84,9 +90,12 @@ pub(super) fn judge(name: String, kernel: &Kernel, is_locked: bool, guest: &Gues
         if !detects && !is_locked && !agent_log.contains(REFUSAL) {
             leg.complaints.push(format!("the agent does not name the program: {}", agent_log.trim()));
         }
-        if detects && alerts != 1 {
-            leg.complaints
-                .push(format!("{alerts} alerts instead of one; the agent's log: {}", agent_log.trim()));
+        for (rule, count) in guest.alerts.iter().zip(&alerts) {
+            if detects && *count != 1 {
+                let log = agent_log.trim();
+                leg.complaints
+                    .push(format!("{count} alerts of `{rule}` instead of one; the agent's log: {log}"));
+            }
         }
         let done = match (is_locked, detects) {
             (true, _) => "refuses to start, naming the lockdown",
@@ -158,6 +167,8 @@ fn version(release: &str) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Arch;
+    use crate::vm::target;
 
     fn said(text: &str) -> Said {
         Said { text: text.to_owned(), console: "panic".to_owned(), was_killed: false }
@@ -165,8 +176,9 @@ mod tests {
 
     fn judged(text: &str) -> Leg {
         let kernel = Kernel { package: "p".to_owned(), image: "/i".into(), modules: BTreeMap::new() };
-        let guest = Guest { files: Vec::new(), tests: vec!["kernel"], has_agent: true };
-        judge("6.1".to_owned(), &kernel, false, &guest, &said(text))
+        let guest =
+            Guest { files: Vec::new(), tests: vec!["kernel"], has_agent: true, alerts: vec!["Secret read"] };
+        judge(&target("6.1", Arch::OWN).unwrap(), &kernel, &guest, &said(text))
     }
 
     #[test]
@@ -188,7 +200,7 @@ mod tests {
         let tcx = judged(&format!("{}VM-END 9\n", text.replace("tcx, clsact", "clsact")));
         assert_eq!(tcx.complaints, ["limit_ingress: attached by `clsact`"]);
         let mute = judged(&format!("{}VM-END 9\n", text.replace("ALERT", "")));
-        assert!(mute.complaints[0].starts_with("0 alerts"), "{:?}", mute.complaints);
+        assert!(mute.complaints[0].starts_with("0 alerts of `Secret read`"), "{:?}", mute.complaints);
         let old = judged(&format!("{}VM-END 9\n", text.replace("6.18.0", "5.4.0")));
         assert!(
             old.complaints.iter().any(|complaint| complaint.contains("needs 5.10")),

@@ -1,6 +1,8 @@
 //! What runs in the machine: the agent, the program that reports on the hooks and the kernel tests, with the libraries
 //! they need, all from one build of the workspace.
 
+mod programs;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::BufReader;
@@ -10,24 +12,40 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 
+use crate::arch::Arch;
 use crate::lint::exclusions;
-use crate::{console, process, toolchain, workspace};
+use crate::{build, console, process, toolchain, workspace};
 
 /// Test programs that need nothing but a kernel and a shell.
 const TESTS: [&str; 5] = ["kernel", "paths", "calls", "pushdown", "attacks"];
 /// Programs of the product and its tests.
 const PROGRAMS: [&str; 2] = ["rampart", "rampart-hooks"];
-/// Programs of this machine, by their places: what tests copy under another name must not go by its name, as busybox does.
-const HOST: [(&str, &str); 3] = [("/bin/sh", "bin/sh"), ("/bin/true", "bin/true"), ("/bin/cat", "bin/cat")];
 /// The agent's settings in the machine.
 const SETTINGS: &str = "containers: {enabled: false}\nlog: {format: text}\nnode: {hostname: guest}\n";
 /// What the agent must tell there.
 const RULES: &str = "- rule: Secret read
   desc: Somebody read the file.
-  condition: evt.type in (open, openat) and fd.name = /etc/secret
+  condition: evt.type in (open, openat) and fd.name = /etc/secret and proc.name = cat
   output: Secret read (file=%fd.name program=%proc.name)
   priority: WARNING
+- rule: Program run
+  desc: The program was run.
+  condition: evt.type in (execve, execveat) and proc.exepath = /bin/true
+  output: Program run (program=%proc.exepath parent=%proc.pname)
+  priority: WARNING
+- rule: Connection made
+  desc: The program connected.
+  condition: evt.type = connect and fd.sip = 127.0.0.1 and fd.sport = 8765 and proc.name = nc
+  output: Connection made (connection=%fd.name program=%proc.name)
+  priority: WARNING
+- rule: Secret read by 32 bits
+  desc: A 32-bit program read the file.
+  condition: evt.type in (open, openat) and fd.name = /etc/secret and proc.name = busybox32
+  output: Secret read by 32 bits (file=%fd.name program=%proc.name)
+  priority: WARNING
 ";
+/// The names of these rules; the last is for machines with a 32-bit program.
+const ALERTS: [&str; 4] = ["Secret read", "Program run", "Connection made", "Secret read by 32 bits"];
 
 /// A file for the machine.
 pub(super) struct Entry {
@@ -44,43 +62,46 @@ pub(super) struct Guest {
     pub(super) tests: Vec<&'static str>,
     /// Whether the agent itself is run.
     pub(super) has_agent: bool,
+    /// Rules that it must tell of, each once.
+    pub(super) alerts: Vec<&'static str>,
 }
 
 impl Guest {
     /// Builds what is needed and reads it.
-    pub(super) fn build(hooks_only: bool) -> Result<Self> {
+    pub(super) fn build(arch: Arch, hooks_only: bool, cache: &Path) -> Result<Self> {
         toolchain::ensure()?;
         let tests: Vec<&'static str> = if hooks_only { Vec::new() } else { TESTS.to_vec() };
-        console::say("building the tests and the agent");
-        let built = compile(&tests)?;
+        console::say(format!("building the tests and the agent for {}", arch.debian()));
+        let built = compile(arch, &tests)?;
         let folder = tempfile::tempdir().context("cannot make a folder")?;
-        let mut guest = Self { files: Vec::new(), tests, has_agent: !hooks_only };
+        let alerts = if programs::small(arch).is_some() { ALERTS.to_vec() } else { ALERTS[..3].to_vec() };
+        let mut guest = Self { files: Vec::new(), tests, has_agent: !hooks_only, alerts };
         let mut libraries = BTreeSet::new();
         for (name, path) in &built {
-            libraries.extend(needed(path)?);
+            if arch.is_own() {
+                libraries.extend(programs::libraries(path)?);
+            }
             let stripped = folder.path().join(name);
-            process::capture(Command::new("strip").arg("-o").arg(&stripped).arg(path))?;
+            process::capture(Command::new(arch.tool("strip")).arg("-o").arg(&stripped).arg(path))?;
             // Tests look for the agent in the folder above their own.
             let place = if guest.tests.contains(&name.as_str()) { "bin/tests" } else { "bin" };
             guest.add(format!("{place}/{name}"), fs::read(&stripped)?, true);
-        }
-        for (from, to) in HOST {
-            libraries.extend(needed(Path::new(from))?);
-            guest.add(to.to_owned(), fs::read(from).with_context(|| format!("cannot read `{from}`"))?, true);
         }
         for library in libraries {
             let content =
                 fs::read(&library).with_context(|| format!("cannot read `{}`", library.display()))?;
             guest.add(library.to_string_lossy().trim_start_matches('/').to_owned(), content, true);
         }
-        let busybox = workspace::program("busybox").context("`busybox` is not installed")?;
-        if !needed(&busybox)?.is_empty() {
-            bail!("`{}` is not static; install `busybox-static`", busybox.display());
+        for entry in programs::find(arch, cache)? {
+            // The programs need some libraries that ours need too.
+            if !guest.files.iter().any(|file| file.to == entry.to) {
+                guest.files.push(entry);
+            }
         }
-        guest.add("bin/busybox".to_owned(), fs::read(busybox)?, true);
         guest.add("init".to_owned(), include_bytes!("init.sh").to_vec(), true);
         guest.add("agent.yaml".to_owned(), SETTINGS.into(), false);
         guest.add("agent.rules.yaml".to_owned(), RULES.into(), false);
+        guest.add("alerts-wanted".to_owned(), guest.alerts.len().to_string().into_bytes(), false);
         Ok(guest)
     }
 
@@ -101,11 +122,15 @@ impl Guest {
     }
 }
 
-/// Compiles with the features of the whole workspace, so that nothing is compiled again for `cargo xtask test`.
-fn compile(tests: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+/// Compiles with the features of the whole workspace, so that nothing is compiled again for `cargo xtask test`; for another
+/// kind of machine with the C library inside, as what is shipped for it.
+fn compile(arch: Arch, tests: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut command = workspace::cargo();
     command.args(["build", "--workspace", "--quiet", "--message-format=json-render-diagnostics"]);
     command.args(exclusions()).stdout(Stdio::piped());
+    if !arch.is_own() {
+        build::link_statically(&mut command, arch)?;
+    }
     for program in PROGRAMS {
         command.args(["--bin", program]);
     }
@@ -133,17 +158,4 @@ fn compile(tests: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     // Binaries come along with their tests.
     built.retain(|(name, _)| PROGRAMS.contains(&name.as_str()) || tests.contains(&name.as_str()));
     Ok(built)
-}
-
-/// Libraries that the program loader would load.
-fn needed(program: &Path) -> Result<Vec<PathBuf>> {
-    let answer = process::bounded(Command::new("ldd").arg(program), std::time::Duration::from_secs(30))?;
-    // It fails on programs that need none.
-    let text = if answer.success() { answer.stdout } else { String::new() };
-    let path = |line: &str| {
-        let place = line.split_once("=>").map_or(line, |(_, place)| place);
-        let word = place.split_whitespace().next()?;
-        word.starts_with('/').then(|| PathBuf::from(word))
-    };
-    Ok(text.lines().filter_map(path).collect())
 }

@@ -13,8 +13,9 @@ mount -t tmpfs run /run
 mount -t securityfs security /sys/kernel/security
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-exec </dev/null >/dev/ttyS1 2>&1
-stty -onlcr -F /dev/ttyS1
+# `lines` is from the kernel's command line.
+exec </dev/null >"$lines" 2>&1
+stty -onlcr -F "$lines"
 echo "VM-START $(uname -r)"
 for module in $(cat /modules/order); do
     insmod "/modules/$module" || echo "BROKEN	the module $module cannot be loaded"
@@ -53,9 +54,13 @@ agent() {
         sleep 0.2
     done
     if kill -0 $pid 2>/dev/null; then
-        cat /etc/secret >/dev/null
+        # By full paths: a shell that is busybox runs its own programs for names.
+        /bin/cat /etc/secret >/dev/null
+        /bin/true
+        /bin/nc 127.0.0.1 8765 </dev/null >/dev/null
+        [ ! -x /bin/busybox32 ] || /bin/busybox32 cat /etc/secret >/dev/null
         tries=0
-        until grep -q '"rule":"Secret read"' /tmp/alerts; do
+        until [ "$(grep -c '"rule":' /tmp/alerts)" -ge "$(cat /alerts-wanted)" ]; do
             tries=$((tries + 1))
             [ $tries -gt 150 ] && break
             sleep 0.2

@@ -1,4 +1,4 @@
-//! The emulator: installing it, and one run of it with a limit.
+//! One run of the emulator with a limit.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use nix::unistd::geteuid;
 
-use super::archive;
-use crate::{console, process, workspace};
+use crate::arch::Arch;
+use crate::{console, process};
 
-const PROGRAM: &str = "qemu-system-x86_64";
-const PACKAGE: &str = "qemu-system-x86";
 /// MiB of the machine: the programs are unpacked in it, and their maps want some.
 const MEMORY: &str = "2048";
 
@@ -29,6 +26,8 @@ pub(super) enum Accel {
 
 /// A machine that is run once.
 pub(super) struct Machine<'a> {
+    pub(super) arch: Arch,
+    pub(super) emulator: &'a Path,
     pub(super) accel: Accel,
     pub(super) kernel: &'a Path,
     pub(super) initrd: &'a Path,
@@ -49,59 +48,36 @@ pub(super) struct Said {
     pub(super) was_killed: bool,
 }
 
-/// Installs the emulator where it is missing, and never at the price of another package.
-pub(super) fn emulator() -> Result<()> {
-    if workspace::program(PROGRAM).is_some() {
-        return Ok(());
+/// What differs between kinds of machines.
+struct Board {
+    machine: &'static str,
+    processor: &'static str,
+    /// The second serial line, which is for what is judged; the first is the kernel's console.
+    second: &'static str,
+    /// Its file in the machine.
+    lines: &'static str,
+    /// Where the console is, and what else the kernel is told.
+    append: &'static str,
+}
+
+const fn board(arch: Arch) -> Board {
+    match arch {
+        Arch::Amd64 => Board {
+            machine: "q35",
+            processor: "max",
+            second: "isa-serial,index=1",
+            lines: "/dev/ttyS1",
+            append: "console=ttyS0 tsc=reliable no_timer_check",
+        },
+        // A processor of servers that runs 32-bit programs too; with `max`, kernels before 5.12 do not boot.
+        Arch::Arm64 => Board {
+            machine: "virt",
+            processor: "neoverse-n1",
+            second: "pci-serial",
+            lines: "/dev/ttyS0",
+            append: "console=ttyAMA0",
+        },
     }
-    if workspace::program("apt-get").is_none() || !geteuid().is_root() {
-        bail!("`{PROGRAM}` is not installed; install Debian's `{PACKAGE}`, or its equivalent");
-    }
-    console::say(format!("installing {PACKAGE} (the emulator)"));
-    let install = |options: &[String]| {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-y", "-qq", "-o", "Dpkg::Use-Pty=0"]);
-        for option in options {
-            command.args(["-o", option]);
-        }
-        command.args(["install", "--no-install-recommends", "--no-remove"]);
-        command
-    };
-    process::run(Command::new("apt-get").args(["update", "-qq"]))?;
-    if process::run(install(&[]).arg(PACKAGE)).is_ok() {
-        return Ok(());
-    }
-    // Tools of another version keep the release's emulator out: that of its backports is as new as they are.
-    console::say("    not possible beside what is installed; trying the release's backports");
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    let name = name.context("`/etc/os-release` names no release")?;
-    let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    for part in ["lists/partial", "cache/archives/partial", "none"] {
-        fs::create_dir_all(folder.path().join(part))?;
-    }
-    let (main, security) = (archive::uri(false)?, archive::uri(true)?);
-    let lines = [
-        format!("deb {main} {name} main"),
-        format!("deb {main} {name}-updates main"),
-        format!("deb {security} {name}-security main"),
-        format!("deb {main} {name}-backports main"),
-    ];
-    fs::write(folder.path().join("sources.list"), lines.join("\n") + "\n")?;
-    let options = [
-        format!("Dir::State::lists={}", at("lists")),
-        format!("Dir::Cache={}", at("cache")),
-        format!("Dir::Etc::sourcelist={}", at("sources.list")),
-        format!("Dir::Etc::sourceparts={}", at("none")),
-        "APT::Sandbox::User=root".to_owned(),
-    ];
-    let mut update = Command::new("apt-get");
-    for option in &options {
-        update.args(["-o", option]);
-    }
-    process::run(update.args(["update", "-qq"]))?;
-    process::run(install(&options).args(["-t", &format!("{name}-backports"), PACKAGE]))
 }
 
 impl Machine<'_> {
@@ -122,20 +98,25 @@ impl Machine<'_> {
             Accel::Tcg => "tcg",
             Accel::Kvm => "kvm",
         };
+        let board = board(self.arch);
+        // What the kernel does not know goes into the environment of the first process.
         let append = format!(
-            "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check cryptomgr.notests {}",
-            self.append
+            "{} quiet panic=-1 cryptomgr.notests lines={} {}",
+            board.append, board.lines, self.append
         );
-        let mut command = Command::new(PROGRAM);
-        command.args(["-accel", accel, "-cpu", "max", "-machine", "q35", "-m", MEMORY, "-smp", "2"]);
+        let mut command = Command::new(self.emulator);
+        command.args(["-accel", accel, "-cpu", board.processor, "-machine", board.machine]);
+        command.args(["-m", MEMORY, "-smp", "2"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
-        command.arg("-serial").arg(format!("file:{}", lines.display()));
+        command.arg("-chardev").arg(format!("file,id=lines,path={}", lines.display()));
+        command.args(["-device", &format!("{},chardev=lines", board.second)]);
         command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initrd);
         command.args(["-append", &append]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         command.stderr(File::create(folder.path().join("complaints"))?);
-        let mut child = command.spawn().with_context(|| format!("cannot run `{PROGRAM}`"))?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot run `{}`", self.emulator.display()))?;
         let status = process::wait(&mut child, self.limit)?;
         let read = |path: &Path| {
             let bytes = fs::read(path).unwrap_or_default();
@@ -146,7 +127,7 @@ impl Machine<'_> {
         fs::write(&self.log, format!("{complaints}{console}\n--- what ran\n{text}"))
             .with_context(|| format!("cannot write `{}`", self.log.display()))?;
         if text.is_empty() && !complaints.is_empty() {
-            bail!("{PROGRAM}: {}", complaints.trim());
+            bail!("{}: {}", self.emulator.display(), complaints.trim());
         }
         Ok(Said { text, console: tail(&console), was_killed: status.is_none() })
     }

@@ -24,7 +24,8 @@ Made from the packs by a test; after a change run `RAMPART_UPDATE=1 cargo test -
 
 `base.yaml` is built into the agent and is used when no rules are configured; `trading.yaml` is too, before it, where the
 configuration has a section `trading`. Their tests are in `tests`: `rampart test rules/packs/tests`. Every rule has events
-it must match and events it must not; `cargo xtask triggers` plays those that can be played.
+it must match and events it must not; `cargo xtask triggers` plays those that can be played, and the last section says why
+the others are not.
 
 A rule stays silent for the programs that its lists name. To widen an exception, append to the list from a file of your
 own, loaded after the pack:
@@ -60,6 +61,14 @@ it all are silent. What the kernel decides depends on it: the table is made with
 *counting* says that the agent counts, waits or looks at the time after the condition holds.
 ";
 
+/// What is said before the rules without a live case.
+const UNPLAYED: &str = "
+# Rules without a live case
+
+| Rule | Why it is not played |
+|---|---|
+";
+
 /// Tags that begin a section, in the order in which a rule is asked for them.
 const AREAS: [(&str, &str); 6] = [
     ("kubernetes", "Kubernetes"),
@@ -83,12 +92,40 @@ fn packs_readme_is_current() {
     let rules = load(&[source], &options).rules.unwrap();
     let areas = [("trading", "Trading")];
     section(&mut made, "trading.yaml", &Plan::new(Arc::new(rules), 1), &areas, |_| "trading");
+    made.push_str(UNPLAYED);
+    for (pack, cases) in [("base.yaml", "triggers/base.yaml"), ("trading.yaml", "triggers/trading.yaml")] {
+        unplayed(&mut made, &names(&read(pack)), &read(cases));
+    }
     let path = packs.join("README.md");
     if env::var_os("RAMPART_UPDATE").is_some() {
         fs::write(&path, &made).unwrap();
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
     assert!(kept == made, "rules/packs/README.md is old: run this test with RAMPART_UPDATE=1");
+}
+
+/// Names of the rules of a pack.
+fn names(pack: &str) -> BTreeSet<String> {
+    let pack: Vec<serde_yaml::Value> = serde_yaml::from_str(pack).unwrap();
+    pack.iter().filter_map(|entry| Some(entry.get("rule")?.as_str()?.to_owned())).collect()
+}
+
+/// The rules of a pack without a live case, with the reasons; each rule must have one or the other.
+fn unplayed(text: &mut String, rules: &BTreeSet<String>, cases: &str) {
+    let cases: serde_yaml::Value = serde_yaml::from_str(cases).unwrap();
+    let list =
+        |key: &str| cases.get(key).and_then(serde_yaml::Value::as_sequence).cloned().unwrap_or_default();
+    let word = |entry: &serde_yaml::Value, key: &str| entry.get(key).unwrap().as_str().unwrap().to_owned();
+    let mut without = rules.clone();
+    for case in list("cases") {
+        without.remove(&word(&case, "rule"));
+    }
+    for entry in list("unplayed") {
+        let (rule, reason) = (word(&entry, "rule"), word(&entry, "reason"));
+        assert!(without.remove(&rule), "`{rule}` has a live case, or is no rule");
+        writeln!(text, "| {rule} | {reason} |").unwrap();
+    }
+    assert!(without.is_empty(), "neither a live case nor a reason why there is none: {without:?}");
 }
 
 /// The section of the configuration that the live cases are played with.

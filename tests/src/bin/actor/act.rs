@@ -39,6 +39,8 @@ pub(crate) struct Case {
     pub(crate) chain: Vec<Program>,
     /// Programs of its resources, in order.
     pub(crate) resources: Vec<Resource>,
+    /// Whether the first process of the container, which is the server, is the case's too.
+    pub(crate) container_start: bool,
     before: Option<String>,
     after: Option<String>,
     steps: Vec<Value>,
@@ -57,6 +59,7 @@ impl Case {
         let mut context = Fields::new("the context", &context)?;
         // The stage is the container.
         context.take("container");
+        let container_start = context.flag("containerStart")?;
         for process in context.list("processes")? {
             let mut fields = Fields::new("a process", &process)?;
             chain.push(Program::read(&mut fields, "name|procName")?);
@@ -77,7 +80,7 @@ impl Case {
         }
         case.take("source");
         case.finish()?;
-        Ok(Self { id, folder, chain, resources, before, after, steps })
+        Ok(Self { id, folder, chain, resources, container_start, before, after, steps })
     }
 
     /// Makes a mark in the stream of events.
@@ -123,8 +126,8 @@ fn act(script: &Script) -> Result<Option<Vec<String>>> {
 /// Starts a process of the chain, waits for its end and returns its result.
 pub(crate) fn start(program: &Program, case: &Case, at: usize, order: &Value) -> Result<Value> {
     let script = Script::new(json!({"at": at, "order": order}))?;
-    let mut child = program.start(&case.folder, &at.to_string(), &script, false)?;
-    let status = child.wait().context("cannot wait for a process")?;
+    let mut started = program.start(&case.folder, &at.to_string(), &script, false)?;
+    let status = started.child.wait().context("cannot wait for a process")?;
     let result = script.result()?;
     if result.get("done").is_none() {
         bail!("process {at} of the chain ended with {status} and without a result");

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::{constant, fields::plain};
 
+/// Largest buffer of zeros; a call takes no more at once on any socket.
+const ZEROS_MAX: usize = 1 << 20;
+
 /// What resources and steps made, by `NAME.FIELD`.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings(BTreeMap<String, Value>);
@@ -78,7 +81,7 @@ pub(crate) fn number(value: &Value) -> Result<i64> {
     }
 }
 
-/// Bytes of a buffer: a text, or a list of bytes.
+/// Bytes of a buffer: a text, a list of bytes, or `{zeros: COUNT}`.
 pub(crate) fn bytes(value: &Value) -> Result<Vec<u8>> {
     match value {
         Value::String(text) => Ok(text.as_bytes().to_vec()),
@@ -87,6 +90,11 @@ pub(crate) fn bytes(value: &Value) -> Result<Vec<u8>> {
             .iter()
             .map(|byte| number(byte)?.try_into().ok().with_context(|| format!("`{byte}` is no byte")))
             .collect(),
+        Value::Object(map) if map.len() == 1 && map.contains_key("zeros") => {
+            let count = map.get("zeros").map_or(Ok(0), number)?;
+            let count = usize::try_from(count).ok().filter(|count| *count <= ZEROS_MAX);
+            Ok(vec![0; count.with_context(|| format!("more than {ZEROS_MAX} zeros"))?])
+        }
         other => bail!("`{other}` is no text"),
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     address,
     argument::{Bindings, bytes, number},
     fields::Fields,
-    sys,
+    structure, sys,
     table::{Kind, Manner, ROWS, Row},
 };
 
@@ -168,13 +168,21 @@ impl Frame {
                 let text = value.as_str().context("is no text")?;
                 self.point(address::parse(text)?);
             }
-            (Kind::How, value) => self.how(&value.unwrap_or_default())?,
-            (Kind::Message, value) => self.message(&value.unwrap_or_default())?,
+            (Kind::How, value) => self.point(structure::how(&value.unwrap_or_default())?),
+            (Kind::Message, value) => self.point_to_last(structure::message(&value.unwrap_or_default())?),
+            (Kind::Handle, value) => {
+                let path = value.as_ref().and_then(Value::as_str).context("is missing")?;
+                self.point(structure::handle(path)?);
+            }
+            (Kind::Attributes, Some(value)) if value == "program" => {
+                self.point_to_last(structure::program());
+            }
             (Kind::Integer, value) => {
                 let number = value.as_ref().map(number).transpose()?.unwrap_or_default();
                 self.point((number as i32).to_ne_bytes().to_vec());
             }
             (Kind::Preset(value), _) => self.point(value.to_ne_bytes().to_vec()),
+            (Kind::Attributes, value) => self.push(Kind::Zeros(128), value, None)?,
             (Kind::Zeros(length), value) => {
                 let mut memory = value.as_ref().map(bytes).transpose()?.unwrap_or_default();
                 memory.resize(memory.len().max(length), 0);
@@ -191,33 +199,11 @@ impl Frame {
         self.memory.push(bytes);
     }
 
-    fn how(&mut self, value: &Value) -> Result<()> {
-        let mut fields = Fields::new("`how`", value)?;
-        let mut bytes = Vec::new();
-        for name in ["flags", "mode", "resolve"] {
-            let value = fields.take(name).as_ref().map(number).transpose()?.unwrap_or_default();
-            bytes.extend(value.to_ne_bytes());
-        }
-        fields.finish()?;
-        self.point(bytes);
-        Ok(())
-    }
-
-    fn message(&mut self, value: &Value) -> Result<()> {
-        let mut fields = Fields::new("`msg`", value)?;
-        let text = fields.take("buf|buffer|data");
-        let target = fields.text("address|addr|destAddr|name")?;
-        fields.finish()?;
-        let data = text.as_ref().map(bytes).transpose()?.unwrap_or_default();
-        let address = target.as_deref().map(address::parse).transpose()?.unwrap_or_default();
-        let word = |value: usize| value.to_ne_bytes();
-        let vector = [word(data.as_ptr() as usize), word(data.len())].concat();
-        let name = if address.is_empty() { 0 } else { address.as_ptr() as usize };
-        // Name and its length, vector and its length, control data and its length, flags.
-        let header = [name, address.len(), vector.as_ptr() as usize, 1, 0, 0, 0].map(word).concat();
-        self.memory.extend([data, address, vector]);
-        self.point(header);
-        Ok(())
+    /// Adds memory of which the last piece is pointed to.
+    fn point_to_last(&mut self, mut pieces: Vec<Vec<u8>>) {
+        let last = pieces.pop().unwrap_or_default();
+        self.memory.extend(pieces);
+        self.point(last);
     }
 
     fn make(&self, row: &Row) -> io::Result<i64> {
@@ -233,7 +219,7 @@ impl Frame {
 }
 
 fn is_needed(kind: Kind) -> bool {
-    matches!(kind, Kind::Number | Kind::Text | Kind::Buffer | Kind::Address)
+    matches!(kind, Kind::Number | Kind::Text | Kind::Buffer | Kind::Address | Kind::Handle)
 }
 
 #[cfg(test)]

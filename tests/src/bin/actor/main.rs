@@ -19,6 +19,7 @@ mod resource;
 mod script;
 mod serve;
 mod stage;
+mod structure;
 mod sys;
 mod table;
 

@@ -41,6 +41,16 @@ pub(crate) struct Program {
     user: Option<String>,
     capabilities: Option<String>,
     fileless: bool,
+    /// Leads a session with a terminal of its own.
+    terminal: bool,
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    /// The other end of its terminal, whose end would end it.
+    _terminal: Option<OwnedFd>,
 }
 
 impl Program {
@@ -55,6 +65,7 @@ impl Program {
             user: fields.text("user")?,
             capabilities: fields.text("capabilities")?,
             fileless: fields.flag("fileLess")?,
+            terminal: fields.flag("terminal")?,
         })
     }
 
@@ -94,7 +105,7 @@ impl Program {
     }
 
     /// Starts it with its script; `ready` makes its standard output a pipe.
-    pub(crate) fn start(&self, folder: &Path, index: &str, script: &Script, ready: bool) -> Result<Child> {
+    pub(crate) fn start(&self, folder: &Path, index: &str, script: &Script, ready: bool) -> Result<Started> {
         let (_, mut link) = self.places(folder, index)?;
         // Open until the child has replaced itself.
         let mut memory = None;
@@ -113,10 +124,13 @@ impl Program {
         command.env_clear().env("PATH", SEARCH).envs(self.environment.iter().cloned());
         command.current_dir("/").stdin(Stdio::null());
         command.stdout(if ready { Stdio::piped() } else { Stdio::null() });
-        sys::prepare(&mut command, Some(script.descriptor()), self.identity()?);
+        let terminal =
+            if self.terminal { Some(sys::terminal().context("cannot make a terminal")?) } else { None };
+        let end = terminal.as_ref().map(|(_, end)| end.as_raw_fd());
+        sys::prepare(&mut command, Some(script.descriptor()), end, self.identity()?);
         let child = command.spawn().with_context(|| format!("cannot start `{}`", link.display()))?;
         drop(memory);
-        Ok(child)
+        Ok(Started { child, _terminal: terminal.map(|(other, _)| other) })
     }
 
     /// The capabilities it is to end up with, if the case says so.

@@ -8,7 +8,6 @@ use std::{
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
-    process::Child,
 };
 
 use anyhow::{Context, Result, bail};
@@ -30,7 +29,7 @@ use crate::{
     address,
     argument::Bindings,
     fields::Fields,
-    process::{DEFAULT_NAME, Program},
+    process::{DEFAULT_NAME, Program, Started},
     script::Script,
     sys,
 };
@@ -74,7 +73,7 @@ pub(crate) struct Made {
     descriptors: Vec<OwnedFd>,
     /// A file, or the uppermost directory, that was not there before.
     created: Option<PathBuf>,
-    child: Option<Child>,
+    process: Option<Started>,
 }
 
 impl Resource {
@@ -141,8 +140,9 @@ impl Resource {
             }
             Kind::Process(program) => {
                 let script = Script::new(json!({"idle": place.id}))?;
-                let child = program.start(place.folder, &Self::program_index(place.index), &script, true)?;
-                let child = made.child.insert(child);
+                let started =
+                    program.start(place.folder, &Self::program_index(place.index), &script, true)?;
+                let child = &mut made.process.insert(started).child;
                 let mut answer = [0];
                 let output = child.stdout.as_mut().context("the process has no output")?;
                 output.read_exact(&mut answer).context("the process ended at once")?;
@@ -158,7 +158,7 @@ impl Resource {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
+        if let Some(Started { child, .. }) = &mut self.process {
             // It may have been the aim of a step and be gone.
             drop(child.kill());
             drop(child.wait());

@@ -71,6 +71,9 @@ fn perform(id: &str, order: &Value) -> Result<Value> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
     // Its processes may be any user.
     fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    if case.container_start {
+        act::mark(id, "process");
+    }
     let result = on_stage(&case, &folder, &order);
     drop(fs::remove_dir_all(&folder));
     result

@@ -100,6 +100,7 @@ fn enter(root: &Path) -> Result<()> {
     }
     fs::create_dir(root.join("dev/pts"))?;
     bind("dev/pts")?;
+    symlink("pts/ptmx", root.join("dev/ptmx"))?;
     symlink("/proc/self/fd", root.join("dev/fd"))?;
     unshare(CloneFlags::CLONE_NEWNET).context("cannot leave the network namespace")?;
     env::set_current_dir(root).context("cannot enter the stage")?;

@@ -5,7 +5,10 @@
 use std::{
     fs::File,
     io,
-    os::{fd::FromRawFd, unix::process::CommandExt},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     process::Command,
 };
 
@@ -55,9 +58,32 @@ pub(crate) fn call_twice(number: i64, arguments: [i64; 6]) -> io::Result<i64> {
     Ok(result)
 }
 
-/// Lets a program start with its script and as someone else.
-pub(crate) fn prepare(command: &mut Command, script: Option<i32>, identity: Identity) {
+/// A terminal: the end of who watches it, and the end of the programs.
+pub(crate) fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (mut other, mut end) = (-1, -1);
+    let (name, settings, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+    // SAFETY: two places for descriptors; no name, settings or size are given.
+    check(unsafe { libc::openpty(&raw mut other, &raw mut end, name, settings, size) })?;
+    // SAFETY: just opened, and nobody else's.
+    let other = unsafe { OwnedFd::from_raw_fd(other) };
+    // SAFETY: as before.
+    let end = unsafe { OwnedFd::from_raw_fd(end) };
+    for one in [&other, &end] {
+        // SAFETY: numbers only.
+        check(unsafe { libc::fcntl(one.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    }
+    Ok((other, end))
+}
+
+/// Lets a program start with its script, with a terminal and as someone else.
+pub(crate) fn prepare(command: &mut Command, script: Option<i32>, terminal: Option<i32>, identity: Identity) {
     let prepare = move || {
+        if let Some(terminal) = terminal {
+            // SAFETY: takes nothing.
+            check(unsafe { libc::setsid() })?;
+            // SAFETY: numbers only; the descriptor is one of a terminal.
+            check(unsafe { libc::ioctl(terminal, libc::TIOCSCTTY, 0) })?;
+        }
         if let Some(script) = script {
             // SAFETY: plain descriptor numbers; the copy does not close at exec.
             check(unsafe { libc::dup2(script, DESCRIPTOR) })?;

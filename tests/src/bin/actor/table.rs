@@ -3,8 +3,8 @@
 //! Names of parameters are those of Falco's generator, or of the manual page; `|` separates names that mean the same.
 
 use Kind::{
-    Address, AddressLength, Buffer, Default, Either, Fixed, How, Integer, Length, MaybeAddress, MaybeText,
-    Message, Number, Ones, Preset, Room, Text, Zeros,
+    Address, AddressLength, Attributes, Buffer, Default, Either, Fixed, Handle, How, Integer, Length,
+    MaybeAddress, MaybeText, Message, Number, Ones, Preset, Room, Text, Zeros,
 };
 use Parameter as P;
 
@@ -37,6 +37,10 @@ pub(crate) enum Kind {
     AddressLength,
     /// A `struct open_how`.
     How,
+    /// A `struct file_handle`, of the file whose path is given.
+    Handle,
+    /// A `union bpf_attr`: bytes, or `program` for that of a small program to be loaded.
+    Attributes,
     /// A `struct msghdr` from an object with `buf` and `address`.
     Message,
     /// Address of an `int`.
@@ -374,12 +378,12 @@ pub(crate) const ROWS: &[Row] = &[
         &[P("fd", Number), P("paramValues|params", MaybeText), P("flags", Default(0))],
     ),
     plain("delete_module", libc::SYS_delete_module, &[P("name", Text), P("flags", Default(0))]),
-    plain("bpf", libc::SYS_bpf, &[P("cmd|command", Number), P("attr", Zeros(128)), P("size", Default(128))]),
+    plain("bpf", libc::SYS_bpf, &[P("cmd|command", Number), P("attr", Attributes), P("size", Default(128))]),
     plain(
         "perf_event_open",
         libc::SYS_perf_event_open,
         &[
-            P("attr", Zeros(128)),
+            P("attr", Attributes),
             P("pid", Default(0)),
             P("cpu", Default(-1)),
             P("groupFd", Default(-1)),
@@ -472,6 +476,7 @@ pub(crate) const ROWS: &[Row] = &[
         libc::SYS_sched_setscheduler,
         &[P("pid", Default(0)), P("policy", Number), P("priority", Integer)],
     ),
+    plain("settimeofday", libc::SYS_settimeofday, &[P("tv", Default(0)), P("tz", Default(0))]),
     plain("clock_settime", libc::SYS_clock_settime, &[P("clockid|clock", Number), P("tp", Default(0))]),
     plain(
         "name_to_handle_at",
@@ -483,6 +488,11 @@ pub(crate) const ROWS: &[Row] = &[
             P("mountId", Zeros(8)),
             P("flags", Default(0)),
         ],
+    ),
+    plain(
+        "open_by_handle_at",
+        libc::SYS_open_by_handle_at,
+        &[P("mountFd", Number), P("pathname|path", Handle), P("flags", Number)],
     ),
     #[cfg(target_arch = "x86_64")]
     Row { name: "fork", number: libc::SYS_fork, manner: Manner::Twice, parameters: &[] },
