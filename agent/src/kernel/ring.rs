@@ -46,6 +46,9 @@ pub enum Incoming<'a> {
     Answer(&'a [u8]),
 }
 
+/// The reading end of what programs at security hooks tell.
+pub struct Notices(pub(super) RingBuf<MapData>);
+
 /// The reading end. One per kernel half; moved to the thread that reads.
 pub struct RingReader {
     ring: RingBuf<MapData>,

@@ -1,0 +1,58 @@
+//! `file_open`: a file is about to be opened.
+//!
+//! Prototype: `int file_open(struct file *file)`, since 3.5. Asked whichever call opens the file, io_uring's included. Not
+//! asked for `O_PATH`, which opens nothing.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use rampart_common::{
+    deny::{KIND_DIRECTORY, KIND_FILE, KIND_OTHER, armed, open_class},
+    member::Member as M,
+};
+
+use crate::{
+    PASS,
+    read::{Typed, current_task},
+    scratch::Held,
+    subject::{Force, Image, OPEN, judge},
+    tell::About,
+    walk::{Place, is_in_namespace, walk},
+};
+
+/// `O_ACCMODE`.
+const ACCESS: u32 = 3;
+/// `FMODE_EXEC`: opened to be run, which is another operation.
+const FMODE_EXEC: u32 = 0x20;
+const S_IFMT: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFDIR: u32 = 0o040_000;
+
+#[lsm(hook = "file_open")]
+fn deny_open(ctx: LsmContext) -> i32 {
+    let Some(force) = Force::now() else { return PASS };
+    let file = Typed(ctx.arg(0));
+    let flags: u32 = file.load(M::FileFlags);
+    let to_run = file.load::<u32>(M::FileMode) & FMODE_EXEC != 0 || flags & FMODE_EXEC != 0;
+    let mode = u32::from(file.follow(M::FileInode).load::<u16>(M::InodeMode));
+    let kind = match mode & S_IFMT {
+        S_IFREG => KIND_FILE,
+        S_IFDIR => KIND_DIRECTORY,
+        _ => KIND_OTHER,
+    };
+    let class = open_class((flags & ACCESS) as usize, kind) & 15;
+    let terms = force.settings.open.get(class).copied().unwrap_or(0) & armed(&force.switch);
+    if to_run || terms == 0 {
+        return PASS;
+    }
+    let Some(held) = Held::take() else { return PASS };
+    let about = About { operation: OPEN, protocol: 0, number: flags, mode };
+    let mut verdict = PASS;
+    if walk(held, Place::of_file(file.raw()), Place::NOWHERE) && is_in_namespace(held) {
+        held.path_to_key(force.slot);
+        let left = terms & held.about().terms;
+        if left != 0 {
+            verdict = judge(held, &force, current_task(), (left, Image::Present), &about);
+        }
+    }
+    held.release();
+    verdict
+}

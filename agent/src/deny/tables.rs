@@ -1,0 +1,34 @@
+//! The tables of a plan, as the kernel gets them; and the kernel's look-ups on them, for tests and explanations.
+
+use std::collections::BTreeMap;
+
+use rampart_common::deny::{PATH_BYTES, PathTerms, Settings, Terms};
+
+/// The beginning of paths; with NUL at its end a whole path.
+pub type Node = Vec<u8>;
+
+/// See the module. The empty node and the network of all addresses are always there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// What operations are about.
+    pub paths: BTreeMap<Node, PathTerms>,
+    /// Executables.
+    pub exes: BTreeMap<Node, PathTerms>,
+    /// Remote addresses: prefix bits and address in its IPv6 form.
+    pub addresses: BTreeMap<(u8, [u8; 16]), Terms>,
+    /// Remote ports.
+    pub ports: BTreeMap<u32, Terms>,
+    /// Effective users.
+    pub users: BTreeMap<u32, Terms>,
+    /// Names of processes.
+    pub names: BTreeMap<[u8; 16], Terms>,
+    /// What needs no look-up; generation and switch are filled in when they are put in force.
+    pub settings: Settings,
+}
+
+/// What the kernel finds for a path: the longest node that it begins with.
+pub fn look(nodes: &BTreeMap<Node, PathTerms>, path: &[u8]) -> PathTerms {
+    let whole: Vec<u8> = path.iter().copied().chain([0]).take(PATH_BYTES).collect();
+    let longest = (0..=whole.len()).rev().find_map(|len| nodes.get(whole.get(..len)?));
+    longest.copied().unwrap_or_default()
+}
