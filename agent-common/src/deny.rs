@@ -58,24 +58,15 @@ impl Operation {
     }
 }
 
-/// Kinds of files that are told apart.
-pub const FILE_KINDS: usize = 4;
-/// A regular file.
-pub const KIND_FILE: usize = 0;
-/// A directory.
-pub const KIND_DIRECTORY: usize = 1;
-/// Anything else.
-pub const KIND_OTHER: usize = 2;
+/// The classes of an open: access mode (`O_RDONLY`, `O_WRONLY`, `O_RDWR`, none), and whether only a directory will do.
+pub const OPEN_CLASSES: usize = 8;
 
 /// Kinds of sockets that are told apart.
 pub const SOCKET_KINDS: usize = 8;
-/// The classes of an open: access mode (`O_RDONLY`, `O_WRONLY`, `O_RDWR`, none) and kind of file.
-pub const OPEN_CLASSES: usize = 4 * FILE_KINDS;
-
 /// The class of an open.
 #[inline(always)]
-pub const fn open_class(access: usize, kind: usize) -> usize {
-    (access & 3) * FILE_KINDS + (kind & (FILE_KINDS - 1))
+pub const fn open_class(access: usize, directory: bool) -> usize {
+    (access & 3) * 2 + directory as usize
 }
 
 /// The class of a connect: 1 when the socket's family is IPv6, 2 when it is so and the address is one of IPv4, plus 4 when
@@ -439,8 +430,8 @@ mod tests {
     fn classes_are_distinct_and_inside() {
         let mut seen = [false; OPEN_CLASSES];
         for access in 0..4 {
-            for kind in 0..FILE_KINDS {
-                assert!(!core::mem::replace(&mut seen[open_class(access, kind)], true));
+            for directory in [false, true] {
+                assert!(!core::mem::replace(&mut seen[open_class(access, directory)], true));
             }
         }
         for (v6, mapped, udp) in [(true, true, true), (true, false, false), (false, false, true)] {

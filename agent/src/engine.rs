@@ -12,6 +12,7 @@ mod internal;
 mod late;
 pub mod profile;
 pub mod push;
+mod refusals;
 pub mod shed;
 pub mod stats;
 mod told;
@@ -36,6 +37,7 @@ use self::{
     held::Held,
     profile::{Cost, Profile, RuleUse, Stopwatch, Usage},
     push::{Judging, Lessons, Push},
+    refusals::{Groups, Refusals},
     shed::Shed,
     stats::{Stats, Tally},
 };
@@ -159,6 +161,8 @@ pub struct Detector {
     matched: Vec<RuleId>,
     held: Held,
     push: Push,
+    refusals: Refusals,
+    groups: Groups,
     profile: Profile,
     windows: Windows,
     trading: Option<Arc<Trading>>,
@@ -215,6 +219,8 @@ impl Detector {
             }),
             digesting: options.digests,
             push: Push::default(),
+            refusals: Refusals::default(),
+            groups: Groups::default(),
             windows: Windows::default(),
             trading: options.trading,
             session_ns: 0,
@@ -284,6 +290,7 @@ impl Detector {
         let facts = Facts::new(event, row, context, self.position);
         if event.kind == EventKind::Exec {
             self.push.learn_image(event, &facts);
+            self.groups.started(&event.header.task);
         }
         if !self.policy.events().contains(row.event) {
             return;
@@ -319,6 +326,11 @@ impl Detector {
                     if is_told && first {
                         return;
                     }
+                    let call = (event.header.task.tid, event.header.ret, now_ns);
+                    if self.refusals.take(call, rule.id) {
+                        is_told = true;
+                        return;
+                    }
                     let moment = || windows::moment(&self.clock, now_ns);
                     match windows::pass(&mut self.windows, rule, &fields, moment) {
                         Ok(()) => is_told = true,
@@ -328,7 +340,9 @@ impl Detector {
                     let mut alert =
                         build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids);
                     alert.order = rule.responses.as_ref().map(|responses| {
-                        Order::new(responses, event.process(), event.header.task.cgroup_id, &fields)
+                        let outcome = refusals::outcome(event.header.ret);
+                        let group = event.header.task.cgroup_id;
+                        Order::new(responses, event.process(), group, (outcome, &fields))
                     });
                     sink(alert);
                 };

@@ -21,6 +21,8 @@ mod plan;
 mod process;
 mod sockets;
 
+pub(crate) use self::{interval::of_success as range_truth, sockets::networks};
+
 pub use self::{
     automaton::Size,
     explain::{Decision, EventReport},

@@ -39,7 +39,7 @@ pub(super) async fn undo(
         Ok(page) => Json(page).into_response(),
         Err(denied) => {
             let code = match denied {
-                Denied::Absent(_) => StatusCode::NOT_FOUND,
+                Denied::Absent(_) | Denied::NoRule(_) => StatusCode::NOT_FOUND,
                 Denied::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 Denied::Off | Denied::Busy => StatusCode::SERVICE_UNAVAILABLE,
             };

@@ -26,9 +26,13 @@ pub struct Tables {
     pub settings: Settings,
 }
 
-/// What the kernel finds for a path: the longest node that it begins with.
-pub fn look(nodes: &BTreeMap<Node, PathTerms>, path: &[u8]) -> PathTerms {
+/// The longest node that a path begins with.
+pub fn longest<'t>(nodes: &'t BTreeMap<Node, PathTerms>, path: &[u8]) -> Option<&'t Node> {
     let whole: Vec<u8> = path.iter().copied().chain([0]).take(PATH_BYTES).collect();
-    let longest = (0..=whole.len()).rev().find_map(|len| nodes.get(whole.get(..len)?));
-    longest.copied().unwrap_or_default()
+    (0..=whole.len()).rev().find_map(|len| Some(nodes.get_key_value(whole.get(..len)?)?.0))
+}
+
+/// What the kernel finds for a path.
+pub fn look(nodes: &BTreeMap<Node, PathTerms>, path: &[u8]) -> PathTerms {
+    longest(nodes, path).and_then(|node| nodes.get(node)).copied().unwrap_or_default()
 }

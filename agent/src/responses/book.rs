@@ -42,6 +42,11 @@ pub enum Deed {
         /// The service.
         service: String,
     },
+    /// What a rule refuses is let through.
+    Allow {
+        /// The rule.
+        rule: String,
+    },
 }
 
 /// One thing in force.
@@ -77,6 +82,7 @@ impl Deed {
             Self::LimitIp { .. } => Kind::LimitIp,
             Self::Quarantine { .. } => Kind::Quarantine,
             Self::OpenBreaker { .. } => Kind::OpenBreaker,
+            Self::Allow { .. } => Kind::Deny,
         }
     }
 
@@ -90,6 +96,7 @@ impl Deed {
                 format!("{cgroup} ({})", traffic.name())
             }
             Self::OpenBreaker { service } => service.clone(),
+            Self::Allow { rule } => format!("let through what `{rule}` refuses"),
         }
     }
 }

@@ -44,18 +44,18 @@ fn deny_connect(ctx: LsmContext) -> i32 {
     }
     let (given, len) = (Raw(ctx.arg(1)), ctx.arg::<i32>(2));
     let family: u16 = given.load_at(0);
-    // A socket of IPv6 may be connected to an address of IPv4; what it is then depends on the socket.
-    if family != sk.load::<u16>(M::SockFamily) {
+    let v6 = sk.load::<u16>(M::SockFamily) == AF_INET6;
+    if family == AF_INET6 && !v6 {
         return PASS;
     }
     let Some(held) = Held::take() else { return PASS };
     let port = u16::from_be(given.load_at(2));
     let address = match family {
-        AF_INET if len >= V4_BYTES => v4(given.load_at(V4_ADDRESS)),
-        AF_INET6 if len >= V6_BYTES => v6(given.load_at(V6_ADDRESS), given.load_at(V6_ADDRESS + 8)),
+        AF_INET if len >= V4_BYTES => mapped_of(given.load_at(V4_ADDRESS)),
+        AF_INET6 if len >= V6_BYTES => whole(given.load_at(V6_ADDRESS), given.load_at(V6_ADDRESS + 8)),
         _ => [0; 4],
     };
-    let verdict = judged(held, &force, (family, protocol, is_udp), (address, port));
+    let verdict = judged(held, &force, (v6, protocol, is_udp), (address, port));
     held.release();
     verdict
 }
@@ -64,14 +64,13 @@ fn deny_connect(ctx: LsmContext) -> i32 {
 fn judged(
     held: Held,
     force: &Force<'_>,
-    (family, protocol, is_udp): (u16, u16, bool),
+    (v6, protocol, is_udp): (bool, u16, bool),
     (address, port): ([u32; 4], u16),
 ) -> i32 {
     let [first, second, third, fourth] = address;
     let mapped = first == 0 && second == 0 && third == 0xffff_u32.to_be();
-    // The address that is none, and the loopback that it stands for, are not what the event shows.
+    // The address that is none stands for the loopback.
     let is_none = first | second == 0 && (third == 0 || mapped) && fourth == 0;
-    let v6 = family == AF_INET6;
     let class = socket_class(v6, v6 && mapped, is_udp) & 7;
     let terms = force.settings.connect.get(class).copied().unwrap_or(0) & armed(&force.switch);
     if terms == 0 || is_none || port == 0 {
@@ -93,18 +92,18 @@ fn judged(
         operation: CONNECT,
         protocol: protocol as u8,
         number: u32::from(port),
-        mode: u32::from(family),
+        mode: u32::from(if v6 { AF_INET6 } else { AF_INET }),
     };
     judge(held, force, current_task(), (left, Image::Present), &about)
 }
 
 #[inline(always)]
-fn v4(address: u32) -> [u32; 4] {
+fn mapped_of(address: u32) -> [u32; 4] {
     [0, 0, 0xffff_u32.to_be(), address]
 }
 
 #[inline(always)]
-fn v6(low: u64, high: u64) -> [u32; 4] {
+fn whole(low: u64, high: u64) -> [u32; 4] {
     [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32]
 }
 

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use rampart_common::{
-    deny::{KIND_DIRECTORY, KIND_FILE, KIND_OTHER, armed, open_class},
+    deny::{armed, open_class},
     member::Member as M,
 };
 
@@ -22,9 +22,12 @@ use crate::{
 const ACCESS: u32 = 3;
 /// `FMODE_EXEC`: opened to be run, which is another operation.
 const FMODE_EXEC: u32 = 0x20;
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
-const S_IFDIR: u32 = 0o040_000;
+/// `O_DIRECTORY`, and the bit by which `O_TMPFILE` differs from it: a file without a name.
+#[cfg(bpf_target_arch = "x86_64")]
+const DIRECTORY: u32 = 0o200_000;
+#[cfg(not(bpf_target_arch = "x86_64"))]
+const DIRECTORY: u32 = 0o40_000;
+const NAMELESS: u32 = 0o20_000_000;
 
 #[lsm(hook = "file_open")]
 fn deny_open(ctx: LsmContext) -> i32 {
@@ -33,14 +36,9 @@ fn deny_open(ctx: LsmContext) -> i32 {
     let flags: u32 = file.load(M::FileFlags);
     let to_run = file.load::<u32>(M::FileMode) & FMODE_EXEC != 0 || flags & FMODE_EXEC != 0;
     let mode = u32::from(file.follow(M::FileInode).load::<u16>(M::InodeMode));
-    let kind = match mode & S_IFMT {
-        S_IFREG => KIND_FILE,
-        S_IFDIR => KIND_DIRECTORY,
-        _ => KIND_OTHER,
-    };
-    let class = open_class((flags & ACCESS) as usize, kind) & 15;
+    let class = open_class((flags & ACCESS) as usize, flags & DIRECTORY != 0) & 7;
     let terms = force.settings.open.get(class).copied().unwrap_or(0) & armed(&force.switch);
-    if to_run || terms == 0 {
+    if to_run || terms == 0 || flags & NAMELESS != 0 {
         return PASS;
     }
     let Some(held) = Held::take() else { return PASS };

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
 };
 use rampart_common::{
     deny::{Counts, Notice, OBSERVED, REFUSED, SHOWN_BYTES},
@@ -104,11 +104,10 @@ pub(crate) fn tell(
     task::fill(task, &mut notice.task);
     let (start, len) = held.span();
     notice.path_len = if about.operation == CONNECT { 0 } else { len as u32 };
-    let shown = if len >= SHOWN_BYTES as u64 { SHOWN_BYTES as u64 } else { len };
     let from = held.get().path.as_ptr().wrapping_add(start as usize);
-    // SAFETY: at most this many bytes fit.
+    // SAFETY: this many bytes fit; the path ends with NUL, and the helper checks the source.
     unsafe {
-        bpf_probe_read_kernel(notice.path.as_mut_ptr().cast(), (shown & 1023) as u32, from.cast());
+        bpf_probe_read_kernel_str(notice.path.as_mut_ptr().cast(), SHOWN_BYTES as u32, from.cast());
     }
     entry.submit(wake_flags());
     true
