@@ -10,6 +10,7 @@ use rampart_rules::{
 };
 
 use crate::{
+    deny::plan::{Obstacle, Plan},
     config::{Config, keys::closest},
     lists::Standing,
 };
@@ -38,7 +39,7 @@ impl fmt::Display for Warning {
 
 /// What responses name that is not there.
 pub fn responses(rules: &RuleSet, texts: &SourceMap, config: &Config) -> Vec<Warning> {
-    let mut warnings = Vec::new();
+    let mut warnings = refusals(rules, texts, config);
     for rule in rules.rules() {
         for action in rule.responses.iter().flat_map(|responses| &responses.actions) {
             if let Some((message, help)) = missing(rule, action, config) {
@@ -49,6 +50,32 @@ pub fn responses(rules: &RuleSet, texts: &SourceMap, config: &Config) -> Vec<War
                 );
                 warnings.push(Warning { code: "response", place, message, help });
             }
+        }
+    }
+    warnings
+}
+
+/// What stands in the way of `deny`.
+fn refusals(rules: &RuleSet, texts: &SourceMap, config: &Config) -> Vec<Warning> {
+    let plan = Plan::new(rules, config.rules.realpath_matching);
+    let mut warnings = Vec::new();
+    for report in &plan.reports {
+        let Some(rule) = rules.rules().get(report.rule) else { continue };
+        for Obstacle { operation, span, why, fix } in &report.obstacles {
+            let at = texts.locate(*span).or_else(|| texts.locate(rule.span));
+            let place = at.map_or_else(
+                || (format!("rule `{}`", rule.name), None),
+                |at| (at.file.to_owned(), Some((at.line, at.column))),
+            );
+            let what = match operation {
+                Some(operation) if report.refused.contains(operation) => {
+                    format!("not every {}", operation.name())
+                }
+                Some(operation) => format!("no {}", operation.name()),
+                None => "nothing".to_owned(),
+            };
+            let message = format!("`deny` of `{}` refuses {what}: {why}", rule.name);
+            warnings.push(Warning { code: "deny", place, message, help: fix.clone() });
         }
     }
     warnings
