@@ -382,6 +382,9 @@ pub const MAP_RUNNING: &str = "DENY_RUNNING";
 pub const MAP_COUNTS: &str = "DENY_COUNTS";
 /// Per-CPU array, `UNDECIDED_*` → u64.
 pub const MAP_UNDECIDED: &str = "DENY_UNDECIDED";
+/// Array with one entry, u64: not 0 once a hook was asked while nothing is in force. A kernel without `bpf` among its security
+/// modules takes the programs and never asks them.
+pub const MAP_ASKED: &str = "DENY_ASKED";
 /// Ring buffer of [`Notice`].
 pub const MAP_NOTICES: &str = "DENY_NOTICES";
 

@@ -12,3 +12,6 @@ pub mod plan;
 pub mod protect;
 pub mod tables;
 pub mod terms;
+
+#[cfg(test)]
+mod tests;

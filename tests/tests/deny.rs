@@ -17,7 +17,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rampart_agent::kernel::deny::unavailable;
+use rampart_agent::kernel::deny::Hooks;
 use rampart_tests::{
     agent::{Agent, binary},
     require_root, skip,
@@ -33,7 +33,7 @@ const DIAL: &str = "RAMPART_TEST_DIAL";
 macro_rules! require_deny {
     ($name:expr) => {
         require_root!($name);
-        if let Some(why) = unavailable() {
+        if let Some(why) = Hooks::look().fault() {
             skip!($name, "{why}");
         }
     };
@@ -370,7 +370,7 @@ fn too_much_is_let_through() {
 #[test]
 fn where_the_kernel_cannot_refuse_the_rule_still_alerts_and_it_is_said() {
     require_root!("where_the_kernel_cannot_refuse_the_rule_still_alerts_and_it_is_said");
-    if unavailable().is_none() {
+    if Hooks::look().fault().is_none() {
         skip!("where_the_kernel_cannot_refuse_the_rule_still_alerts_and_it_is_said", "this kernel can");
     }
     let stage = Stage::new();

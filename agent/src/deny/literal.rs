@@ -12,6 +12,8 @@ use crate::{event::syscall::Row, pushdown::range_truth};
 
 /// Longest text in a table of paths, with room for the NUL behind it.
 const TEXT_MAX: usize = rampart_common::deny::PATH_BYTES - 1;
+/// Most values of a comparison, so that the tables have room for many.
+const VALUES_MAX: usize = 1024;
 
 /// A thing that comparisons of a term are about; the kernel has a table for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +64,10 @@ pub fn meaning(test: &Test, operation: Operation, row: &Row) -> Meaning {
     let Right::Values(modifier, values) = &test.right else {
         return Meaning::Open("compares no constants");
     };
+    let size = |value: &Const| if let Const::Set(set) = value { set.len() } else { 1 };
+    if values.iter().map(size).sum::<usize>() > VALUES_MAX {
+        return Meaning::Open("compares with more than 1024 values");
+    }
     let texts = || match test.op {
         Op::PMatch if !values.iter().all(is_plain_path) => Some("compares with no plain absolute path"),
         Op::Eq | Op::Ne | Op::In | Op::StartsWith | Op::PMatch if values.iter().all(fits) => None,

@@ -63,6 +63,8 @@ pub struct Report {
     pub refused: Vec<Operation>,
     /// What stands in the way of others.
     pub obstacles: Vec<Obstacle>,
+    /// Whether nothing that the rule is true of goes through, as far as the rule is concerned.
+    pub is_whole: bool,
 }
 
 /// What the kernel is certain of.
@@ -106,7 +108,7 @@ impl Plan {
     }
 
     fn rule(&mut self, at: usize, rule: &Rule, comparisons: &Comparisons, by_real_path: bool) -> Report {
-        let mut report = Report { rule: at, refused: Vec::new(), obstacles: Vec::new() };
+        let mut report = Report { rule: at, refused: Vec::new(), obstacles: Vec::new(), is_whole: false };
         let mut whole = |why: &str, fix: &str| {
             let (why, fix) = (why.to_owned(), fix.to_owned());
             report.obstacles.push(Obstacle { operation: None, span: rule.span, why, fix });
@@ -159,6 +161,12 @@ impl Plan {
             let fix = "use it in rules on `open, openat, openat2`, on `execve, execveat` or on `connect`".to_owned();
             report.obstacles.push(Obstacle { operation: None, span: rule.span, why, fix });
         }
+        let is_refused = |event: EventId| {
+            // Other ways to open a file are the same operation.
+            let is_open = matches!(event, ev::CREAT | ev::OPEN_BY_HANDLE_AT);
+            is_open || Operation::ALL.into_iter().flat_map(rows).any(|row| row.event == event)
+        };
+        report.is_whole = report.obstacles.is_empty() && rule.events.iter().all(is_refused);
         report
     }
 

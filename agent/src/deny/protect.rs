@@ -1,10 +1,12 @@
-//! What nobody is refused anything for: programs of the node, by path or by name in the system's directories.
+//! What nothing is refused to, or about: programs of the node, by path or by name in the system's directories, and addresses.
 
 use std::{
+    net::IpAddr,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use rampart_common::deny::{FILE_NAME_BYTES, PATH_PROTECTED, PATH_SYSTEM, PathTerms};
 
 use super::tables::{Node, Tables, look};
@@ -36,6 +38,23 @@ pub fn mark(tables: &mut Tables, protected: &[PathBuf], system: &[&str]) -> Vec<
     names.iter().filter_map(|name| file_name(name)).collect()
 }
 
+/// Marks addresses to which connecting is never refused.
+pub fn spare(tables: &mut Tables, nets: &[IpNet]) {
+    for net in nets {
+        let (base, bits) = match net.network() {
+            IpAddr::V4(four) => (four.to_ipv6_mapped().to_bits(), 96 + net.prefix_len()),
+            IpAddr::V6(six) => (six.to_bits(), net.prefix_len()),
+        };
+        let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+        for ((longer, address), terms) in &mut tables.addresses {
+            if *longer >= bits && u128::from_be_bytes(*address) & mask == base {
+                *terms = 0;
+            }
+        }
+        tables.addresses.insert((bits, base.to_be_bytes()), 0);
+    }
+}
+
 /// A name, filled up; `None` when it is too long to be one of a program of the node.
 fn file_name(name: &Path) -> Option<FileName> {
     let text = name.as_os_str().as_bytes();
@@ -52,7 +71,41 @@ fn look_at_beginning(tables: &Tables, text: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rampart_common::deny::Operation;
+
     use super::*;
+    use crate::deny::tables::Asked;
+
+    #[test]
+    fn protected_addresses_are_left_out_and_their_neighbours_are_not() {
+        let mut tables = Tables::default();
+        tables.settings.connect[0] = 1;
+        tables.settings.other_ports = 1;
+        (tables.settings.other_names, tables.settings.other_users) = (1, 1);
+        tables.exes.insert(Vec::new(), PathTerms { terms: 1, flags: 0 });
+        let entry = |text: &str| {
+            let four: std::net::Ipv4Addr = text.parse().unwrap();
+            four.to_ipv6_mapped().octets()
+        };
+        tables.addresses.insert((0, [0; 16]), 1);
+        tables.addresses.insert((128, entry("10.1.2.3")), 1);
+        spare(&mut tables, &["10.1.0.0/16".parse().unwrap()]);
+        let refused = |text: &str| {
+            let asked = Asked {
+                operation: Operation::Connect,
+                class: 0,
+                path: b"",
+                exe: b"/x",
+                name: Some([0; 16]),
+                user: 0,
+                address: entry(text),
+                port: 1,
+            };
+            tables.terms(&asked) != 0
+        };
+        assert!(!refused("10.1.2.3") && !refused("10.1.9.9"));
+        assert!(refused("10.2.0.1") && refused("9.9.9.9"));
+    }
 
     #[test]
     fn programs_of_the_node_are_marked_and_no_terms_change() {

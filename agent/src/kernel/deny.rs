@@ -30,19 +30,40 @@ const NO_EXIST: u64 = 1;
 /// Bits of a slot in front of a path.
 const SLOT_BITS: u32 = 8;
 
-/// Why the kernel cannot refuse operations.
-pub fn unavailable() -> Option<String> {
-    let list = match fs::read_to_string(LSM) {
-        Ok(list) => list,
-        Err(error) => return Some(format!("`{LSM}` cannot be read ({error}); mount securityfs there")),
-    };
-    let list = list.trim();
-    if list.split(',').any(|module| module == "bpf") {
-        return None;
+/// What is done about a kernel that does not ask the programs.
+pub const FIX: &str = "boot with `bpf` at the end of the list in `lsm=` (needs CONFIG_BPF_LSM)";
+
+/// Whether the kernel asks programs at its security hooks, as far as it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hooks {
+    /// It does.
+    There,
+    /// It does not; its security modules.
+    Absent(String),
+    /// It does not say; why.
+    Unknown(String),
+}
+
+impl Hooks {
+    /// Looks at what the kernel says.
+    pub fn look() -> Self {
+        match fs::read_to_string(LSM) {
+            Ok(list) if list.trim().split(',').any(|module| module == "bpf") => Self::There,
+            Ok(list) => Self::Absent(list.trim().to_owned()),
+            Err(error) => Self::Unknown(format!("`{LSM}`: {error}")),
+        }
     }
-    Some(format!(
-        "`bpf` is not among the kernel's security modules ({list}); boot with `lsm={list},bpf` (CONFIG_BPF_LSM)"
-    ))
+
+    /// Why it cannot be relied on.
+    pub fn fault(&self) -> Option<String> {
+        match self {
+            Self::There => None,
+            Self::Absent(list) => {
+                Some(format!("`bpf` is not among the kernel's security modules ({list}); {FIX}"))
+            }
+            Self::Unknown(why) => Some(format!("the kernel does not say which security modules it has ({why})")),
+        }
+    }
 }
 
 /// The loaded programs.
@@ -86,6 +107,14 @@ impl Deny {
             program.attach().map_err(|error| failed("attach", name, error))?;
         }
         Ok(Self { ebpf, generation: 0, slots: Default::default() })
+    }
+
+    /// Whether the kernel asks the hooks, which its taking the programs does not say. Before anything is in force.
+    pub fn is_asked(&mut self) -> Result<bool, KernelError> {
+        // Any file will do.
+        drop(fs::File::open(BTF_PATH));
+        let asked = self.array::<u64>(deny::MAP_ASKED)?.get(&0, 0).map_err(fault(deny::MAP_ASKED))?;
+        Ok(asked != 0)
     }
 
     /// The reading end of what the programs tell. Works once.

@@ -65,6 +65,11 @@ impl Guard {
         &self.processes
     }
 
+    /// Addresses that are protected.
+    pub fn nets(&self) -> &[IpNet] {
+        &self.nets
+    }
+
     /// Whether any namespace is protected.
     pub fn has_namespaces(&self) -> bool {
         !self.namespaces.is_empty()

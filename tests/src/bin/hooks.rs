@@ -16,7 +16,7 @@ use rampart_agent::{
     engine::clock::boot_now_ns,
     kernel::{
         Kernel, KernelConfig, KernelError,
-        deny::{Deny, unavailable},
+        deny::{Deny, Hooks},
         limiter::{Interface, Limiter, LimiterConfig, Rung, Wish},
         services::{Services, ServicesConfig},
     },
@@ -55,7 +55,7 @@ fn main() {
 fn deny() {
     let set = "deny";
     let before = known();
-    if let Some(reason) = unavailable() {
+    if let Some(reason) = Hooks::look().fault() {
         println!("FACT\tdeny\t{reason}");
     }
     let deny = match Deny::start(&[0; CPU_WORDS]) {

@@ -36,8 +36,11 @@ const V6_ADDRESS: u64 = 8;
 fn deny_connect(ctx: LsmContext) -> i32 {
     let Some(force) = Force::now() else { return PASS };
     let socket = Typed(ctx.arg(0));
-    let sk = socket.follow(M::SocketSk).raw();
-    let (kind, protocol): (u16, u16) = (socket.raw().load(M::SocketType), sk.load(M::SockProtocol));
+    let sk = socket.follow(M::SocketSk);
+    if sk.is_null() {
+        return PASS;
+    }
+    let (kind, protocol): (u16, u16) = (socket.load(M::SocketType), sk.load(M::SockProtocol));
     let is_udp = kind == SOCK_DGRAM && protocol == UDP;
     if !is_udp && !(kind == SOCK_STREAM && protocol == TCP) {
         return PASS;

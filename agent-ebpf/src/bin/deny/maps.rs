@@ -66,6 +66,9 @@ pub(crate) static DENY_COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entri
 #[map]
 pub(crate) static DENY_UNDECIDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(UNDECIDED_KINDS, 0);
 
+#[map]
+pub(crate) static DENY_ASKED: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Second of the boot clock and notices in it.
 #[map]
 pub(crate) static DENY_RATE: Array<[u64; 2]> = Array::with_max_entries(1, 0);

@@ -11,6 +11,7 @@ use rampart_common::{
 
 use crate::{
     PASS,
+    maps::DENY_ASKED,
     read::{Typed, current_task},
     scratch::Held,
     subject::{Force, Image, OPEN, judge},
@@ -29,9 +30,21 @@ const DIRECTORY: u32 = 0o200_000;
 const DIRECTORY: u32 = 0o40_000;
 const NAMELESS: u32 = 0o20_000_000;
 
+/// Notes that the kernel asks.
+#[inline(always)]
+fn asked() {
+    if let Some(asked) = DENY_ASKED.get_ptr_mut(0) {
+        // SAFETY: a value of an array map; everybody writes the same.
+        unsafe { asked.write_volatile(1) };
+    }
+}
+
 #[lsm(hook = "file_open")]
 fn deny_open(ctx: LsmContext) -> i32 {
-    let Some(force) = Force::now() else { return PASS };
+    let Some(force) = Force::now() else {
+        asked();
+        return PASS;
+    };
     let file = Typed(ctx.arg(0));
     let flags: u32 = file.load(M::FileFlags);
     let to_run = file.load::<u32>(M::FileMode) & FMODE_EXEC != 0 || flags & FMODE_EXEC != 0;

@@ -77,8 +77,9 @@ pub(crate) fn is_in_namespace(held: Held) -> bool {
     namespace != 0 && namespace < ERRORS
 }
 
+/// One store, of which the verifier then knows nothing but the type.
 #[inline(always)]
-fn write(place: *mut u64, value: u64) {
+pub(crate) fn write(place: *mut u64, value: u64) {
     // SAFETY: a member of a buffer that this program has.
     unsafe { place.write_volatile(value) };
 }

@@ -40,7 +40,7 @@ const WHO: &str = "response";
 /// Time for which a rule refuses nothing when it refused too much, seconds.
 const PAUSE_SECS: u64 = 60;
 /// Why something was done that a rule refuses.
-const MISSED: &str = "the kernel did not know all that it needed (what the process runs, its control group, or the path)";
+const MISSED: &str = "the kernel was not certain of it: what the process runs, its control group, or the path";
 
 /// What became of an action, and what is to be known of it.
 type Done = (Outcome, String, Json);
@@ -108,7 +108,7 @@ impl Thread {
         let process = format!("{} ({})", subject.name, subject.process.pid);
         match &matched.order.operation {
             // The kernel itself tells what it would refuse.
-            Operation::Done if mode == Mode::Enforce && self.denying.has(&matched.rule) => {
+            Operation::Done if mode == Mode::Enforce && self.denying.is_whole(&matched.rule) => {
                 if self.book.same(&Deed::Allow { rule: matched.rule.clone() }).is_some() {
                     return None;
                 }

@@ -29,7 +29,7 @@ use crate::{
         plan::Plan,
         protect,
     },
-    kernel::{Notices, deny::{Deny, unavailable}},
+    kernel::{Notices, deny::{Deny, FIX, Hooks}},
     responses::{
         book::{Book, Deed},
         guard::{Guard, SYSTEM},
@@ -118,6 +118,7 @@ impl Denying {
     fn put(&mut self, standing: Standing<'_>, proc: &ProcFs) -> Result<(), String> {
         let mut tables = self.plan.tables.clone();
         let names = protect::mark(&mut tables, standing.guard.processes(), &SYSTEM);
+        protect::spare(&mut tables, standing.guard.nets());
         let needs_group = self.around.has_namespaces && standing.guard.has_namespaces();
         tables.settings.flags = if needs_group { NEEDS_GROUP } else { 0 };
         tables.settings.own = std::process::id();
@@ -146,10 +147,14 @@ impl Denying {
     }
 
     fn start(&mut self) -> Result<(), String> {
-        if let Some(why) = unavailable() {
-            return Err(why);
+        let hooks = Hooks::look();
+        if matches!(hooks, Hooks::Absent(_)) {
+            return Err(hooks.fault().unwrap_or_default());
         }
         let mut kernel = Deny::start(&self.around.isolated).map_err(|error| in_full(&error))?;
+        if !kernel.is_asked().map_err(|error| in_full(&error))? {
+            return Err(format!("the kernel does not ask the programs at its security hooks; {FIX}"));
+        }
         let ring = kernel.notices().map_err(|error| in_full(&error))?;
         self.around.rings.try_send(ring).map_err(|_| "the detection thread does not answer".to_owned())?;
         self.around.waker.wake();
@@ -203,6 +208,12 @@ impl Denying {
     pub(super) fn has(&self, rule: &str) -> bool {
         let is_it = |at: usize| self.policy.rules().get(at).is_some_and(|known| known.name == rule);
         self.kernel.is_some() && self.plan.terms.iter().any(|term| is_it(term.rule))
+    }
+
+    /// Whether everything that a rule is true of is refused, unless something is not known.
+    pub(super) fn is_whole(&self, rule: &str) -> bool {
+        let is_it = |at: usize| self.policy.rules().get(at).is_some_and(|known| known.name == rule);
+        self.has(rule) && self.plan.reports.iter().any(|report| is_it(report.rule) && report.is_whole)
     }
 
     /// What pages show; `None` when no rule asks for it.
