@@ -73,7 +73,14 @@ pub const fn open_class(access: usize, directory: bool) -> usize {
 /// the protocol is UDP. Of other protocols nothing is decided.
 #[inline(always)]
 pub const fn socket_class(v6: bool, mapped: bool, udp: bool) -> usize {
-    (if udp { 4 } else { 0 }) + if mapped { 2 } else if v6 { 1 } else { 0 }
+    (if udp { 4 } else { 0 })
+        + if mapped {
+            2
+        } else if v6 {
+            1
+        } else {
+            0
+        }
 }
 
 /// [`Settings::flags`]: a process's control group must be known, because its namespace may be protected.
@@ -398,11 +405,8 @@ pub const RUNNING_ENTRIES: u32 = 32 * 1024;
 pub const GROUP_ENTRIES: u32 = 8 * 1024;
 
 /// Programs at security hooks, with the hook of each.
-pub const HOOKS: [(&str, &str); 3] = [
-    ("deny_open", "file_open"),
-    ("deny_exec", "bprm_creds_from_file"),
-    ("deny_connect", "socket_connect"),
-];
+pub const HOOKS: [(&str, &str); 3] =
+    [("deny_open", "file_open"), ("deny_exec", "bprm_creds_from_file"), ("deny_connect", "socket_connect")];
 /// Programs that follow processes, with the tracepoint of each.
 pub const FOLLOWERS: [(&str, &str); 3] = [
     ("deny_image", "sched_process_exec"),

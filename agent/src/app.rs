@@ -11,9 +11,9 @@ mod lists;
 mod load;
 mod ports;
 mod pushing;
-mod refusing;
 mod quiet;
 pub mod record;
+mod refusing;
 mod responding;
 mod serving;
 mod settle;
@@ -208,8 +208,20 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle, standing: Standing)
     let status = status::shared();
     status.bundles.send_replace(standing);
     let isolated = Box::new(cores.isolated.bits());
-    let parts =
-        Parts { sources, config, bundle, fanout, workers, uplink, admin, hooks, records, waker, status, isolated };
+    let parts = Parts {
+        sources,
+        config,
+        bundle,
+        fanout,
+        workers,
+        uplink,
+        admin,
+        hooks,
+        records,
+        waker,
+        status,
+        isolated,
+    };
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::install()
@@ -249,8 +261,20 @@ fn bind(config: &Config) -> Result<Admin, AdminError> {
 
 /// Starts every thread and task, lets events flow, and releases the latches one by one.
 fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError> {
-    let Parts { sources, config, bundle, fanout, workers, uplink, admin, hooks, records, waker, status, isolated } =
-        parts;
+    let Parts {
+        sources,
+        config,
+        bundle,
+        fanout,
+        workers,
+        uplink,
+        admin,
+        hooks,
+        records,
+        waker,
+        status,
+        isolated,
+    } = parts;
     let mut tasks = Tasks::new();
     status.set_facts(facts(&config));
     status.set_outputs(fanout.tallies());

@@ -168,16 +168,22 @@ fn a_file_is_opened_by_whom_it_is_meant_for_and_by_nobody_else() {
     assert_eq!(fields["response.denied"], format!("open {}", secret.display()), "{alert:#}");
     assert_eq!((&fields["evt.res"], &fields["fd.name"]), (&"EPERM".into(), &secret.to_string_lossy().into()));
     assert!(refused_metric(&agent) >= 3.0);
-    let told = agent.wait_for("the note", |alert| {
-        alert["output_fields"]["response.action"] == "deny" && alert["output_fields"]["response.outcome"] == "done"
+    agent.wait_for("the note", |told| {
+        let fields = &told["output_fields"];
+        fields["response.action"] == "deny"
+            && fields["response.outcome"] == "done"
+            && fields["response.alert"] == alert["uuid"]
     });
-    assert_eq!(told["output_fields"]["response.alert"], alert["uuid"]);
     let noted = stage.audit();
-    assert!(noted.iter().any(|line| line["what"] == "response deny" && line["outcome"] == "done"), "{noted:#?}");
+    assert!(
+        noted.iter().any(|line| line["what"] == "response deny" && line["outcome"] == "done"),
+        "{noted:#?}"
+    );
     thread::sleep(QUIET);
-    let of_thief = agent.alerts().into_iter().filter(|alert| {
-        alert["rule"] == "a key is read" && alert["output_fields"]["proc.name"] == "thief"
-    });
+    let of_thief = agent
+        .alerts()
+        .into_iter()
+        .filter(|alert| alert["rule"] == "a key is read" && alert["output_fields"]["proc.name"] == "thief");
     assert_eq!(of_thief.count(), 2, "one alert for each of two tries");
     let shown = stage.rampart(&agent, &["responses", "list"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
@@ -209,13 +215,11 @@ fn how_a_file_is_opened_makes_a_difference_and_a_rule_on_failed_calls_alerts_onc
     require_deny!("how_a_file_is_opened_makes_a_difference_and_a_rule_on_failed_calls_alerts_once");
     let stage = Stage::new();
     let shell = stage.program("/bin/sh", "editor");
-    let rules = [
-        (
-            "written",
-            "evt.type in (open, openat, openat2) and evt.is_open_write = true and fd.name = DIR/keys/secret",
-            "deny",
-        ),
-    ];
+    let rules = [(
+        "written",
+        "evt.type in (open, openat, openat2) and evt.is_open_write = true and fd.name = DIR/keys/secret",
+        "deny",
+    )];
     let agent = stage.refusing(&rules, "  mode: enforce");
     let run = |script: String| {
         Command::new(&shell).args(["-c", &script]).status().expect("the shell runs").success()
@@ -377,7 +381,9 @@ fn where_the_kernel_cannot_refuse_the_rule_still_alerts_and_it_is_said() {
     let thief = stage.program("/bin/cat", "thief");
     let rules = [("secret", "evt.type in (open, openat, openat2) and fd.name = DIR/keys/secret", "deny")];
     let mut agent = stage.start(&rules, "  mode: enforce");
-    agent.until("it is said", |agent| agent.log().contains("Nothing is refused, rules with `deny` only alert"));
+    agent.until("it is said", |agent| {
+        agent.log().contains("Nothing is refused, rules with `deny` only alert")
+    });
     assert!(reads(&thief, &stage.path("keys/secret")));
     agent.wait_for("the alert", |alert| alert["rule"] == "secret");
     assert!(agent.metric("rampart_deny_active") < 0.5);

@@ -103,8 +103,17 @@ impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
     pub(super) fn run(self) -> Result<(), KernelError> {
         let Self { mut records, hooks, mut detector, mut pushing, .. } = self;
-        let Self { mut budgeting, mut enrich, commands, notices, responder, mut refusing, fanout, status, .. } =
-            self;
+        let Self {
+            mut budgeting,
+            mut enrich,
+            commands,
+            notices,
+            responder,
+            mut refusing,
+            fanout,
+            status,
+            ..
+        } = self;
         let mut sink =
             Sink { responder, fanout, status: Arc::clone(&status), alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();

@@ -72,7 +72,10 @@ impl Refusing {
     pub(super) fn look(&mut self, records: &mut impl Records, detector: &mut Detector) {
         for ring in self.rings.try_iter() {
             if let Err(error) = records.watch(ring) {
-                tracing::error!("Refusals are not told, their ring cannot be read: {}", super::in_full(&error));
+                tracing::error!(
+                    "Refusals are not told, their ring cannot be read: {}",
+                    super::in_full(&error)
+                );
             }
         }
         self.awaited.extend(detector.fresh_groups(self.terms.groups()));

@@ -215,7 +215,9 @@ impl Supervisor {
     fn tell_rules(&self, rules: &Arc<RuleSet>) {
         let rules = responses_desk::Command::Rules(Arc::clone(rules));
         if !self.responses.tell(rules) {
-            tracing::error!("Operations are refused by the rules of before, the thread of responses does not answer");
+            tracing::error!(
+                "Operations are refused by the rules of before, the thread of responses does not answer"
+            );
         }
     }
 

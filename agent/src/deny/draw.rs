@@ -43,9 +43,8 @@ pub(super) fn tables(terms: &[Certain], comparisons: &Comparisons) -> Tables {
     (tables.ports, tables.settings.other_ports) = drawing.numbers(Dimension::Port, 1);
     (tables.users, tables.settings.other_users) = drawing.numbers(Dimension::User, 0);
     (tables.names, tables.settings.other_names) = drawing.names();
-    tables.settings.nameless = drawing.terms(|term| {
-        !term.literals.iter().any(|(_, dimension)| *dimension == Dimension::Name)
-    });
+    tables.settings.nameless =
+        drawing.terms(|term| !term.literals.iter().any(|(_, dimension)| *dimension == Dimension::Name));
     drawing.kinds(&mut tables);
     tables
 }
@@ -59,8 +58,10 @@ impl Drawing<'_> {
     /// The comparisons of all terms that are about something.
     fn about(&self, wanted: Dimension) -> Vec<ComparisonId> {
         let all = self.terms.iter().flat_map(|term| &term.literals);
-        let ids: BTreeSet<ComparisonId> =
-            all.filter(|(_, dimension)| *dimension == wanted).map(|(literal, _)| literal.comparison).collect();
+        let ids: BTreeSet<ComparisonId> = all
+            .filter(|(_, dimension)| *dimension == wanted)
+            .map(|(literal, _)| literal.comparison)
+            .collect();
         ids.into_iter().collect()
     }
 
@@ -92,9 +93,8 @@ impl Drawing<'_> {
                 Op::StartsWith => vec![with(b"")],
                 // As itself, and as a directory; a slash at its end means the same without.
                 Op::PMatch => {
-                    let trimmed: Vec<u8> =
-                        text.iter().rposition(|byte| *byte != b'/').map_or(Vec::new(), |end| text[..=end].to_vec());
-                    let below = |end: u8| trimmed.iter().copied().chain([end]).collect::<Node>();
+                    let named = text.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+                    let below = |end: u8| text.iter().take(named).copied().chain([end]).collect::<Node>();
                     vec![below(0), below(b'/'), with(b""), with(&[0])]
                 }
                 _ => vec![with(&[0])],
@@ -126,7 +126,8 @@ impl Drawing<'_> {
         });
         let named: BTreeSet<u32> = constants.collect();
         let of = |number: u32| self.of(dimension, Value::Uint(u64::from(number)));
-        let other = (least..).find(|number| !named.contains(number)).map_or(0, of);
+        // There are more numbers than any rule names.
+        let other = (least..=u32::MAX).find(|number| !named.contains(number)).map_or(0, of);
         let entries = named.iter().map(|number| (*number, of(*number)));
         (entries.filter(|(_, terms)| *terms != other).collect(), other)
     }
@@ -157,9 +158,8 @@ impl Drawing<'_> {
 
     fn addresses(&self) -> BTreeMap<(u8, [u8; 16]), Terms> {
         let found = networks(self.comparisons, &self.about(Dimension::Address));
-        let of = |address: Ipv6Addr| {
-            self.of(Dimension::Address, Value::Ip(IpAddr::V6(address).to_canonical()))
-        };
+        let of =
+            |address: Ipv6Addr| self.of(Dimension::Address, Value::Ip(IpAddr::V6(address).to_canonical()));
         let entry = |(base, bits, inner): (u128, u8, Option<Ipv6Addr>)| {
             ((bits, base.to_be_bytes()), inner.map_or(0, of))
         };
@@ -173,10 +173,10 @@ impl Drawing<'_> {
             let mut counts: BTreeMap<usize, bool> = BTreeMap::new();
             for row in calls {
                 for kind in kinds(term.operation, row) {
-                    let of_kind =
-                        term.literals.iter().filter(|(_, dimension)| *dimension == Dimension::Kind);
-                    let mut all = of_kind
-                        .map(|(literal, _)| holds(*literal, kind.truth(self.comparisons, literal.comparison)));
+                    let of_kind = term.literals.iter().filter(|(_, dimension)| *dimension == Dimension::Kind);
+                    let mut all = of_kind.map(|(literal, _)| {
+                        holds(*literal, kind.truth(self.comparisons, literal.comparison))
+                    });
                     let is_true = all.all(|holds| holds);
                     *counts.entry(kind.class).or_insert(true) &= is_true;
                 }

@@ -87,9 +87,11 @@ fn connected(row: &Row, v6: bool, mapped: bool, udp: bool) -> RecordBuilder {
         address.extend([0, 9, 192, 0, 2, 1]);
         address.extend([0; 8]);
     }
-    RecordBuilder::syscall(i64::from(row.number.unwrap_or(0)), row.family, 0, &[])
-        .socket(&socket)
-        .attr_flags(AttrTag::SockAddr, 0, &address)
+    RecordBuilder::syscall(i64::from(row.number.unwrap_or(0)), row.family, 0, &[]).socket(&socket).attr_flags(
+        AttrTag::SockAddr,
+        0,
+        &address,
+    )
 }
 
 impl Kind {

@@ -104,7 +104,9 @@ pub fn meaning(test: &Test, operation: Operation, row: &Row) -> Meaning {
         }
         (ids::FD_SPORT | ids::FD_RPORT, Operation::Connect) => decided(Dimension::Port, members()),
         // Programs that are run have no descriptor, and opened files no address.
-        (_, Operation::Exec) if matches!(field.id.def().class, Class::Fd) => Meaning::Decided(Dimension::Kind),
+        (_, Operation::Exec) if matches!(field.id.def().class, Class::Fd) => {
+            Meaning::Decided(Dimension::Kind)
+        }
         _ => Meaning::Open("is not certain when the operation begins"),
     }
 }
@@ -116,6 +118,7 @@ fn fits(value: &Const) -> bool {
 /// Whether a text is an absolute path as the kernel would write it, so that it means itself.
 fn is_plain_path(value: &Const) -> bool {
     let Const::Bytes(text) = value else { return false };
-    let is_plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.iter().any(|byte| b"*?[\\".contains(byte));
+    let is_plain =
+        |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.iter().any(|byte| b"*?[\\".contains(byte));
     text.strip_prefix(b"/").is_some_and(|rest| rest.split(|byte| *byte == b'/').all(is_plain))
 }

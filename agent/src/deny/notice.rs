@@ -111,8 +111,7 @@ impl Notice {
                 if let Some(flags) = record.header.args.get_mut(2) {
                     *flags = u64::from(self.number);
                 }
-                let facts =
-                    FileFacts { mode: self.mode, open_flags: self.number, ..FileFacts::default() };
+                let facts = FileFacts { mode: self.mode, open_flags: self.number, ..FileFacts::default() };
                 record.text(AttrTag::UserPath, &path).path(AttrTag::RealPath, &path).file(&facts)
             }
             Operation::Exec => record.text(AttrTag::UserPath, &path),

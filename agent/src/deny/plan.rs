@@ -158,7 +158,8 @@ impl Plan {
         }
         if !on_any {
             let why = "it is on no open, exec or connect".to_owned();
-            let fix = "use it in rules on `open, openat, openat2`, on `execve, execveat` or on `connect`".to_owned();
+            let fix = "use it in rules on `open, openat, openat2`, on `execve, execveat` or on `connect`"
+                .to_owned();
             report.obstacles.push(Obstacle { operation: None, span: rule.span, why, fix });
         }
         let is_refused = |event: EventId| {
@@ -217,9 +218,10 @@ impl Plan {
         if added > 0 {
             return Ok(obstacles);
         }
-        Err(obstacles.into_iter().next().unwrap_or_else(|| {
-            about_rule("it is never true of it".to_owned(), "correct the condition")
-        }))
+        Err(obstacles
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| about_rule("it is never true of it".to_owned(), "correct the condition")))
     }
 }
 

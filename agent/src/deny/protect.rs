@@ -16,7 +16,8 @@ pub type FileName = [u8; FILE_NAME_BYTES];
 
 /// Marks executables in the tables; gives the names that are protected in the system's directories.
 pub fn mark(tables: &mut Tables, protected: &[PathBuf], system: &[&str]) -> Vec<FileName> {
-    let (paths, names): (Vec<&PathBuf>, Vec<&PathBuf>) = protected.iter().partition(|path| path.is_absolute());
+    let (paths, names): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        protected.iter().partition(|path| path.is_absolute());
     let below = |node: &[u8]| system.iter().any(|directory| node.starts_with(directory.as_bytes()));
     // The class of a new place is that of the beginning it has so far.
     for directory in system {

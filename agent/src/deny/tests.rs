@@ -40,10 +40,10 @@ fn obstacles(condition: &str, keys: &str) -> Vec<String> {
     plan.reports[0].obstacles.iter().map(|obstacle| format!("{}: {}", obstacle.why, obstacle.fix)).collect()
 }
 
-fn name(text: &str) -> Option<[u8; 16]> {
+fn name(text: &str) -> [u8; 16] {
     let mut name = [0; 16];
     name[..text.len()].copy_from_slice(text.as_bytes());
-    Some(name)
+    name
 }
 
 fn open<'a>(path: &'a str, exe: &'a str) -> Asked<'a> {
@@ -52,7 +52,7 @@ fn open<'a>(path: &'a str, exe: &'a str) -> Asked<'a> {
         class: open_class(0, false),
         path: path.as_bytes(),
         exe: exe.as_bytes(),
-        name: name("cat"),
+        name: Some(name("cat")),
         user: 1000,
         address: [0; 16],
         port: 0,
@@ -91,7 +91,8 @@ fn names_users_and_addresses_are_told_apart() {
         "evt.type = connect and fd.typechar = 4 and fd.l4proto = tcp and fd.snet in (10.0.0.0/8) and fd.sip != 10.0.0.1 and fd.sport in (443, 80)",
     ]);
     assert!(plan.reports.iter().all(|report| report.obstacles.is_empty()), "{:?}", plan.reports);
-    let exec = |text, user| Asked { operation: Operation::Exec, name: name(text), user, ..open("", "/bin/x") };
+    let exec =
+        |text, user| Asked { operation: Operation::Exec, name: Some(name(text)), user, ..open("", "/bin/x") };
     let refused = |asked: Asked<'_>| plan.tables.terms(&asked) != 0;
     assert!(refused(exec("nc", 1)) && refused(exec("ncat", 5)));
     assert!(!refused(exec("nc", 0)) && !refused(exec("ncatt", 1)) && !refused(open("/x", "/bin/nc")));
@@ -138,7 +139,11 @@ fn what_stands_in_the_way_is_named() {
     assert!(counting.contains("depends on other events"), "{counting}");
     let either = format!("{OPENS} and (fd.name = /x or fd.name endswith key)");
     let plan = plan(&[&either]);
-    assert_eq!((plan.terms.len(), plan.reports[0].obstacles.len()), (1, 1), "the rest is refused all the same");
+    assert_eq!(
+        (plan.terms.len(), plan.reports[0].obstacles.len()),
+        (1, 1),
+        "the rest is refused all the same"
+    );
     let rules = compile(&[(&format!("{OPENS} and fd.name = /x"), "")]);
     assert!(Plan::new(&rules, false).terms.is_empty(), "the kernel knows no other path than the file's");
 }

@@ -14,8 +14,7 @@ use super::{
     Detector,
     fields::Asked,
     held::{Replay, Waiting},
-    refusals,
-    windows,
+    refusals, windows,
 };
 use crate::{
     alert::{

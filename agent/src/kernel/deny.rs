@@ -61,7 +61,9 @@ impl Hooks {
             Self::Absent(list) => {
                 Some(format!("`bpf` is not among the kernel's security modules ({list}); {FIX}"))
             }
-            Self::Unknown(why) => Some(format!("the kernel does not say which security modules it has ({why})")),
+            Self::Unknown(why) => {
+                Some(format!("the kernel does not say which security modules it has ({why})"))
+            }
         }
     }
 }

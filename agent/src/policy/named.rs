@@ -10,8 +10,8 @@ use rampart_rules::{
 };
 
 use crate::{
-    deny::plan::{Obstacle, Plan},
     config::{Config, keys::closest},
+    deny::plan::{Obstacle, Plan},
     lists::Standing,
 };
 

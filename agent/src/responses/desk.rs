@@ -107,7 +107,9 @@ pub enum Denied {
     #[error("there is no response {0} in force")]
     Absent(u64),
     /// Nothing is refused for such a rule.
-    #[error("nothing is refused for a rule `{0}`; `rampart responses list` shows those for which something is")]
+    #[error(
+        "nothing is refused for a rule `{0}`; `rampart responses list` shows those for which something is"
+    )]
     NoRule(String),
     /// It could not be done.
     #[error("{0}")]

@@ -99,13 +99,15 @@ pub(super) fn add(page: &mut Page, responding: &Responding) {
         page.add(Name::ResponsesInForce, &[("action", action)], count);
     }
     if let Some(deny) = &responding.deny {
-        page.add(Name::DenyActive, &[], u64::from(deny["active"].as_bool().unwrap_or_default()));
-        let count = |value: &Value| value.as_u64().unwrap_or_default();
+        let count = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or_default();
+        let is_active = deny.get("active").and_then(Value::as_bool).unwrap_or_default();
+        page.add(Name::DenyActive, &[], u64::from(is_active));
         for outcome in ["refused", "observed", "untold"] {
-            page.add(Name::DenyOperations, &[("outcome", outcome)], count(&deny[outcome]));
+            page.add(Name::DenyOperations, &[("outcome", outcome)], count(deny.get(outcome)));
         }
         for reason in ["process", "group", "path", "busy"] {
-            page.add(Name::DenyUndecided, &[("reason", reason)], count(&deny["undecided"][reason]));
+            let undecided = deny.get("undecided").and_then(|all| all.get(reason));
+            page.add(Name::DenyUndecided, &[("reason", reason)], count(undecided));
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::lint::exclusions;
 use crate::{console, process, toolchain, workspace};
 
 /// Test programs that need nothing but a kernel and a shell.
-const TESTS: [&str; 1] = ["deny"];
+const TESTS: [&str; 6] = ["kernel", "paths", "calls", "pushdown", "attacks", "deny"];
 /// Programs of the product and its tests.
 const PROGRAMS: [&str; 2] = ["rampart", "rampart-hooks"];
 /// Programs of this machine, by their places: what tests copy under another name must not go by its name, as busybox does.

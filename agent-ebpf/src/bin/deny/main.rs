@@ -10,10 +10,7 @@
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "the target has no atomic types, but the instructions")]
-#![expect(
-    clippy::inline_always,
-    reason = "kernel programs are made of it: a call is not free there"
-)]
+#![expect(clippy::inline_always, reason = "kernel programs are made of it: a call is not free there")]
 #![expect(clippy::needless_pass_by_value, reason = "the program macros hand the context over by value")]
 #![expect(unsafe_code, reason = "maps, helpers and kernel pointers; each block says why it is sound")]
 

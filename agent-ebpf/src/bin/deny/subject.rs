@@ -16,7 +16,7 @@ use rampart_common::{
 use crate::{
     PASS, REFUSE,
     maps::{
-        DENY_GROUPS, DENY_PROTECTED, DENY_RUNNING, DENY_GENERATION, DENY_SETTINGS, DENY_SPARED, DENY_USERS,
+        DENY_GENERATION, DENY_GROUPS, DENY_PROTECTED, DENY_RUNNING, DENY_SETTINGS, DENY_SPARED, DENY_USERS,
     },
     read::{Raw, Typed},
     scratch::{Held, undecided},

@@ -40,7 +40,8 @@ const WHO: &str = "response";
 /// Time for which a rule refuses nothing when it refused too much, seconds.
 const PAUSE_SECS: u64 = 60;
 /// Why something was done that a rule refuses.
-const MISSED: &str = "the kernel was not certain of it: what the process runs, its control group, or the path";
+const MISSED: &str =
+    "the kernel was not certain of it: what the process runs, its control group, or the path";
 
 /// What became of an action, and what is to be known of it.
 type Done = (Outcome, String, Json);

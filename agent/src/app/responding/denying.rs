@@ -7,10 +7,7 @@
 use std::{
     os::unix::ffi::OsStrExt as _,
     path::Path,
-    sync::{
-        Arc,
-        mpsc::SyncSender,
-    },
+    sync::{Arc, mpsc::SyncSender},
 };
 
 use rampart_common::{
@@ -25,11 +22,11 @@ use serde_json::{Value as Json, json};
 
 use super::super::{in_full, ports::Wake, refusing::Terms};
 use crate::{
-    deny::{
-        plan::Plan,
-        protect,
+    deny::{plan::Plan, protect},
+    kernel::{
+        Notices,
+        deny::{Deny, FIX, Hooks},
     },
-    kernel::{Notices, deny::{Deny, FIX, Hooks}},
     responses::{
         book::{Book, Deed},
         guard::{Guard, SYSTEM},
@@ -226,7 +223,8 @@ impl Denying {
         let rules = self.plan.reports.iter().filter_map(|report| {
             let rule = self.policy.rules().get(report.rule)?;
             let refused: Vec<&str> = report.refused.iter().map(|operation| operation.name()).collect();
-            let obstacles: Vec<String> = report.obstacles.iter().map(|obstacle| obstacle.why.clone()).collect();
+            let obstacles: Vec<String> =
+                report.obstacles.iter().map(|obstacle| obstacle.why.clone()).collect();
             Some(json!({
                 "rule": rule.name,
                 "mode": mode_of(rule, standing).name(),

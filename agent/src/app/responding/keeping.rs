@@ -335,7 +335,7 @@ mod tests {
             rule: "r".to_owned(),
             alert: "a".to_owned(),
             made_secs: 1000,
-            until: crate::limits::entries::End::after(at, 60),
+            until: End::after(at, 60),
         });
         shelf.write(&book).unwrap();
         assert_eq!(shelf.read(at), book);

@@ -11,19 +11,39 @@ use rampart_common::{
 };
 use rampart_rules::{rule::RuleSet, value::Truth};
 
-use super::{super::{plan::{Plan, rows}, tables::Asked}, compile, name};
+use super::{
+    super::{
+        plan::{Plan, rows},
+        tables::Asked,
+    },
+    compile, name,
+};
 use crate::{
     engine::{
         clock::Clock,
         fields::{Context, EventFields, Facts, Position, Scratch, View},
     },
-    event::{build::RecordBuilder, decode, syscall::{Row, SyscallTable}},
+    event::{
+        build::RecordBuilder,
+        decode,
+        syscall::{Row, SyscallTable},
+    },
     state::{self, State},
 };
 
 const PATHS: [&str; 12] = [
-    "/", "/etc", "/etc/shadow", "/etc/shadow2", "/etc/ssl/key", "/keys", "/keys/a", "/keys/a/b", "/keysx", "/tmp/x",
-    "/usr/bin/cat", "/a",
+    "/",
+    "/etc",
+    "/etc/shadow",
+    "/etc/shadow2",
+    "/etc/ssl/key",
+    "/keys",
+    "/keys/a",
+    "/keys/a/b",
+    "/keysx",
+    "/tmp/x",
+    "/usr/bin/cat",
+    "/a",
 ];
 const EXES: [&str; 5] = ["/usr/bin/cat", "/usr/bin/signer", "/usr/bin/signer2", "/tmp/x", "/opt/app/run"];
 const NAMES: [&str; 4] = ["cat", "signer", "run", "a-name-of-15-by"];
@@ -108,7 +128,7 @@ fn asked(choices: [u8; 8]) -> Asked<'static> {
         },
         path: PATHS[path % PATHS.len()].as_bytes(),
         exe: EXES[exe % EXES.len()].as_bytes(),
-        name: name(NAMES[label % NAMES.len()]),
+        name: Some(name(NAMES[label % NAMES.len()])),
         user: USERS[user % USERS.len()],
         address: Ipv4Addr::from(ADDRESSES[address % ADDRESSES.len()]).to_ipv6_mapped().octets(),
         port: u32::from(PORTS[port % PORTS.len()]),
@@ -219,7 +239,8 @@ fn is_true(rules: &RuleSet, asked: &Asked<'_>, row: &'static Row) -> bool {
 fn what_the_tables_call_true_is_true() {
     let long: u32 = std::env::var("RAMPART_LONG").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let cases = 600 * long;
-    let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
     let operations = vec(any::<[u8; 8]>(), 24);
     let counts = std::cell::Cell::new((0u64, 0u64));
     runner
@@ -237,7 +258,11 @@ fn what_the_tables_call_true_is_true() {
                     continue;
                 }
                 for row in rows(asked.operation) {
-                    prop_assert!(is_true(&rules, &asked, row), "{condition}\n{asked:?}\n{:?}", row.event.def());
+                    prop_assert!(
+                        is_true(&rules, &asked, row),
+                        "{condition}\n{asked:?}\n{:?}",
+                        row.event.def()
+                    );
                 }
             }
             Ok(())
@@ -251,7 +276,11 @@ fn what_the_tables_call_true_is_true() {
 #[test]
 fn a_rule_that_is_true_and_certain_is_refused() {
     // The other way round, for conditions without an obstacle: nothing that is true goes through.
-    let mut runner = TestRunner::new(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let counts = std::cell::Cell::new(0u64);
     runner
         .run(&(vec(any::<u8>(), 4..20), vec(any::<[u8; 8]>(), 12)), |(bytes, operations)| {
