@@ -91,8 +91,8 @@ impl Refusing {
         // Full policy: drop. What is not answered is asked again.
         match notice.outcome {
             Outcome::Refused(term) => {
-                if let Some(rule) = rule(term) {
-                    detector.on_refusal(&notice, &rule, sink);
+                if let (Some(rule), Some(record)) = (rule(term), notice.record()) {
+                    detector.on_refusal(&record, &notice.text(), &rule, sink);
                 }
             }
             Outcome::Observed(term) => {

@@ -11,7 +11,7 @@ use super::plan::rows;
 use crate::event::{build::RecordBuilder, decode};
 
 /// `EPERM` as a result.
-pub const NOT_PERMITTED: i64 = -1;
+const NOT_PERMITTED: i64 = -1;
 
 /// What became of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Operations that the kernel refused for a rule: the alert is made of the refusal, and the call that failed by it is not told
 //! again.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use rampart_common::event::{Family, TaskFacts};
 use rampart_rules::{
@@ -18,10 +18,11 @@ use crate::{
         Alert, build,
         order::{Operation, Order},
     },
-    deny::notice::{NOT_PERMITTED, Notice},
     event::{EventKind, build::RecordBuilder, decode},
 };
 
+/// `EPERM` as a result.
+const NOT_PERMITTED: i64 = -1;
 /// Field of an alert that says what was refused.
 const DENIED: &str = "response.denied";
 /// Time in which a failed call belongs to a refusal, nanoseconds.
@@ -84,15 +85,14 @@ pub(super) fn outcome(ret: i64) -> Operation {
 }
 
 impl Detector {
-    /// The alert of a rule for which the kernel refused an operation. The rule was true of it when it was asked for; whether it
-    /// may be told now is up to its throttle.
-    pub fn on_refusal(&mut self, notice: &Notice, rule: &str, sink: &mut dyn FnMut(Alert)) {
-        let Some(record) = notice.record() else { return };
-        let Ok(event) = decode::decode(&record) else { return };
+    /// The alert of a rule for which the kernel refused an operation; `record` is what the failed call leaves. The rule was true of
+    /// it when it was asked for; whether it may be told now is up to its throttle.
+    pub fn on_refusal(&mut self, record: &[u8], what: &str, rule: &str, sink: &mut dyn FnMut(Alert)) {
+        let Ok(event) = decode::decode(record) else { return };
         let Some(row) = self.table.of(&event) else { return };
-        let policy = std::sync::Arc::clone(&self.policy);
+        let policy = Arc::clone(&self.policy);
         let Some(rule) = policy.rules().iter().find(|known| known.name == rule) else { return };
-        let now_ns = notice.time_ns;
+        let (task, now_ns) = (&event.header.task, event.header.time_ns);
         self.refresh_clock(now_ns);
         let context = Context {
             state: &self.state,
@@ -105,16 +105,16 @@ impl Detector {
         };
         let facts = Facts::new(&event, row, context, self.position);
         let fields = EventFields::new(&facts, View::Real);
-        self.refusals.keep(notice.task.tid, rule.id, now_ns);
+        self.refusals.keep(task.tid, rule.id, now_ns);
         let moment = || windows::moment(&self.clock, now_ns);
         if windows::pass(&mut self.windows, rule, &fields, moment).is_ok() {
             self.tally.matched(rule);
             let wall_ns = self.clock.wall_ns(now_ns);
             let mut alert = build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids);
-            alert.fields.insert(DENIED.to_owned(), Json::from(notice.text()));
+            alert.fields.insert(DENIED.to_owned(), Json::from(what));
             alert.order = rule.responses.as_ref().map(|responses| {
-                let operation = Operation::Refused(notice.text());
-                Order::new(responses, event.process(), notice.task.cgroup_id, (operation, &fields))
+                let operation = Operation::Refused(what.to_owned());
+                Order::new(responses, event.process(), task.cgroup_id, (operation, &fields))
             });
             sink(alert);
         }

@@ -3,6 +3,8 @@
 //! Tables go into the slot that is not in force, then one write puts it in force. Only what differs from what the slot held is
 //! written.
 
+pub mod tables;
+
 use std::{collections::BTreeMap, fs};
 
 use aya::{
@@ -18,7 +20,7 @@ use rampart_common::{
 };
 
 use super::{BTF_PATH, KernelError, btf::Btf, layout, object, refusal::meant, ring::Notices};
-use crate::deny::tables::{Node, Tables};
+use tables::{Node, Tables};
 
 /// The programs, built with the agent.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("RAMPART_DENY_OBJECT"));

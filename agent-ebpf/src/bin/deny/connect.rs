@@ -42,7 +42,8 @@ fn deny_connect(ctx: LsmContext) -> i32 {
     }
     let (kind, protocol): (u16, u16) = (socket.load(M::SocketType), sk.load(M::SockProtocol));
     let is_udp = kind == SOCK_DGRAM && protocol == UDP;
-    if !is_udp && !(kind == SOCK_STREAM && protocol == TCP) {
+    let is_tcp = kind == SOCK_STREAM && protocol == TCP;
+    if !is_udp && !is_tcp {
         return PASS;
     }
     let (given, len) = (Raw(ctx.arg(1)), ctx.arg::<i32>(2));

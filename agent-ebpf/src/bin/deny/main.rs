@@ -11,6 +11,10 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "the target has no atomic types, but the instructions")]
 #![expect(clippy::inline_always, reason = "kernel programs are made of it: a call is not free there")]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value keys and values would go over the stack"
+)]
 #![expect(clippy::needless_pass_by_value, reason = "the program macros hand the context over by value")]
 #![expect(unsafe_code, reason = "maps, helpers and kernel pointers; each block says why it is sound")]
 

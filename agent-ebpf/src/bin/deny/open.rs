@@ -1,6 +1,6 @@
 //! `file_open`: a file is about to be opened.
 //!
-//! Prototype: `int file_open(struct file *file)`, since 3.5. Asked whichever call opens the file, io_uring's included. Not
+//! Prototype: `int file_open(struct file *file)`, since 3.5. Asked whichever call opens the file, also `io_uring`. Not
 //! asked for `O_PATH`, which opens nothing.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};

@@ -19,7 +19,7 @@ use crate::{
         DENY_GENERATION, DENY_GROUPS, DENY_PROTECTED, DENY_RUNNING, DENY_SETTINGS, DENY_SPARED, DENY_USERS,
     },
     read::{Raw, Typed},
-    scratch::{Held, undecided},
+    scratch::{Held, read, undecided},
     tell::{self, About},
 };
 
@@ -49,13 +49,9 @@ impl Force<'_> {
         let generation = generation();
         let slot = generation & 1;
         let settings = DENY_SETTINGS.get(slot)?;
-        let place = &raw const settings.switch;
-        // SAFETY: members of a map's value, each read whole.
-        let switch = unsafe {
-            Switch {
-                enforce: (&raw const (*place).enforce).read_volatile(),
-                observe: (&raw const (*place).observe).read_volatile(),
-            }
+        let switch = Switch {
+            enforce: read(&raw const settings.switch.enforce),
+            observe: read(&raw const settings.switch.observe),
         };
         if generation == 0 || armed(&switch) == 0 {
             return None;
