@@ -56,6 +56,8 @@ members! {
     TaskGroupLeader = "task_struct.group_leader",
     TaskComm = "task_struct.comm",
     TaskCred = "task_struct.cred",
+    // Its own, whatever it acts as for a moment, as file systems on top of others have it do.
+    TaskRealCred = "task_struct.real_cred?",
     TaskSignal = "task_struct.signal",
     TaskThreadPid = "task_struct.thread_pid",
     TaskNsproxy = "task_struct.nsproxy",

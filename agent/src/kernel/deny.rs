@@ -273,8 +273,8 @@ impl Deny {
         Ok(())
     }
 
-    /// What was counted, by term, since the programs were loaded.
-    pub fn counts(&self) -> Result<Vec<Counts>, KernelError> {
+    /// What was counted for so many terms since the programs were loaded.
+    pub fn counts(&self, terms: usize) -> Result<Vec<Counts>, KernelError> {
         let term = |term| {
             let mut sum = Counts::default();
             for [refused, observed, untold] in self.per_cpu::<[u64; 3]>(deny::MAP_COUNTS, term)? {
@@ -284,7 +284,7 @@ impl Deny {
             }
             Ok(sum)
         };
-        (0..TERMS as u32).map(term).collect()
+        (0..terms.min(TERMS) as u32).map(term).collect()
     }
 
     /// Operations of which it was not known whether to refuse them, by reason.

@@ -18,7 +18,7 @@ use crate::{
     maps::{
         DENY_GENERATION, DENY_GROUPS, DENY_PROTECTED, DENY_RUNNING, DENY_SETTINGS, DENY_SPARED, DENY_USERS,
     },
-    read::{Raw, Typed},
+    read::{Raw, Typed, has},
     scratch::{Held, read, undecided},
     tell::{self, About},
 };
@@ -105,6 +105,13 @@ fn is_protected(held: Held, task: Typed, running: &Running, flags: u64) -> bool 
     DENY_PROTECTED.get_ptr(&scratch.file_name).is_some()
 }
 
+/// Effective user of a task by its own credentials: file systems on top of others open the file below as somebody else.
+#[inline(always)]
+fn own_user(task: Typed) -> u32 {
+    let own = if has(M::TaskRealCred) { M::TaskRealCred } else { M::TaskCred };
+    task.follow(own).load(M::CredEuid)
+}
+
 /// Which image counts for the terms: what the process runs, or what it is about to.
 #[derive(Clone, Copy)]
 pub(crate) enum Image {
@@ -156,7 +163,7 @@ pub(crate) fn judge(
         Image::Present => {
             held.get().name.name = running.name;
             let names = name_terms(held, force, running.name[0] != 0);
-            (exe.terms & names, task.follow(M::TaskCred).load::<u32>(M::CredEuid))
+            (exe.terms & names, own_user(task))
         }
         Image::Next { named, user } => (name_terms(held, force, named), user),
     };

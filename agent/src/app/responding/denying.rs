@@ -218,7 +218,11 @@ impl Denying {
         if self.plan.reports.is_empty() {
             return None;
         }
-        let counts = self.kernel.as_ref().and_then(|kernel| kernel.counts().ok()).unwrap_or_default();
+        let counts = self
+            .kernel
+            .as_ref()
+            .and_then(|kernel| kernel.counts(self.plan.terms.len()).ok())
+            .unwrap_or_default();
         let undecided = self.kernel.as_ref().and_then(|kernel| kernel.undecided().ok()).unwrap_or_default();
         let rules = self.plan.reports.iter().filter_map(|report| {
             let rule = self.policy.rules().get(report.rule)?;
