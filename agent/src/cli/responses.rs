@@ -209,4 +209,30 @@ mod tests {
         assert!(text.contains('7') && text.contains("192.0.2.1") && text.contains("nc (12)"), "{text}");
         assert_eq!(in_words(&page["in_force"][0]), "block_ip 192.0.2.1");
     }
+
+    #[test]
+    fn people_see_what_is_refused_and_why_it_is_not() {
+        let page = json!({
+            "mode": "enforce", "per_minute": 5, "in_force": [], "recent": [],
+            "deny": {
+                "active": false, "why": "no `bpf`", "refused": 3, "observed": 2, "untold": 0,
+                "undecided": { "process": 1, "group": 0, "path": 4, "busy": 0 },
+                "rules": [
+                    { "rule": "a", "mode": "enforce", "allowed": false, "operations": ["open", "exec"], "obstacles": [] },
+                    { "rule": "b", "mode": "off", "allowed": true, "operations": [], "obstacles": ["it counts"] },
+                ],
+            },
+        });
+        let text = list(&page);
+        assert!(
+            text.contains("deny: not in force; refused 3, would have refused 2, could not decide 5"),
+            "{text}"
+        );
+        let rest = text.split_once("deny:").map(|(_, rest)| rest).unwrap_or_default();
+        for word in ["no `bpf`", "open, exec", "let through", "it counts"] {
+            assert!(rest.contains(word), "{word}: {text}");
+        }
+        assert_eq!((seconds("90s"), seconds("1h30m")), (Ok(90), Ok(5400)));
+        assert!(seconds("0s").is_err() && seconds("30d").is_err() && seconds("x").is_err());
+    }
 }

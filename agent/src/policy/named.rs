@@ -213,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_way_of_a_refusal_is_told_at_its_place() {
+        let of = |condition: &str, settings: &str| {
+            let text = format!(
+                "- rule: r\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n  response: deny\n"
+            );
+            let source = Source { name: "r.yaml".to_owned(), text: text.into() };
+            let loaded = load(&[source], &LoadOptions::default());
+            let rules = loaded.rules.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+            responses(&rules, &loaded.sources, &config(settings))
+        };
+        let opens = "evt.type in (open, openat, openat2) and fd.name = /x";
+        assert_eq!(of(opens, ""), []);
+        let found = of(&format!("{opens} and proc.pname = bash"), "");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].to_string(), "r.yaml:3:71");
+        assert!(found[0].message.starts_with("`deny` of `r` refuses no open: `proc.pname` is not certain"));
+        assert!(found[0].help.starts_with("compare `fd.name`"));
+        let part = of(&format!("{opens} and (proc.name = a or proc.pname = bash)"), "");
+        assert!(part[0].message.contains("refuses not every open"), "{part:?}");
+        let lexical = of(opens, "rules: {realpath_matching: false}\n");
+        assert!(lexical[0].help.contains("realpath_matching: true"), "{lexical:?}");
+    }
+
+    #[test]
     fn what_is_not_there_is_told_with_its_cure() {
         let limits =
             "limits:\n  enabled: true\n  policies: {slow: {rate: 5/s, on_demand: true}, web: {rate: 5/s}}\n";

@@ -203,5 +203,10 @@ mod tests {
         let ends: Vec<u64> = kept.iter().map(|doing| doing.until.boot_ns).collect();
         assert_eq!(ends, [20_000_000_005]);
         assert_eq!(read.restored(true, later), book);
+        let allow = Deed::Allow { rule: "r".to_owned() };
+        book.put(doing(allow.clone(), 60));
+        let text = serde_json::to_string(&book).expect("JSON");
+        let read: Book = serde_json::from_str(&text).expect("JSON");
+        assert!(read.restored(false, later).same(&allow).is_some(), "it is let through on the next boot too");
     }
 }
