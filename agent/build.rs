@@ -17,8 +17,9 @@ const RECORD_ENV: &str = "RAMPART_EBPF_TOOLCHAIN";
 const PACKAGES: [&str; 3] = ["rampart-ebpf", "rampart-limiter-ebpf", "rampart-services-ebpf"];
 /// Their binaries, the objects made of them, and the variables by which the crate finds those. The flood is for its
 /// example only.
-const OBJECTS: [(&str, &str, &str); 5] = [
+const OBJECTS: [(&str, &str, &str); 6] = [
     ("rampart-ebpf", "rampart.bpf.o", "RAMPART_BPF_OBJECT"),
+    ("rampart-deny-ebpf", "deny.bpf.o", "RAMPART_DENY_OBJECT"),
     ("rampart-limiter-ebpf", "limiter.bpf.o", "RAMPART_LIMITER_OBJECT"),
     ("rampart-services-ebpf", "services.bpf.o", "RAMPART_SERVICES_OBJECT"),
     ("rampart-quarantine-ebpf", "quarantine.bpf.o", "RAMPART_QUARANTINE_OBJECT"),

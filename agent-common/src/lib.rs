@@ -10,6 +10,7 @@
 
 pub mod abi;
 pub mod counter;
+pub mod deny;
 pub mod event;
 pub mod layout;
 pub mod limit;

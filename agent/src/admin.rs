@@ -291,6 +291,7 @@ routes! {
     "/lists" => get(lists::list),
     "/lists/check" => get(lists::check),
     "/responses" => get(responses::list),
+    "/responses/allow" => post(responses::allow),
     "/responses/{id}/undo" => post(responses::undo),
     "/services" => get(services::services),
     "/services/{service}" => get(services::service).post(services::make).delete(services::forget),

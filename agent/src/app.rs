@@ -13,6 +13,7 @@ mod ports;
 mod pushing;
 mod quiet;
 pub mod record;
+mod refusing;
 mod responding;
 mod serving;
 mod settle;
@@ -28,6 +29,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use rampart_common::wake::CpuBits;
 use tokio::sync::watch;
 
 pub(crate) use self::detection::wanted;
@@ -73,6 +75,8 @@ use crate::{
 const COMMANDS: usize = 4;
 /// Notices of other threads that may wait to become alerts; the newest is dropped, and counted, when it is full.
 const NOTICES: usize = 64;
+/// Rings that may wait for the detection thread.
+const RINGS: usize = 4;
 
 /// Why the agent could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +184,7 @@ struct Parts<R> {
     records: R,
     waker: Arc<dyn Wake>,
     status: Arc<Status>,
+    isolated: Box<CpuBits>,
 }
 
 /// Runs the agent until it is told to stop; `standing` is how it begins with policy bundles.
@@ -202,8 +207,21 @@ pub fn run(sources: Sources, config: Config, bundle: Bundle, standing: Standing)
     let Loaded { hooks, records, waker } = load(&config, &cores)?;
     let status = status::shared();
     status.bundles.send_replace(standing);
-    let parts =
-        Parts { sources, config, bundle, fanout, workers, uplink, admin, hooks, records, waker, status };
+    let isolated = Box::new(cores.isolated.bits());
+    let parts = Parts {
+        sources,
+        config,
+        bundle,
+        fanout,
+        workers,
+        uplink,
+        admin,
+        hooks,
+        records,
+        waker,
+        status,
+        isolated,
+    };
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::install()
@@ -243,8 +261,20 @@ fn bind(config: &Config) -> Result<Admin, AdminError> {
 
 /// Starts every thread and task, lets events flow, and releases the latches one by one.
 fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError> {
-    let Parts { sources, config, bundle, fanout, workers, uplink, admin, hooks, records, waker, status } =
-        parts;
+    let Parts {
+        sources,
+        config,
+        bundle,
+        fanout,
+        workers,
+        uplink,
+        admin,
+        hooks,
+        records,
+        waker,
+        status,
+        isolated,
+    } = parts;
     let mut tasks = Tasks::new();
     status.set_facts(facts(&config));
     status.set_outputs(fanout.tallies());
@@ -307,7 +337,20 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
     let serving = (services_desk.clone(), services_asked);
     let is_serving = serving::start(&config, serving, notices.clone(), &mut tasks, &status)?;
     let said_of_lists = notices.clone();
+    let terms = Arc::new(refusing::Terms::default());
+    let (rings, watched) = mpsc::sync_channel(RINGS);
+    let around = responding::denying::Around {
+        rings,
+        waker: Arc::clone(&waker),
+        terms: Arc::clone(&terms),
+        isolated,
+        has_namespaces: config.containers.enabled,
+        rules: Arc::clone(&bundle.rules),
+        by_real_path: config.rules.realpath_matching && !config.rules.strict_falco,
+    };
+    let refusing = refusing::Refusing::new(terms, responses_desk.clone(), watched);
     let others = responding::Others {
+        around,
         limits: is_limiting.then(|| limits_desk.clone()),
         services: is_serving.then(|| services_desk.clone()),
         notices: notices.clone(),
@@ -327,6 +370,7 @@ fn launch<R: Records + 'static>(parts: Parts<R>) -> Result<Supervisor, AppError>
         commands: received,
         notices: said,
         responder,
+        refusing,
         fanout: fanout.clone(),
         status: Arc::clone(&status),
     };

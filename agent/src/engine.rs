@@ -12,6 +12,7 @@ mod internal;
 mod late;
 pub mod profile;
 pub mod push;
+mod refusals;
 pub mod shed;
 pub mod stats;
 mod streams;
@@ -38,6 +39,7 @@ use self::{
     held::Held,
     profile::{Cost, Profile, RuleUse, Stopwatch, Usage},
     push::{Judging, Lessons, Push},
+    refusals::{Groups, Refusals},
     shed::Shed,
     stats::{Stats, Tally},
 };
@@ -164,6 +166,8 @@ pub struct Detector {
     matched: Vec<RuleId>,
     held: Held,
     push: Push,
+    refusals: Refusals,
+    groups: Groups,
     profile: Profile,
     windows: Windows,
     trading: Option<Arc<Trading>>,
@@ -220,6 +224,8 @@ impl Detector {
             }),
             digesting: options.digests,
             push: Push::new(options.cpus),
+            refusals: Refusals::default(),
+            groups: Groups::default(),
             windows: Windows::default(),
             trading: options.trading,
             session_ns: 0,
@@ -289,6 +295,7 @@ impl Detector {
         let facts = Facts::new(event, row, context, self.position);
         if event.kind == EventKind::Exec {
             self.push.learn_image(event, &facts);
+            self.groups.started(&event.header.task);
         }
         if !self.policy.events().contains(row.event) {
             return;
@@ -325,6 +332,11 @@ impl Detector {
                     if is_told && first {
                         return;
                     }
+                    let call = (event.header.task.tid, event.header.ret, now_ns);
+                    if self.refusals.take(call, rule.id) {
+                        is_told = true;
+                        return;
+                    }
                     let earlier = || self.push.earlier(event, row, counted.as_ref(), rule);
                     let moment = || windows::moment(&self.clock, now_ns, earlier());
                     match windows::pass(&mut self.windows, rule, &fields, moment) {
@@ -335,7 +347,9 @@ impl Detector {
                     let mut alert =
                         build::alert(rule, &fields, wall_ns, &self.clock, &self.style, &mut self.ids);
                     alert.order = rule.responses.as_ref().map(|responses| {
-                        Order::new(responses, event.process(), event.header.task.cgroup_id, &fields)
+                        let outcome = refusals::outcome(event.header.ret);
+                        let group = event.header.task.cgroup_id;
+                        Order::new(responses, event.process(), group, (outcome, &fields))
                     });
                     sink(alert);
                 };

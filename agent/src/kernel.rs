@@ -6,6 +6,7 @@
 pub mod btf;
 pub mod caps;
 mod compat;
+pub mod deny;
 mod layout;
 pub mod limiter;
 mod names;
@@ -33,7 +34,7 @@ use rampart_common::{
 use thiserror::Error;
 
 pub use names::NamesFault;
-pub use ring::{Incoming, RING_POLL, RingReader, Waker};
+pub use ring::{Incoming, Notices, RING_POLL, RingReader, Waker};
 pub use tables::Learned;
 
 use btf::{Btf, BtfError};

@@ -14,6 +14,7 @@ pub mod config;
 pub mod container;
 pub mod control;
 pub mod cores;
+pub mod deny;
 pub mod desk;
 pub mod digests;
 pub mod drain;

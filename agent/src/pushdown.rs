@@ -22,6 +22,8 @@ mod process;
 mod sockets;
 mod stream;
 
+pub(crate) use self::{interval::of_success as range_truth, sockets::networks};
+
 pub use self::{
     automaton::Size,
     explain::{Decision, EventReport},

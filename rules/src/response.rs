@@ -91,6 +91,8 @@ pub enum Action {
         /// How long, milliseconds.
         ms: u64,
     },
+    /// Refuse the operation itself, before it happens.
+    Deny,
 }
 
 /// A kind of [`Action`].
@@ -110,6 +112,8 @@ pub enum Kind {
     Notify,
     /// [`Action::Capture`].
     Capture,
+    /// [`Action::Deny`].
+    Deny,
 }
 
 /// What a rule asks for.
@@ -164,7 +168,7 @@ impl Traffic {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Kill,
         Self::BlockIp,
         Self::LimitIp,
@@ -172,6 +176,7 @@ impl Kind {
         Self::OpenBreaker,
         Self::Notify,
         Self::Capture,
+        Self::Deny,
     ];
 
     /// Word in files, messages and metrics.
@@ -184,6 +189,7 @@ impl Kind {
             Self::OpenBreaker => "open_breaker",
             Self::Notify => "notify",
             Self::Capture => "capture",
+            Self::Deny => "deny",
         }
     }
 }
@@ -199,6 +205,7 @@ impl Action {
             Self::OpenBreaker { .. } => Kind::OpenBreaker,
             Self::Notify { .. } => Kind::Notify,
             Self::Capture { .. } => Kind::Capture,
+            Self::Deny => Kind::Deny,
         }
     }
 
@@ -209,7 +216,7 @@ impl Action {
             | Self::LimitIp { ttl_ms, .. }
             | Self::Quarantine { ttl_ms, .. }
             | Self::OpenBreaker { ttl_ms, .. } => Some(*ttl_ms),
-            Self::Kill(_) | Self::Notify { .. } | Self::Capture { .. } => None,
+            Self::Kill(_) | Self::Notify { .. } | Self::Capture { .. } | Self::Deny => None,
         }
     }
 }
@@ -230,7 +237,7 @@ impl fmt::Display for Action {
             Self::OpenBreaker { service, .. } => write!(f, " {service}")?,
             Self::Notify { channel } => write!(f, " {channel}")?,
             Self::Capture { ms } => write!(f, " {} s", ms.div_ceil(1000))?,
-            Self::BlockIp { .. } => {}
+            Self::BlockIp { .. } | Self::Deny => {}
         }
         match self.ttl_ms() {
             Some(ms) => write!(f, " for {} s", ms.div_ceil(1000)),

@@ -143,6 +143,7 @@ fn response() -> Value {
         let settings = match kind {
             Kind::Kill => json!({ "scope": { "enum": Scope::ALL.map(Scope::name) } }),
             Kind::BlockIp => json!({ "ttl": duration() }),
+            Kind::Deny => json!({}),
             Kind::LimitIp => json!({ "policy": text, "ttl": duration() }),
             Kind::Quarantine => {
                 json!({ "traffic": { "enum": Traffic::ALL.map(Traffic::name) }, "ttl": duration() })
@@ -164,7 +165,7 @@ fn response() -> Value {
         "maxProperties": 1,
         "additionalProperties": false,
     });
-    let alone = json!({ "enum": ["kill", "block_ip", "quarantine", "capture"] });
+    let alone = json!({ "enum": ["kill", "block_ip", "quarantine", "capture", "deny"] });
     let action = json!({ "anyOf": [alone, map] });
     let list = json!({ "type": "array", "items": action, "minItems": 1, "maxItems": ACTIONS_MAX });
     let whole = json!({

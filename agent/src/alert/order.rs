@@ -39,6 +39,19 @@ pub struct Order {
     pub responses: Arc<Responses>,
     /// About whom.
     pub subject: Subject,
+    /// What became of the operation.
+    pub operation: Operation,
+}
+
+/// What became of the operation that an alert is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It was done.
+    Done,
+    /// It failed by itself.
+    Failed,
+    /// The kernel refused it for the rule; what it was.
+    Refused(String),
 }
 
 impl Order {
@@ -47,7 +60,7 @@ impl Order {
         responses: &Arc<Responses>,
         process: ProcessId,
         cgroup_id: u64,
-        source: &S,
+        (operation, source): (Operation, &S),
     ) -> Box<Self> {
         let text = |field: FieldId| match source.field(field, FieldArg::None) {
             Value::Bytes(bytes) if !bytes.is_empty() => Some(String::from_utf8_lossy(bytes).into_owned()),
@@ -65,6 +78,6 @@ impl Order {
             container: text(ids::CONTAINER_ID).filter(|id| id != HOST),
             namespace: text(ids::K8S_NS_NAME),
         };
-        Box::new(Self { responses: Arc::clone(responses), subject })
+        Box::new(Self { responses: Arc::clone(responses), subject, operation })
     }
 }

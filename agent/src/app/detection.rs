@@ -21,6 +21,7 @@ use super::{
     enrich::Enrich,
     ports::{Hooks, Records},
     pushing::Pushing,
+    refusing::Refusing,
     responding::Responder,
     settle::Settle,
 };
@@ -81,6 +82,8 @@ pub(super) struct Detection<R> {
     pub(super) notices: Receiver<Internal>,
     /// Where it is told what rules ask for.
     pub(super) responder: Responder,
+    /// What the kernel refuses.
+    pub(super) refusing: Refusing,
     /// Where alerts go.
     pub(super) fanout: Fanout,
     /// Where the heartbeat is written.
@@ -100,7 +103,17 @@ impl<R: Records> Detection<R> {
     /// Runs until told to stop, until every sender of commands is gone, or until the ring fails.
     pub(super) fn run(self) -> Result<(), KernelError> {
         let Self { mut records, hooks, mut detector, mut pushing, .. } = self;
-        let Self { mut budgeting, mut enrich, commands, notices, responder, fanout, status, .. } = self;
+        let Self {
+            mut budgeting,
+            mut enrich,
+            commands,
+            notices,
+            responder,
+            mut refusing,
+            fanout,
+            status,
+            ..
+        } = self;
         let mut sink =
             Sink { responder, fanout, status: Arc::clone(&status), alerts: 0, matches: HashMap::new() };
         let mut settle = Settle::default();
@@ -114,8 +127,9 @@ impl<R: Records> Detection<R> {
                 next_beat = now + BEAT;
             }
             enrich.exchange(&mut detector, &mut |alert| sink.take(alert));
+            refusing.look(&mut records, &mut detector);
             records.wait(until(next_beat, &detector))?;
-            drain(&mut records, &mut detector, &mut sink)?;
+            drain(&mut records, &mut detector, (&refusing, &mut sink))?;
             enrich.exchange(&mut detector, &mut |alert| sink.take(alert));
             pushing.carry(&hooks, &mut detector)?;
             match commands.try_recv() {
@@ -145,7 +159,7 @@ impl<R: Records> Detection<R> {
             }
         }
         for _ in 0..LAST_ROUNDS {
-            if drain(&mut records, &mut detector, &mut sink)? == 0 {
+            if drain(&mut records, &mut detector, (&refusing, &mut sink))? == 0 {
                 break;
             }
         }
@@ -162,10 +176,15 @@ pub(super) fn until(next_beat: Instant, detector: &Detector) -> Duration {
     wait.map_or(beat, |wait| wait.min(beat))
 }
 
-fn drain(records: &mut impl Records, detector: &mut Detector, sink: &mut Sink) -> Result<usize, KernelError> {
+fn drain(
+    records: &mut impl Records,
+    detector: &mut Detector,
+    (refusing, sink): (&Refusing, &mut Sink),
+) -> Result<usize, KernelError> {
     records.drain(&mut |incoming| match incoming {
         Incoming::Event(bytes) => detector.on_record(bytes, &mut |alert| sink.take(alert)),
         Incoming::Answer(message) => detector.on_answer(message, boot_now_ns()),
+        Incoming::Notice(bytes) => refusing.notice(bytes, detector, &mut |alert| sink.take(alert)),
     })
 }
 

@@ -9,7 +9,7 @@ use rampart_common::{
 
 use crate::{
     engine::{clock::boot_now_ns, push::Lessons},
-    kernel::{Incoming, Kernel, KernelError, Learned, NamesFault, RingReader, Waker},
+    kernel::{Incoming, Kernel, KernelError, Learned, NamesFault, Notices, RingReader, Waker},
     pushdown::Plan,
 };
 
@@ -47,6 +47,9 @@ pub(super) trait Records: Send {
 
     /// Hands out what is there, up to a bounded number of events. Returns how many events.
     fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError>;
+
+    /// Reads another ring too.
+    fn watch(&mut self, notices: Notices) -> Result<(), KernelError>;
 }
 
 /// Ends a wait from another thread.
@@ -99,6 +102,10 @@ impl Records for RingReader {
 
     fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError> {
         Self::drain(self, on_incoming)
+    }
+
+    fn watch(&mut self, notices: Notices) -> Result<(), KernelError> {
+        Self::watch(self, notices)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod acting;
 mod captures;
+pub(super) mod denying;
 mod keeping;
 
 use std::{
@@ -24,7 +25,11 @@ use rampart_rules::response::{Action, Kind, Mode};
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
 
-use self::{captures::Captures, keeping::Shelf};
+use self::{
+    captures::Captures,
+    denying::{Around, Denying, Standing},
+    keeping::Shelf,
+};
 use super::{AppError, limiting::node::now, serving, tasks::Tasks};
 use crate::{
     admin::audit::Audit,
@@ -101,6 +106,15 @@ pub(super) struct Others {
     pub(super) notices: SyncSender<Internal>,
     /// The configuration that a recorder is given.
     pub(super) config_file: PathBuf,
+    /// What refusing operations needs.
+    pub(super) around: Around,
+}
+
+/// Whom the thread asks, and whom it tells.
+struct Asked {
+    limits: Option<LimitsDesk>,
+    services: Option<ServicesDesk>,
+    notices: SyncSender<Internal>,
 }
 
 /// Starts the thread.
@@ -135,7 +149,8 @@ struct Thread {
     cgroup_root: Option<PathBuf>,
     quarantines: Quarantines,
     captures: Captures,
-    others: Others,
+    denying: Denying,
+    others: Asked,
     desk: Desk,
     responder: Responder,
     runtime: Handle,
@@ -158,9 +173,10 @@ impl Thread {
             cgroup_root: config.services.cgroup.clone().or_else(serving::unified_root),
             quarantines: Quarantines::new(&settings.pin_dir),
             captures: Captures::new(state, &others.config_file),
+            denying: Denying::new(others.around),
             audit: Audit::new(state),
             settings,
-            others,
+            others: Asked { limits: others.limits, services: others.services, notices: others.notices },
             desk,
             responder,
             runtime,
@@ -178,7 +194,22 @@ impl Thread {
                 Ok(Command::Change(settings)) => {
                     self.settings = *settings;
                     self.guard.change(&self.settings);
+                    self.denying.forget_groups();
+                    self.refresh();
                     self.responder.mode.store(self.settings.mode as u8, Ordering::Relaxed);
+                }
+                Ok(Command::Rules(rules)) => {
+                    self.denying.rules(rules);
+                    self.refresh();
+                }
+                Ok(Command::Observed { rule, target }) => self.observed(&rule, target),
+                Ok(Command::Unknown(pid)) => {
+                    // One that is gone by now needs nothing.
+                    let _ = self.denying.tell(pid, &self.proc);
+                }
+                Ok(Command::Group { id, namespace }) => {
+                    let is_protected = self.guard.namespace(namespace.as_deref()).is_some();
+                    self.denying.group(id, is_protected);
                 }
                 Ok(Command::Ask(ask, answer)) => self.answer(ask, answer),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -207,6 +238,18 @@ impl Thread {
             dropped: self.responder.dropped.load(Ordering::Relaxed),
             in_force: self.book.iter().map(|doing| self.shown(doing, now)).collect(),
             recent: self.recent.clone(),
+            deny: self.denying.page(self.standing()),
         }
+    }
+
+    /// How far refusing goes.
+    fn standing(&self) -> Standing<'_> {
+        Standing { mode: self.settings.mode, guard: &self.guard, book: &self.book }
+    }
+
+    /// Has the kernel refuse what it is to refuse now.
+    pub(super) fn refresh(&mut self) {
+        let standing = Standing { mode: self.settings.mode, guard: &self.guard, book: &self.book };
+        self.denying.refresh(standing, &self.proc);
     }
 }

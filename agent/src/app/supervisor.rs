@@ -173,6 +173,7 @@ impl Supervisor {
                 tracing::error!("Services stay as they are, their thread does not answer");
             }
         }
+        self.tell_rules(&new);
         let change = responses_desk::Command::Change(Box::new(reload.responses.clone()));
         if !self.responses.tell(change) {
             tracing::error!("Responses stay as they are, their thread does not answer");
@@ -203,9 +204,20 @@ impl Supervisor {
         match self.order(Command::Renew(Arc::clone(&bundle.rules), plan, done), answer).await {
             Ok(()) => {
                 self.bundle = bundle;
+                self.tell_rules(&self.bundle.rules);
                 tracing::info!("Lists have other members, the rules look into them");
             }
             Err(error) => tracing::error!("Lists stay as they are: {}", super::in_full(&error)),
+        }
+    }
+
+    /// Tells who has operations refused of other rules.
+    fn tell_rules(&self, rules: &Arc<RuleSet>) {
+        let rules = responses_desk::Command::Rules(Arc::clone(rules));
+        if !self.responses.tell(rules) {
+            tracing::error!(
+                "Operations are refused by the rules of before, the thread of responses does not answer"
+            );
         }
     }
 

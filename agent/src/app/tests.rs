@@ -25,7 +25,7 @@ use crate::{
     engine::push::Lessons,
     event::build::RecordBuilder,
     kernel::Learned,
-    kernel::{Incoming, NamesFault},
+    kernel::{Incoming, NamesFault, Notices},
     output::Output,
     policy,
     pushdown::Plan,
@@ -133,6 +133,10 @@ impl Records for Fake {
         }
         Ok(records.len())
     }
+
+    fn watch(&mut self, _: Notices) -> Result<(), KernelError> {
+        Ok(())
+    }
 }
 
 impl Wake for Fake {
@@ -200,6 +204,7 @@ fn start_in(dir: tempfile::TempDir, sources: Sources, outputs: Option<Vec<Box<dy
         records: fake.clone(),
         waker: Arc::new(fake.clone()),
         status: status::shared(),
+        isolated: Box::new([0; rampart_common::wake::CPU_WORDS]),
     };
     let supervisor = launch(parts).unwrap();
     Bench { dir, fake, supervisor }

@@ -158,6 +158,11 @@ impl<'e> Facts<'e> {
         self.event.header.task.cgroup_id
     }
 
+    /// Thread and result of the event's call.
+    pub fn call(&self) -> (u32, i64) {
+        (self.event.header.task.tid, self.event.header.ret)
+    }
+
     /// Whether the event's process is in the table and its ancestors are known for certain.
     pub fn lineage_known(&self) -> Option<bool> {
         Some(self.context.state.processes.lineage_known(self.process?))

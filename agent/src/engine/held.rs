@@ -61,6 +61,9 @@ pub(super) struct Waiting {
     pub(super) is_late: bool,
     pub(super) process: ProcessId,
     pub(super) cgroup_id: u64,
+    /// Thread and result of the call.
+    pub(super) tid: u32,
+    pub(super) ret: i64,
     pub(super) family: Family,
     pub(super) time_ns: u64,
     /// The rules it is judged by, also after a reload.
@@ -119,6 +122,8 @@ pub(super) fn waiting(
         is_late: false,
         process: facts.process_id(),
         cgroup_id: facts.cgroup_id(),
+        tid: facts.call().0,
+        ret: facts.call().1,
         family: row.family,
         time_ns: facts.time_ns(),
         policy: Arc::clone(policy),

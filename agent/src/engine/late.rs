@@ -14,7 +14,7 @@ use super::{
     Detector,
     fields::Asked,
     held::{Replay, Waiting},
-    windows,
+    refusals, windows,
 };
 use crate::{
     alert::{
@@ -79,6 +79,12 @@ impl Detector {
                 let mut ends = first && !rule.is_conditional();
                 if !matched.contains(&rule.id) {
                     matched.push(rule.id);
+                    if self.refusals.take((waiting.tid, waiting.ret, waiting.time_ns), rule.id) {
+                        if first {
+                            break;
+                        }
+                        continue;
+                    }
                     let moment = || windows::moment(&self.clock, waiting.time_ns, Earlier::default());
                     let told = match same_policy {
                         true => windows::pass(&mut self.windows, rule, &fields, moment),
@@ -93,7 +99,8 @@ impl Detector {
                         }
                         let alert = build::alert(rule, &fields, wall_ns, &self.clock, &style, &mut self.ids);
                         let order = rule.responses.as_ref().map(|responses| {
-                            Order::new(responses, waiting.process, waiting.cgroup_id, &fields)
+                            let outcome = refusals::outcome(waiting.ret);
+                            Order::new(responses, waiting.process, waiting.cgroup_id, (outcome, &fields))
                         });
                         sink(Alert { wait: Some(wait), order, ..alert });
                     }

@@ -8,6 +8,8 @@ mod digests;
 mod hostile;
 #[path = "tests/late.rs"]
 mod late;
+#[path = "tests/refusals.rs"]
+mod refusals;
 #[path = "tests/trading.rs"]
 mod trading;
 #[path = "tests/triggers.rs"]

@@ -178,6 +178,11 @@ fn read_header(r: &mut Reader<'_>) -> Option<RecordHeader> {
     })
 }
 
+/// The facts of a task by themselves.
+pub(crate) fn task(bytes: &[u8]) -> Option<TaskFacts> {
+    read_task(&mut Reader { bytes, offset: 0 })
+}
+
 fn read_task(r: &mut Reader<'_>) -> Option<TaskFacts> {
     Some(TaskFacts {
         start_ns: r.u64()?,

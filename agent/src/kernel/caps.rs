@@ -4,7 +4,12 @@ use std::fs;
 
 use aya::{maps::MapType, sys};
 
-use super::{ATTACHED, BTF_PATH, btf::Btf, layout};
+use super::{
+    ATTACHED, BTF_PATH,
+    btf::Btf,
+    deny::{FIX, Hooks},
+    layout,
+};
 
 /// One checked condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +39,7 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// All conditions, in the order a person would fix them.
 pub fn probe() -> Vec<Check> {
     let mut checks = capabilities();
-    checks.extend([btf(), ring_buffer(), lockdown()]);
+    checks.extend([btf(), ring_buffer(), lockdown(), hooks()]);
     checks
 }
 
@@ -129,6 +134,19 @@ fn check_lockdown(text: &str) -> Check {
         "boot without lockdown=confidentiality; BPF may not read kernel memory under it"
     };
     Check { name: "kernel lockdown", ok, required: true, detail: active.to_owned(), fix: fix.to_owned() }
+}
+
+/// Only rules with `deny` need it.
+fn hooks() -> Check {
+    let hooks = Hooks::look();
+    let detail = match &hooks {
+        Hooks::There => "programs are asked; rules may `deny`".to_owned(),
+        Hooks::Absent(list) => format!("programs are not asked ({list}); rules with `deny` only alert"),
+        Hooks::Unknown(why) => format!("not known ({why}); the agent tries when a rule has `deny`"),
+    };
+    let ok = hooks == Hooks::There;
+    let fix = if ok { "" } else { FIX };
+    Check { name: "security hooks (BPF LSM)", ok, required: false, detail, fix: fix.to_owned() }
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub const RING_POLL: Duration = Duration::from_millis(10);
 const BATCH: usize = 16_384;
 /// Most DNS messages handed out before an event: more than the ring holds.
 const ANSWERS_AT_ONCE: usize = 64;
+/// Most notices handed out before an event: as many as the ring holds.
+const NOTICES_AT_ONCE: usize = 512;
 /// Bytes in front of the message in an [`Answer`].
 const ANSWER_HEADER: usize = offset_of!(Answer, message);
 
@@ -44,12 +46,18 @@ pub enum Incoming<'a> {
     Event(&'a [u8]),
     /// A DNS message that reached a socket of the node.
     Answer(&'a [u8]),
+    /// A notice of the programs at security hooks.
+    Notice(&'a [u8]),
 }
+
+/// The reading end of what programs at security hooks tell.
+pub struct Notices(pub(super) RingBuf<MapData>);
 
 /// The reading end. One per kernel half; moved to the thread that reads.
 pub struct RingReader {
     ring: RingBuf<MapData>,
     answers: RingBuf<MapData>,
+    notices: Option<RingBuf<MapData>>,
     control: Array<MapData, [u32; 4]>,
     asleep: [u32; 4],
     awake: [u32; 4],
@@ -96,6 +104,7 @@ impl RingReader {
         Ok(Self {
             ring,
             answers,
+            notices: None,
             control,
             asleep: [own_pid, 1, wake_bytes, pad],
             awake: [own_pid, 0, wake_bytes, pad],
@@ -120,6 +129,14 @@ impl RingReader {
         self.park(self.sleep.min(timeout))
     }
 
+    /// Reads another ring too, in place of the one before.
+    pub fn watch(&mut self, notices: Notices) -> Result<(), KernelError> {
+        let Notices(ring) = notices;
+        self.epoll.add(&ring_fd(&ring)?, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 2))?;
+        self.notices = Some(ring);
+        Ok(())
+    }
+
     /// Hands out what is there, up to a bounded number of events. Returns how many events. Whatever came before an
     /// event on the other ring is handed out before it: the answer that names an address precedes the connection.
     pub fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError> {
@@ -128,10 +145,12 @@ impl RingReader {
             && let Some(record) = self.ring.next()
         {
             take_answers(&mut self.answers, on_incoming);
+            take_notices(self.notices.as_mut(), on_incoming);
             on_incoming(Incoming::Event(&record));
             count += 1;
         }
         take_answers(&mut self.answers, on_incoming);
+        take_notices(self.notices.as_mut(), on_incoming);
         if count == 0 {
             self.empty_looks = self.empty_looks.saturating_add(1);
         } else {
@@ -173,6 +192,15 @@ fn take_answers(answers: &mut RingBuf<MapData>, on_incoming: &mut dyn FnMut(Inco
         let (header, message) = entry.split_at_checked(ANSWER_HEADER).unwrap_or_default();
         let len = header.first_chunk().map_or(0, |len| u32::from_ne_bytes(*len) as usize);
         on_incoming(Incoming::Answer(message.get(..len).unwrap_or_default()));
+    }
+}
+
+/// Hands out the notices that are there: a refusal is told before the call that failed by it.
+fn take_notices(notices: Option<&mut RingBuf<MapData>>, on_incoming: &mut dyn FnMut(Incoming<'_>)) {
+    let Some(notices) = notices else { return };
+    for _ in 0..NOTICES_AT_ONCE {
+        let Some(entry) = notices.next() else { return };
+        on_incoming(Incoming::Notice(&entry));
     }
 }
 

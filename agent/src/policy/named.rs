@@ -11,6 +11,7 @@ use rampart_rules::{
 
 use crate::{
     config::{Config, keys::closest},
+    deny::plan::{Obstacle, Plan},
     lists::Standing,
 };
 
@@ -38,7 +39,7 @@ impl fmt::Display for Warning {
 
 /// What responses name that is not there.
 pub fn responses(rules: &RuleSet, texts: &SourceMap, config: &Config) -> Vec<Warning> {
-    let mut warnings = Vec::new();
+    let mut warnings = refusals(rules, texts, config);
     for rule in rules.rules() {
         for action in rule.responses.iter().flat_map(|responses| &responses.actions) {
             if let Some((message, help)) = missing(rule, action, config) {
@@ -49,6 +50,32 @@ pub fn responses(rules: &RuleSet, texts: &SourceMap, config: &Config) -> Vec<War
                 );
                 warnings.push(Warning { code: "response", place, message, help });
             }
+        }
+    }
+    warnings
+}
+
+/// What stands in the way of `deny`.
+fn refusals(rules: &RuleSet, texts: &SourceMap, config: &Config) -> Vec<Warning> {
+    let plan = Plan::new(rules, config.rules.realpath_matching);
+    let mut warnings = Vec::new();
+    for report in &plan.reports {
+        let Some(rule) = rules.rules().get(report.rule) else { continue };
+        for Obstacle { operation, span, why, fix } in &report.obstacles {
+            let at = texts.locate(*span).or_else(|| texts.locate(rule.span));
+            let place = at.map_or_else(
+                || (format!("rule `{}`", rule.name), None),
+                |at| (at.file.to_owned(), Some((at.line, at.column))),
+            );
+            let what = match operation {
+                Some(operation) if report.refused.contains(operation) => {
+                    format!("not every {}", operation.name())
+                }
+                Some(operation) => format!("no {}", operation.name()),
+                None => "nothing".to_owned(),
+            };
+            let message = format!("`deny` of `{}` refuses {what}: {why}", rule.name);
+            warnings.push(Warning { code: "deny", place, message, help: fix.clone() });
         }
     }
     warnings
@@ -183,6 +210,30 @@ mod tests {
         let warnings = responses(&rules, &loaded.sources, &config(settings));
         assert!(warnings.iter().all(|warning| warning.to_string().starts_with("r.yaml:1:")));
         warnings.into_iter().map(|warning| (warning.message, warning.help)).collect()
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_refusal_is_told_at_its_place() {
+        let of = |condition: &str, settings: &str| {
+            let text = format!(
+                "- rule: r\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n  response: deny\n"
+            );
+            let source = Source { name: "r.yaml".to_owned(), text: text.into() };
+            let loaded = load(&[source], &LoadOptions::default());
+            let rules = loaded.rules.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+            responses(&rules, &loaded.sources, &config(settings))
+        };
+        let opens = "evt.type in (open, openat, openat2) and fd.name = /x";
+        assert_eq!(of(opens, ""), []);
+        let found = of(&format!("{opens} and proc.pname = bash"), "");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].to_string(), "r.yaml:3:71");
+        assert!(found[0].message.starts_with("`deny` of `r` refuses no open: `proc.pname` is not certain"));
+        assert!(found[0].help.starts_with("compare `fd.name`"));
+        let part = of(&format!("{opens} and (proc.name = a or proc.pname = bash)"), "");
+        assert!(part[0].message.contains("refuses not every open"), "{part:?}");
+        let lexical = of(opens, "rules: {realpath_matching: false}\n");
+        assert!(lexical[0].help.contains("realpath_matching: true"), "{lexical:?}");
     }
 
     #[test]

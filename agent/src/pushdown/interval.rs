@@ -42,6 +42,11 @@ pub(super) fn of(test: &Test, row: &Row, failed: bool) -> Option<Range> {
     }
 }
 
+/// What a comparison gives on every call of a row that succeeds, when all that counts for its field is that.
+pub(crate) fn of_success(test: &Test, row: &Row) -> Option<Truth> {
+    of(test, row, false).map(|range| truth(test, range))
+}
+
 /// What a comparison of a number in a range with constants gives.
 pub(super) fn truth(test: &Test, range: Range) -> Truth {
     let Right::Values(None, values) = &test.right else { return Truth::Unknown };

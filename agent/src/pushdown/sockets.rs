@@ -140,6 +140,21 @@ impl Classes {
         self.networks = networks.into_iter().map(|((length, base), class)| (base, length, class)).collect();
     }
 
+    /// The networks that some comparisons of addresses tell apart, each with an address that lies in no longer one; `None`
+    /// where longer ones fill it.
+    fn told_apart(comparisons: &Comparisons, tests: &[ComparisonId]) -> Vec<(u128, u8, Option<Ipv6Addr>)> {
+        let mut classes = Self {
+            ports: Vec::new(),
+            port_of: Vec::new(),
+            networks: Vec::new(),
+            address_of: Vec::new(),
+            left_out: HashSet::new(),
+        };
+        classes.find_networks(comparisons, tests);
+        let address = |class: u16| classes.address_of.get(usize::from(class)).copied();
+        classes.networks.iter().map(|(base, bits, class)| (*base, *bits, address(*class))).collect()
+    }
+
     /// The class of each port.
     pub(super) fn ports(&self) -> impl Iterator<Item = (u16, u16)> {
         (0..=u16::MAX).zip(self.ports.iter().copied())
@@ -172,6 +187,14 @@ impl Classes {
         let holding = self.networks.iter().filter(|(base, length, _)| bits & mask(*length) == *base);
         holding.max_by_key(|(_, length, _)| *length).map_or(0, |(_, _, class)| *class)
     }
+}
+
+/// See [`Classes::told_apart`].
+pub(crate) fn networks(
+    comparisons: &Comparisons,
+    tests: &[ComparisonId],
+) -> Vec<(u128, u8, Option<Ipv6Addr>)> {
+    Classes::told_apart(comparisons, tests)
 }
 
 /// An address of a network that lies in none of the longer prefixes, which are in order of their bases; `None` when

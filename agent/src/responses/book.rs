@@ -42,6 +42,11 @@ pub enum Deed {
         /// The service.
         service: String,
     },
+    /// What a rule refuses is let through.
+    Allow {
+        /// The rule.
+        rule: String,
+    },
 }
 
 /// One thing in force.
@@ -77,6 +82,7 @@ impl Deed {
             Self::LimitIp { .. } => Kind::LimitIp,
             Self::Quarantine { .. } => Kind::Quarantine,
             Self::OpenBreaker { .. } => Kind::OpenBreaker,
+            Self::Allow { .. } => Kind::Deny,
         }
     }
 
@@ -90,6 +96,7 @@ impl Deed {
                 format!("{cgroup} ({})", traffic.name())
             }
             Self::OpenBreaker { service } => service.clone(),
+            Self::Allow { rule } => format!("let through what `{rule}` refuses"),
         }
     }
 }
@@ -196,5 +203,10 @@ mod tests {
         let ends: Vec<u64> = kept.iter().map(|doing| doing.until.boot_ns).collect();
         assert_eq!(ends, [20_000_000_005]);
         assert_eq!(read.restored(true, later), book);
+        let allow = Deed::Allow { rule: "r".to_owned() };
+        book.put(doing(allow.clone(), 60));
+        let text = serde_json::to_string(&book).expect("JSON");
+        let read: Book = serde_json::from_str(&text).expect("JSON");
+        assert!(read.restored(false, later).same(&allow).is_some(), "it is let through on the next boot too");
     }
 }

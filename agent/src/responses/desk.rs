@@ -1,6 +1,8 @@
 //! Where the thread of responses is told what to do, and asked what is in force.
 
-use std::sync::mpsc::Receiver;
+use std::sync::{Arc, mpsc::Receiver};
+
+use rampart_rules::rule::RuleSet;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -37,6 +39,24 @@ pub enum Command {
     Told(Box<Told>),
     /// New settings.
     Change(Box<Responses>),
+    /// New rules.
+    Rules(Arc<RuleSet>),
+    /// The kernel would have refused something for a rule.
+    Observed {
+        /// The rule.
+        rule: Arc<str>,
+        /// What, and to whom.
+        target: String,
+    },
+    /// The kernel does not know what a process runs.
+    Unknown(u32),
+    /// The namespace of the pod of a control group, if it is one's.
+    Group {
+        /// Its id.
+        id: u64,
+        /// The namespace.
+        namespace: Option<String>,
+    },
     /// A question.
     Ask(Ask, oneshot::Sender<Answer>),
     /// The agent ends.
@@ -59,6 +79,15 @@ pub struct Told {
 pub enum Ask {
     /// What is in force and what was done last.
     List,
+    /// Let operations through that a rule refuses.
+    Allow {
+        /// The rule.
+        rule: String,
+        /// How long, seconds.
+        secs: u64,
+        /// Who asks.
+        who: String,
+    },
     /// Take something back.
     Undo {
         /// Its number.
@@ -77,6 +106,11 @@ pub enum Denied {
     /// There is no such thing.
     #[error("there is no response {0} in force")]
     Absent(u64),
+    /// Nothing is refused for such a rule.
+    #[error(
+        "nothing is refused for a rule `{0}`; `rampart responses list` shows those for which something is"
+    )]
+    NoRule(String),
     /// It could not be done.
     #[error("{0}")]
     Failed(String),

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use crate::config::Responses;
 
 /// Directories of the system's own programs.
-const SYSTEM: [&str; 8] =
+pub(crate) const SYSTEM: [&str; 8] =
     ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/var/lib/rancher/", "/var/lib/k0s/"];
 
 /// What is protected.
@@ -53,6 +53,26 @@ impl Guard {
     /// Other settings, of the same agent.
     pub fn change(&mut self, settings: &Responses) {
         *self = Self::new(settings, std::mem::take(&mut self.own));
+    }
+
+    /// The agent and its parents.
+    pub fn own(&self) -> impl Iterator<Item = u32> + '_ {
+        self.own.iter().copied()
+    }
+
+    /// Programs that are protected, by path or name.
+    pub fn processes(&self) -> &[PathBuf] {
+        &self.processes
+    }
+
+    /// Addresses that are protected.
+    pub fn nets(&self) -> &[IpNet] {
+        &self.nets
+    }
+
+    /// Whether any namespace is protected.
+    pub fn has_namespaces(&self) -> bool {
+        !self.namespaces.is_empty()
     }
 
     /// Why a process must not be ended.

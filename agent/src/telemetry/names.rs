@@ -151,6 +151,12 @@ names! {
     ResponsesDropped = COUNTER "rampart_responses_dropped_total": "Matches whose responses found no room on the way to the thread that does them",
     /// Responses in force.
     ResponsesInForce = GAUGE "rampart_responses_in_force": "What is in force by responses, by action",
+    /// Whether the kernel refuses.
+    DenyActive = GAUGE "rampart_deny_active": "1 while the kernel refuses operations for rules with deny, 0 when it should and cannot",
+    /// What it refused.
+    DenyOperations = COUNTER "rampart_deny_operations_total": "Operations that the kernel refused or would have, and those of them that were not told one by one, by outcome",
+    /// What it could not decide.
+    DenyUndecided = COUNTER "rampart_deny_undecided_total": "Operations that went on because the kernel did not know all that a rule with deny needs, by reason",
     /// Number of the services' tables in force.
     ServicesGeneration = GAUGE "rampart_services_generation": "Number of the services' tables in force; 0 when there are none",
     /// Services in panic.

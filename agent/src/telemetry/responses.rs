@@ -27,6 +27,8 @@ pub struct Responding {
     pub in_force: Vec<Value>,
     /// The newest.
     pub recent: Recent,
+    /// What the kernel refuses, as pages show it; `None` when no rule asks for it.
+    pub deny: Option<Value>,
 }
 
 /// One response.
@@ -77,6 +79,7 @@ impl Responding {
             "in_force": self.in_force,
             "counts": counts.collect::<Vec<_>>(),
             "dropped": self.dropped,
+            "deny": self.deny,
             "recent": recent.collect::<Vec<_>>(),
         })
     }
@@ -94,5 +97,17 @@ pub(super) fn add(page: &mut Page, responding: &Responding) {
     }
     for (action, count) in in_force {
         page.add(Name::ResponsesInForce, &[("action", action)], count);
+    }
+    if let Some(deny) = &responding.deny {
+        let count = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or_default();
+        let is_active = deny.get("active").and_then(Value::as_bool).unwrap_or_default();
+        page.add(Name::DenyActive, &[], u64::from(is_active));
+        for outcome in ["refused", "observed", "untold"] {
+            page.add(Name::DenyOperations, &[("outcome", outcome)], count(deny.get(outcome)));
+        }
+        for reason in ["process", "group", "path", "busy"] {
+            let undecided = deny.get("undecided").and_then(|all| all.get(reason));
+            page.add(Name::DenyUndecided, &[("reason", reason)], count(undecided));
+        }
     }
 }

@@ -64,6 +64,7 @@ impl Reader<'_> {
             Kind::OpenBreaker => (&["service", "ttl"], "service"),
             Kind::Notify => (&["channel"], "channel"),
             Kind::Capture => (&["seconds"], "seconds"),
+            Kind::Deny => (NONE, ""),
         };
         let short = body.filter(|body| body.as_text().is_some()).map(|body| (short, body));
         if let (Some(body), None) = (body, short) {
@@ -101,6 +102,10 @@ impl Reader<'_> {
             Kind::OpenBreaker => Action::OpenBreaker { service: needed("service")?, ttl_ms: ttl()? },
             Kind::Notify => Action::Notify { channel: needed("channel")? },
             Kind::Capture => Action::Capture { ms: self.seconds(get("seconds"))? },
+            Kind::Deny if short.is_some() => {
+                return Err(self.fault(node, "`deny` has no settings".to_owned()));
+            }
+            Kind::Deny => Action::Deny,
         })
     }
 
@@ -192,6 +197,7 @@ mod tests {
             Action::Capture { ms: 5000 },
         ];
         assert_eq!(actions(text), expected);
+        assert_eq!(actions("  response: deny"), [Action::Deny]);
         assert_eq!(actions("  response: [notify: oncall]"), [Action::Notify { channel: "oncall".into() }]);
         let off = read("  response: {mode: off, actions: [quarantine]}", false).unwrap().unwrap();
         let quarantine = Action::Quarantine { traffic: Traffic::Egress, ttl_ms: TTL_MS };
@@ -230,6 +236,8 @@ mod tests {
             ("  response: [capture: {seconds: 601}]", "from 1 to 600"),
             ("  response: [kill: everything]", "`everything` is none of"),
             ("  response: [[kill]]", "is none of"),
+            ("  response: [deny: always]", "`deny` has no settings"),
+            ("  response: [deny: {ttl: 1m}]", "unknown key `ttl`"),
         ] {
             let found = read(keys, false).unwrap_err();
             assert!(found.contains(fault), "{keys}: {found}");

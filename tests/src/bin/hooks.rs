@@ -16,12 +16,13 @@ use rampart_agent::{
     engine::clock::boot_now_ns,
     kernel::{
         Kernel, KernelConfig, KernelError,
+        deny::{Deny, Hooks},
         limiter::{Interface, Limiter, LimiterConfig, Rung, Wish},
         services::{Services, ServicesConfig},
     },
 };
 use rampart_common::{
-    abi,
+    abi, deny,
     limit::{abi as limit, verdict::Direction},
     service::abi as service,
     wake::CPU_WORDS,
@@ -48,6 +49,27 @@ fn main() {
     events("events, untyped", Kernel::load_untyped);
     limits(&veth);
     services();
+    deny();
+}
+
+fn deny() {
+    let set = "deny";
+    let before = known();
+    if let Some(reason) = Hooks::look().fault() {
+        println!("FACT\tdeny\t{reason}");
+    }
+    let deny = match Deny::start(&[0; CPU_WORDS]) {
+        Ok(deny) => deny,
+        Err(error) => return refused(set, &error, error.verifier_log()),
+    };
+    let sizes = sizes(&before);
+    for (name, _) in deny::FOLLOWERS {
+        loads(set, name, "tp_btf", &sizes);
+    }
+    for (name, _) in deny::HOOKS {
+        loads(set, name, "lsm", &sizes);
+    }
+    drop(deny);
 }
 
 fn events(set: &str, load: fn(&KernelConfig) -> Result<Kernel, KernelError>) {

@@ -10,8 +10,13 @@ use super::report::{Hook, Leg};
 
 /// From here on (README), by the sets of `rampart-hooks`.
 const EVENTS: (u32, u32) = (5, 10);
-const SINCE: [(&str, (u32, u32)); 4] =
-    [("events", EVENTS), ("events, untyped", EVENTS), ("limits", (5, 12)), ("services", (6, 1))];
+const SINCE: [(&str, (u32, u32)); 5] = [
+    ("events", EVENTS),
+    ("events, untyped", EVENTS),
+    ("limits", (5, 12)),
+    ("services", (6, 1)),
+    ("deny", (5, 12)),
+];
 /// What an agent says whose programs are refused.
 const REFUSAL: &str = "the kernel refused the program `";
 /// Kernels that take tc programs by a link.
@@ -184,7 +189,7 @@ mod tests {
     #[test]
     fn what_must_work_and_does_not_is_a_complaint() {
         let mut text = "VM-START 6.18.0-56-cloud-amd64\n".to_owned();
-        for set in ["events", "events, untyped", "services"] {
+        for set in ["events", "events, untyped", "services", "deny"] {
             text.extend(["HOOK\t", set, "\tone\tloads\ttp_btf\t12\t10\n"]);
         }
         text.push_str("HOOK\tlimits\tlimit_ingress\tloads\ttcx, clsact\t12\t10\n");
@@ -195,7 +200,7 @@ mod tests {
         let good = judged(&format!("{text}VM-END 9\n"));
         assert_eq!(good.complaints, Vec::<String>::new());
         assert_eq!((good.passed, good.skips.len()), (2, 1));
-        assert_eq!((good.hooks.len(), good.hooks[0].verified), (4, Some(12)));
+        assert_eq!((good.hooks.len(), good.hooks[0].verified), (5, Some(12)));
         assert!(judged(&text).complaints[0].starts_with("died"), "no end");
         let tcx = judged(&format!("{}VM-END 9\n", text.replace("tcx, clsact", "clsact")));
         assert_eq!(tcx.complaints, ["limit_ingress: attached by `clsact`"]);

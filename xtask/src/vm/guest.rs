@@ -17,7 +17,7 @@ use crate::lint::exclusions;
 use crate::{build, console, process, toolchain, workspace};
 
 /// Test programs that need nothing but a kernel and a shell.
-const TESTS: [&str; 5] = ["kernel", "paths", "calls", "pushdown", "attacks"];
+const TESTS: [&str; 6] = ["kernel", "paths", "calls", "pushdown", "attacks", "deny"];
 /// Programs of the product and its tests.
 const PROGRAMS: [&str; 2] = ["rampart", "rampart-hooks"];
 /// The agent's settings in the machine.

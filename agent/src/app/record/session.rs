@@ -148,6 +148,8 @@ impl Inside {
             outcome = match incoming {
                 Incoming::Event(bytes) => self.record(bytes),
                 Incoming::Answer(message) => self.answer(message),
+                // A recorder has no such programs.
+                Incoming::Notice(_) => Ok(()),
             };
             enrich.ask(&mut self.detector);
         })?;

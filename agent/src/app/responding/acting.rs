@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use rampart_common::service::breaker;
 use rampart_rules::{
-    response::{Action, Mode, Scope, Traffic},
+    response::{Action, Kind, Mode, Scope, Traffic},
     rule::Priority,
 };
 use serde_json::{Value as Json, json};
@@ -13,7 +13,10 @@ use serde_json::{Value as Json, json};
 use super::{Thread, keeping::group_of, now};
 use crate::{
     admin::audit::Record,
-    alert::{build::Internal, order::Subject},
+    alert::{
+        build::Internal,
+        order::{Operation, Subject},
+    },
     app::{in_full, limiting, serving},
     engine::clock::boot_now_ns,
     limits::{
@@ -24,6 +27,7 @@ use crate::{
         Outcome,
         book::{Deed, Doing},
         desk::{Command, Match, Told},
+        guard::Candidate,
         kill::{Fault, Killed, Killer},
     },
     services::desk::Ask as AskServices,
@@ -32,6 +36,12 @@ use crate::{
 
 /// Who the limiter is told asked for something.
 const WHO: &str = "response";
+
+/// Time for which a rule refuses nothing when it refused too much, seconds.
+const PAUSE_SECS: u64 = 60;
+/// Why something was done that a rule refuses.
+const MISSED: &str =
+    "the kernel was not certain of it: what the process runs, its control group, or the path";
 
 /// What became of an action, and what is to be known of it.
 type Done = (Outcome, String, Json);
@@ -52,6 +62,9 @@ impl Thread {
     fn act(&mut self, matched: &Match, action: &Action, mode: Mode) -> Option<Done> {
         let subject = &matched.order.subject;
         let kind = action.kind();
+        if *action == Action::Deny {
+            return self.denied(matched, mode);
+        }
         let target = match self.target(action, subject) {
             Ok(target) => target,
             Err((target, why)) => return Some((Outcome::Refused, target, json!({ "why": why }))),
@@ -64,6 +77,7 @@ impl Thread {
             return Some((Outcome::OverBudget, target, json!({ "why": why })));
         }
         match action {
+            Action::Deny => None,
             Action::Kill(scope) => Some(self.kill(*scope, subject, target)),
             Action::BlockIp { ttl_ms } => {
                 self.ask(matched, Deed::BlockIp { address: subject.address? }, *ttl_ms);
@@ -87,6 +101,67 @@ impl Thread {
                 Err(why) => (Outcome::Failed, target, json!({ "why": why })),
             }),
         }
+    }
+
+    /// What the kernel has refused is noted, within the budget; and what it should have and did not.
+    fn denied(&mut self, matched: &Match, mode: Mode) -> Option<Done> {
+        let subject = &matched.order.subject;
+        let process = format!("{} ({})", subject.name, subject.process.pid);
+        match &matched.order.operation {
+            // The kernel itself tells what it would refuse.
+            Operation::Done if mode == Mode::Enforce && self.denying.is_whole(&matched.rule) => {
+                if self.book.same(&Deed::Allow { rule: matched.rule.clone() }).is_some() {
+                    return None;
+                }
+                let why = self.spared(subject);
+                let outcome = if why.is_some() { Outcome::Refused } else { Outcome::Failed };
+                let why = why.unwrap_or_else(|| MISSED.to_owned());
+                Some((outcome, process, json!({ "why": why })))
+            }
+            Operation::Done | Operation::Failed => None,
+            Operation::Refused(what) => {
+                let target = format!("{what} to {process}");
+                if self.budget.take(Kind::Deny, self.settings.per_minute, boot_now_ns()) {
+                    return Some((Outcome::Done, target, json!({ "operation": what })));
+                }
+                let most = self.settings.per_minute;
+                let why = format!(
+                    "more than {most} in a minute (`responses.per_minute`): what the rule refuses goes through for a minute"
+                );
+                let doing = self.allow(&matched.rule, PAUSE_SECS, &matched.alert.to_string());
+                self.paused(&doing, &why);
+                Some((Outcome::OverBudget, target, json!({ "why": why, "id": doing.id })))
+            }
+        }
+    }
+
+    /// Why nothing is refused to somebody.
+    fn spared(&self, subject: &Subject) -> Option<String> {
+        let exe = (!subject.exe.is_empty()).then(|| std::path::Path::new(&subject.exe));
+        let pid = subject.process.pid;
+        let parent = self.proc.parent(pid).unwrap_or_default();
+        if parent == std::process::id() {
+            return Some("it is the agent's child".to_owned());
+        }
+        let candidate = Candidate { pid, parent, exe, in_container: subject.container.is_some() };
+        self.guard.process(candidate).or_else(|| self.guard.namespace(subject.namespace.as_deref()))
+    }
+
+    /// Tells that a rule refuses nothing for a while.
+    fn paused(&self, doing: &Doing, why: &str) {
+        let last = Last {
+            kind: Kind::Deny,
+            outcome: Outcome::OverBudget,
+            target: doing.deed.target(),
+            rule: doing.rule.clone(),
+        };
+        self.tell(&last, &doing.alert, 0, &json!({ "why": why, "id": doing.id }));
+    }
+
+    /// Notes what the kernel would have refused.
+    pub(super) fn observed(&mut self, rule: &str, target: String) {
+        let last = Last { kind: Kind::Deny, outcome: Outcome::Observed, target, rule: rule.to_owned() };
+        self.note(last, "", 0, &Json::Null);
     }
 
     /// About whom it is; refused when nobody must be hit, or nobody is there.
@@ -113,6 +188,7 @@ impl Thread {
             Action::LimitIp { policy, .. } => address().map(|address| format!("{address} under {policy}")),
             Action::OpenBreaker { service, .. } => Ok(service.clone()),
             Action::Notify { channel } => Ok(channel.clone()),
+            Action::Deny => Ok(process),
             Action::Capture { ms } => Ok(format!("{} s", ms.div_ceil(1000))),
         }
     }
@@ -200,7 +276,7 @@ impl Thread {
                     let ask = AskServices::ForceAll(service, breaker::Mode::ForcedOpen);
                     serving::ask(services, ask).await
                 }
-                Deed::Quarantine { .. } => Ok(()),
+                Deed::Quarantine { .. } | Deed::Allow { .. } => Ok(()),
             };
             // A thread that has ended has nothing to note.
             let _ = desk.tell(Command::Told(Box::new(Told { doing, time_ns, result })));

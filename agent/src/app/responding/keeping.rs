@@ -22,7 +22,7 @@ use crate::{
     },
     limits::{
         desk::Ask as AskLimits,
-        entries::{Kind as EntryKind, Now},
+        entries::{End, Kind as EntryKind, Now},
     },
     replace::replace,
     responses::{
@@ -92,6 +92,7 @@ impl Thread {
     /// Takes over what an agent before left.
     pub(super) fn begin(&mut self) {
         self.book = self.shelf.read(now());
+        self.refresh();
         // Nobody knows of these any more; a group's number is another's once it is gone.
         let known = |id: u64| {
             self.book
@@ -107,7 +108,8 @@ impl Thread {
 
     /// Writes one down; gives its number.
     pub(super) fn keep(&mut self, doing: Doing) -> u64 {
-        if !self.book.has_room() {
+        let is_known = self.book.same(&doing.deed).is_some();
+        if !is_known && !self.book.has_room() {
             tracing::warn!("Too much is in force by responses; this one ends by its time only");
             return 0;
         }
@@ -133,10 +135,27 @@ impl Thread {
             // Entries of the limiter end by themselves.
             match &doing.deed {
                 Deed::BlockIp { .. } | Deed::LimitIp { .. } => {}
+                Deed::Allow { .. } => self.refresh(),
                 deed => self.take_back(deed.clone(), None),
             }
             self.note_end(&doing, Outcome::Expired, &Json::Null);
         }
+    }
+
+    /// Lets through what a rule refuses, for a time.
+    pub(super) fn allow(&mut self, rule: &str, secs: u64, alert: &str) -> Doing {
+        let now = now();
+        let doing = Doing {
+            id: 0,
+            deed: Deed::Allow { rule: rule.to_owned() },
+            rule: rule.to_owned(),
+            alert: alert.to_owned(),
+            made_secs: now.wall_secs,
+            until: End::after(now, secs),
+        };
+        let id = self.keep(doing.clone());
+        self.refresh();
+        Doing { id, ..doing }
     }
 
     fn note_end(&mut self, doing: &Doing, outcome: Outcome, details: &Json) {
@@ -151,10 +170,21 @@ impl Thread {
                 // Nobody waiting for it changes nothing.
                 let _ = answer.send(Ok(self.report().page()));
             }
+            Ask::Allow { rule, secs, who } => {
+                if !self.denying.has(&rule) {
+                    return drop(answer.send(Err(Denied::NoRule(rule))));
+                }
+                let doing = self.allow(&rule, secs, &format!("asked for by {who}"));
+                let _ = answer.send(Ok(json!({ "allowed": self.shown(&doing, now()) })));
+                self.note_end(&doing, Outcome::Done, &json!({ "by": who, "secs": secs }));
+            }
             Ask::Undo { id, who } => match self.book.remove(id) {
                 None => drop(answer.send(Err(Denied::Absent(id)))),
                 Some(doing) => {
                     self.save();
+                    if matches!(doing.deed, Deed::Allow { .. }) {
+                        self.refresh();
+                    }
                     let undone = self.shown(&doing, now());
                     self.take_back(doing.deed.clone(), Some((answer, json!({ "undone": undone }))));
                     self.note_end(&doing, Outcome::Undone, &json!({ "by": who }));
@@ -181,6 +211,7 @@ impl Thread {
                     serving::ask(services, AskServices::ForceAll(service, breaker::Mode::Auto)).await
                 }
                 Deed::Quarantine { .. } => released,
+                Deed::Allow { .. } => Ok(()),
             };
             match (result, asked) {
                 (result, Some((answer, page))) => {
@@ -304,7 +335,7 @@ mod tests {
             rule: "r".to_owned(),
             alert: "a".to_owned(),
             made_secs: 1000,
-            until: crate::limits::entries::End::after(at, 60),
+            until: End::after(at, 60),
         });
         shelf.write(&book).unwrap();
         assert_eq!(shelf.read(at), book);
