@@ -148,7 +148,7 @@ fn a_file_is_opened_by_whom_it_is_meant_for_and_by_nobody_else() {
                      and not proc.exepath in (DIR/signer)";
     let (secret, other) = (stage.path("keys/secret"), stage.path("keys/other"));
     // Whoever runs already is known as well.
-    let agent = stage.refusing(&[("a key is read", condition, "deny")], "  mode: enforce");
+    let mut agent = stage.refusing(&[("a key is read", condition, "deny")], "  mode: enforce");
     assert!(reads(&signer, &secret), "it is meant for this one");
     assert!(reads(&thief, &other) && reads(&thief, &stage.path("public")), "these are nobody's secret");
     assert!(!reads(&thief, &secret), "it is refused");
@@ -167,7 +167,7 @@ fn a_file_is_opened_by_whom_it_is_meant_for_and_by_nobody_else() {
     let fields = &alert["output_fields"];
     assert_eq!(fields["response.denied"], format!("open {}", secret.display()), "{alert:#}");
     assert_eq!((&fields["evt.res"], &fields["fd.name"]), (&"EPERM".into(), &secret.to_string_lossy().into()));
-    assert!(refused_metric(&agent) >= 3.0);
+    agent.until("they are counted", |agent| refused_metric(agent) >= 3.0);
     agent.wait_for("the note", |told| {
         let fields = &told["output_fields"];
         fields["response.action"] == "deny"
@@ -179,12 +179,15 @@ fn a_file_is_opened_by_whom_it_is_meant_for_and_by_nobody_else() {
         noted.iter().any(|line| line["what"] == "response deny" && line["outcome"] == "done"),
         "{noted:#?}"
     );
+    let of_thief = |agent: &Agent| {
+        let is_one = |alert: &Value| {
+            alert["rule"] == "a key is read" && alert["output_fields"]["proc.name"] == "thief"
+        };
+        agent.alerts().into_iter().filter(is_one).count()
+    };
+    agent.until("both tries are told", |agent| of_thief(agent) >= 2);
     thread::sleep(QUIET);
-    let of_thief = agent
-        .alerts()
-        .into_iter()
-        .filter(|alert| alert["rule"] == "a key is read" && alert["output_fields"]["proc.name"] == "thief");
-    assert_eq!(of_thief.count(), 2, "one alert for each of two tries");
+    assert_eq!(of_thief(&agent), 2, "one alert for each of two tries");
     let shown = stage.rampart(&agent, &["responses", "list"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("a key is read") && shown.contains("open"), "{shown}");
@@ -202,7 +205,7 @@ fn a_killed_agent_refuses_nothing_any_more() {
     let agent = stage.refusing(&[rule], "  mode: enforce");
     assert!(!reads(&thief, &stage.path("keys/secret")));
     agent.signal(Signal::SIGKILL);
-    let end = std::time::Instant::now() + Duration::from_secs(60);
+    let end = std::time::Instant::now() + Duration::from_mins(1);
     // The kernel takes the programs away once the process is gone.
     while !reads(&thief, &stage.path("keys/secret")) {
         assert!(std::time::Instant::now() < end, "it is refused still");
@@ -220,7 +223,7 @@ fn how_a_file_is_opened_makes_a_difference_and_a_rule_on_failed_calls_alerts_onc
         "evt.type in (open, openat, openat2) and evt.is_open_write = true and fd.name = DIR/keys/secret",
         "deny",
     )];
-    let agent = stage.refusing(&rules, "  mode: enforce");
+    let mut agent = stage.refusing(&rules, "  mode: enforce");
     let run = |script: String| {
         Command::new(&shell).args(["-c", &script]).status().expect("the shell runs").success()
     };
@@ -229,11 +232,13 @@ fn how_a_file_is_opened_makes_a_difference_and_a_rule_on_failed_calls_alerts_onc
     assert!(!run(format!(": >> {}", secret.display())));
     assert!(!run(format!(": > {}", secret.display())));
     assert_eq!(fs::read_to_string(&secret).expect("readable"), "content\n", "it was refused before it began");
-    agent.wait_for("the alert", |alert| alert["rule"] == "written");
+    let denied = |agent: &Agent| -> Vec<bool> {
+        let alerts = agent.alerts().into_iter().filter(|alert| alert["rule"] == "written");
+        alerts.map(|alert| alert["output_fields"]["response.denied"].is_string()).collect()
+    };
+    agent.until("both tries are told", |agent| denied(agent).len() >= 2);
     thread::sleep(QUIET);
-    let alerts = agent.alerts().into_iter().filter(|alert| alert["rule"] == "written");
-    let denied = alerts.map(|alert| alert["output_fields"]["response.denied"].is_string());
-    assert_eq!(denied.collect::<Vec<_>>(), [true, true]);
+    assert_eq!(denied(&agent), [true, true]);
 }
 
 #[test]
@@ -339,11 +344,13 @@ fn nothing_is_refused_where_it_is_observed_protected_or_let_through() {
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     assert!(reads(&thief, &secret), "it is let through");
     assert!(!stage.rampart(&agent, &["responses", "allow", "nothing"]).status.success());
-    let id = agent.get("/responses").map(|(_, body)| body).and_then(|body| {
+    let in_force = |agent: &Agent| {
+        let (_, body) = agent.get("/responses")?;
         let page: Value = serde_json::from_str(&body).ok()?;
         page["in_force"][0]["id"].as_u64()
-    });
-    let id = id.expect("it is in force").to_string();
+    };
+    agent.until("it is in force", |agent| in_force(agent).is_some());
+    let id = in_force(&agent).expect("it is in force").to_string();
     let answer = stage.rampart(&agent, &["responses", "undo", &id]);
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     assert!(!reads(&thief, &secret), "it is refused again");

@@ -6,6 +6,7 @@
 //! [`RING_POLL`] even so.
 
 use std::{
+    collections::VecDeque,
     mem::offset_of,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
@@ -20,6 +21,7 @@ use nix::sys::{
 use rampart_common::{abi, event::Answer};
 
 use super::KernelError;
+use crate::event::decode;
 
 /// Longest time a record waits in the ring while the reader is awake.
 const MAX_DELAY: Duration = Duration::from_millis(1);
@@ -34,7 +36,7 @@ pub const RING_POLL: Duration = Duration::from_millis(10);
 const BATCH: usize = 16_384;
 /// Most DNS messages handed out before an event: more than the ring holds.
 const ANSWERS_AT_ONCE: usize = 64;
-/// Most notices handed out before an event: as many as the ring holds.
+/// Most notices that wait: as many as the ring holds.
 const NOTICES_AT_ONCE: usize = 512;
 /// Bytes in front of the message in an [`Answer`].
 const ANSWER_HEADER: usize = offset_of!(Answer, message);
@@ -58,6 +60,8 @@ pub struct RingReader {
     ring: RingBuf<MapData>,
     answers: RingBuf<MapData>,
     notices: Option<RingBuf<MapData>>,
+    /// Notices that were taken out of their ring and wait for the events before them.
+    waiting: VecDeque<Vec<u8>>,
     control: Array<MapData, [u32; 4]>,
     asleep: [u32; 4],
     awake: [u32; 4],
@@ -105,6 +109,7 @@ impl RingReader {
             ring,
             answers,
             notices: None,
+            waiting: VecDeque::new(),
             control,
             asleep: [own_pid, 1, wake_bytes, pad],
             awake: [own_pid, 0, wake_bytes, pad],
@@ -141,16 +146,23 @@ impl RingReader {
     /// event on the other ring is handed out before it: the answer that names an address precedes the connection.
     pub fn drain(&mut self, on_incoming: &mut dyn FnMut(Incoming<'_>)) -> Result<usize, KernelError> {
         let mut count = 0;
+        take_notices(self.notices.as_mut(), &mut self.waiting);
         while count < BATCH
             && let Some(record) = self.ring.next()
         {
             take_answers(&mut self.answers, on_incoming);
-            take_notices(self.notices.as_mut(), on_incoming);
+            take_notices(self.notices.as_mut(), &mut self.waiting);
+            // A refusal comes after the start of the program, and before the call that failed by it.
+            let time_ns = decode::time_ns(&record).unwrap_or(u64::MAX);
+            hand_out(&mut self.waiting, time_ns, on_incoming);
             on_incoming(Incoming::Event(&record));
             count += 1;
         }
         take_answers(&mut self.answers, on_incoming);
-        take_notices(self.notices.as_mut(), on_incoming);
+        if count < BATCH {
+            // Every event before these has been handed out.
+            hand_out(&mut self.waiting, u64::MAX, on_incoming);
+        }
         if count == 0 {
             self.empty_looks = self.empty_looks.saturating_add(1);
         } else {
@@ -195,12 +207,22 @@ fn take_answers(answers: &mut RingBuf<MapData>, on_incoming: &mut dyn FnMut(Inco
     }
 }
 
-/// Hands out the notices that are there: a refusal is told before the call that failed by it.
-fn take_notices(notices: Option<&mut RingBuf<MapData>>, on_incoming: &mut dyn FnMut(Incoming<'_>)) {
+/// Takes the notices that are there out of their ring.
+fn take_notices(notices: Option<&mut RingBuf<MapData>>, waiting: &mut VecDeque<Vec<u8>>) {
     let Some(notices) = notices else { return };
-    for _ in 0..NOTICES_AT_ONCE {
-        let Some(entry) = notices.next() else { return };
-        on_incoming(Incoming::Notice(&entry));
+    while waiting.len() < NOTICES_AT_ONCE
+        && let Some(entry) = notices.next()
+    {
+        waiting.push_back(entry.to_vec());
+    }
+}
+
+/// Hands out the notices that are as old as this.
+fn hand_out(waiting: &mut VecDeque<Vec<u8>>, time_ns: u64, on_incoming: &mut dyn FnMut(Incoming<'_>)) {
+    // The time is the first thing in a notice.
+    let is_due = |notice: &Vec<u8>| notice.first_chunk().is_none_or(|at| u64::from_ne_bytes(*at) <= time_ns);
+    while let Some(notice) = waiting.pop_front_if(|notice| is_due(notice)) {
+        on_incoming(Incoming::Notice(&notice));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use rampart_common::{
-    deny::{NumberKey, armed, socket_class},
+    deny::{NumberKey, SOCKET_KINDS, armed, socket_class},
     member::Member as M,
     pushdown::ADDRESS_KEY_BITS,
 };
@@ -14,7 +14,7 @@ use crate::{
     PASS,
     maps::{DENY_ADDRESSES, DENY_PORTS},
     read::{Raw, Typed, current_task},
-    scratch::Held,
+    scratch::{Held, below},
     subject::{CONNECT, Force, Image, judge},
     tell::About,
 };
@@ -75,7 +75,7 @@ fn judged(
     let mapped = first == 0 && second == 0 && third == 0xffff_u32.to_be();
     // The address that is none stands for the loopback.
     let is_none = first | second == 0 && (third == 0 || mapped) && fourth == 0;
-    let class = socket_class(v6, v6 && mapped, is_udp) & 7;
+    let class = below::<{ SOCKET_KINDS as u64 }>(socket_class(v6, v6 && mapped, is_udp));
     let terms = force.settings.connect.get(class).copied().unwrap_or(0) & armed(&force.switch);
     if terms == 0 || is_none || port == 0 {
         return PASS;

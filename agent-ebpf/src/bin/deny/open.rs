@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use rampart_common::{
-    deny::{armed, open_class},
+    deny::{OPEN_CLASSES, armed, open_class},
     member::Member as M,
 };
 
@@ -13,7 +13,7 @@ use crate::{
     PASS,
     maps::DENY_ASKED,
     read::{Typed, current_task},
-    scratch::Held,
+    scratch::{Held, below},
     subject::{Force, Image, OPEN, judge},
     tell::About,
     walk::{Place, is_in_namespace, walk},
@@ -49,7 +49,8 @@ fn deny_open(ctx: LsmContext) -> i32 {
     let flags: u32 = file.load(M::FileFlags);
     let to_run = file.load::<u32>(M::FileMode) & FMODE_EXEC != 0 || flags & FMODE_EXEC != 0;
     let mode = u32::from(file.follow(M::FileInode).load::<u16>(M::InodeMode));
-    let class = open_class((flags & ACCESS) as usize, flags & DIRECTORY != 0) & 7;
+    let class =
+        below::<{ OPEN_CLASSES as u64 }>(open_class((flags & ACCESS) as usize, flags & DIRECTORY != 0));
     let terms = force.settings.open.get(class).copied().unwrap_or(0) & armed(&force.switch);
     if to_run || terms == 0 || flags & NAMELESS != 0 {
         return PASS;

@@ -1,6 +1,9 @@
 //! Buffers of a CPU, each used by one program at a time.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+use core::{
+    arch::asm,
+    intrinsics::{AtomicOrdering, atomic_cxchg},
+};
 
 use aya_ebpf::{
     helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
@@ -178,6 +181,23 @@ impl Held {
         };
         if read <= 0 { 0 } else { read as u64 - 1 }
     }
+}
+
+/// A number below a power of two. Masked where the compiler does not know that nothing is lost: verifiers before 6.12
+/// forget what they know of a number that was put together.
+#[inline(always)]
+pub(crate) fn below<const LIMIT: u64>(number: usize) -> usize {
+    let mut number = number as u64;
+    // SAFETY: computes in a register.
+    unsafe {
+        asm!(
+            "{0} &= {1}",
+            inout(reg) number,
+            const LIMIT as i32 - 1,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    number as usize
 }
 
 /// One load, of which the verifier then knows nothing but the type.

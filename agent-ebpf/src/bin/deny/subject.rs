@@ -19,7 +19,7 @@ use crate::{
         DENY_GENERATION, DENY_GROUPS, DENY_PROTECTED, DENY_RUNNING, DENY_SETTINGS, DENY_SPARED, DENY_USERS,
     },
     read::{Raw, Typed, has},
-    scratch::{Held, read, undecided},
+    scratch::{Held, below, read, undecided},
     tell::{self, About},
 };
 
@@ -98,9 +98,10 @@ fn is_protected(held: Held, task: Typed, running: &Running, flags: u64) -> bool 
     let scratch = held.get();
     scratch.file_name = [0; FILE_NAME_BYTES];
     let from = running.exe.as_ptr() as u64 + u64::from(len - file);
+    let bytes = below::<{ FILE_NAME_BYTES as u64 }>(file as usize) as u32;
     // SAFETY: at most this many bytes fit; the helper checks the source.
     unsafe {
-        bpf_probe_read_kernel(scratch.file_name.as_mut_ptr().cast(), file & 63, from as *const _);
+        bpf_probe_read_kernel(scratch.file_name.as_mut_ptr().cast(), bytes, from as *const _);
     }
     DENY_PROTECTED.get_ptr(&scratch.file_name).is_some()
 }
