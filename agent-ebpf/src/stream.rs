@@ -1,14 +1,11 @@
 //! Streams: events that are counted instead of sent, see `rampart_common::stream`.
 
-#![expect(clippy::indexing_slicing, reason = "indices are bounded by the arrays' lengths")]
-
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use rampart_common::{
     event::{AttrTag, SocketFacts},
-    pushdown::{LOOK_STREAM, Mask},
-    stream::{StreamCount, StreamKey, StreamTerms},
+    stream::{StreamCount, StreamTerms},
 };
 
 use crate::{
@@ -41,10 +38,8 @@ pub(crate) fn is_counted(seen: Seen, judge: Judge, record: Record, ret: i64) -> 
     key.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     key.syscall = record.header().syscall;
     key.ino = facts.ino;
-    let Some(count) = STREAM_COUNTS.get_ptr_mut(&*key) else { return false };
-    // SAFETY: a non-null map value of this CPU. The agent removes it only when the stream has long been silent.
-    let count = unsafe { &mut *count };
-    if let Some(terms) = STREAMS.get_ptr(&*key)
+    let Some(count) = count_of(record) else { return false };
+    if let Some(terms) = terms_of(record)
         && add(judge, facts, terms, count, ret as u64)
     {
         if generation() == judge.generation() && !seen.is_sample(shadow_every()) {
@@ -77,30 +72,40 @@ fn add(
     count: &mut StreamCount,
     amount: u64,
 ) -> bool {
+    let is_first = count.events == 0;
     // Read before it is looked whether they hold: should their place have been used again for others, they do not.
-    let matching: Mask = read!(terms, matching);
+    let mut differs = 0;
+    macro_rules! matching {
+        ($($word:literal)*) => {
+            $(
+                let matching = read!(terms, matching[$word]);
+                if is_first {
+                    // Nothing is counted: what it would be of may be written.
+                    count.matching[$word] = matching;
+                } else {
+                    differs |= count.matching[$word] ^ matching;
+                }
+            )*
+        };
+    }
+    matching!(0 1 2 3);
     let (events_max, sum_max, age_ns) =
         (read!(terms, events_max), read!(terms, sum_max), read!(terms, age_ns));
     compiler_fence(Ordering::SeqCst);
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let is_first = count.events == 0;
     let sum = count.sum.wrapping_add(amount);
     if sum >= sum_max
         || (!is_first && (count.events >= events_max || now.wrapping_sub(count.since_ns) >= age_ns))
     {
         return false;
     }
-    let mut differs = differing(judge, facts, terms);
-    for word in 0..matching.len() {
-        differs |= if is_first { 0 } else { matching[word] ^ count.matching[word] };
-    }
+    differs |= differing(judge, facts, terms);
     let epoch = read!(terms, epoch);
     if differs != 0 || (epoch != 0 && epoch != judge.epoch()) {
         return false;
     }
     if is_first {
-        count.matching = matching;
         count.since_ns = now;
     }
     count.events += 1;
@@ -115,16 +120,32 @@ fn differing(judge: Judge, facts: &SocketFacts, terms: *const StreamTerms) -> u6
     let ports =
         u64::from(facts.local_port) | u64::from(facts.remote_port) << 16 | u64::from(facts.role) << 32;
     let left = judge.left();
-    let mut differs = (read!(terms, identity) ^ judge.identity())
+    (read!(terms, identity) ^ judge.identity())
         | (read!(terms, ends.local[0]) ^ l0)
         | (read!(terms, ends.local[1]) ^ l1)
         | (read!(terms, ends.remote[0]) ^ r0)
         | (read!(terms, ends.remote[1]) ^ r1)
-        | (read!(terms, ends.ports) ^ ports);
-    for word in 0..left.len() {
-        differs |= read!(terms, candidates[word]) ^ left[word];
-    }
-    differs
+        | (read!(terms, ends.ports) ^ ports)
+        | (read!(terms, candidates[0]) ^ left[0])
+        | (read!(terms, candidates[1]) ^ left[1])
+        | (read!(terms, candidates[2]) ^ left[2])
+        | (read!(terms, candidates[3]) ^ left[3])
+}
+
+/// What was counted on this CPU of the stream whose key is in the record's buffer.
+#[inline(always)]
+fn count_of<'a>(record: Record) -> Option<&'a mut StreamCount> {
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value the key would go over the stack")]
+    let count = STREAM_COUNTS.get_ptr_mut(&*record.stream())?;
+    // SAFETY: a non-null map value of this CPU. The agent removes it only when the stream has long been silent.
+    Some(unsafe { &mut *count })
+}
+
+/// When events of that stream are counted.
+#[inline(always)]
+fn terms_of(record: Record) -> Option<*const StreamTerms> {
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value the key would go over the stack")]
+    STREAMS.get_ptr(&*record.stream())
 }
 
 /// Begins anew once what was counted has been sent with a record.
@@ -134,9 +155,7 @@ pub(crate) fn end(record: Record, is_sent: bool) {
         return;
     }
     record.set_cell::<COUNTED>(0);
-    if is_sent && let Some(count) = STREAM_COUNTS.get_ptr_mut(&*record.stream()) {
-        // SAFETY: as above.
-        let count = unsafe { &mut *count };
+    if is_sent && let Some(count) = count_of(record) {
         count.events = 0;
         count.sum = 0;
     }
@@ -145,6 +164,6 @@ pub(crate) fn end(record: Record, is_sent: bool) {
 /// An address as two words, as it lies in memory.
 #[inline(always)]
 fn words(address: &[u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+    // SAFETY: an array of 16 bytes; the read needs no alignment.
+    unsafe { address.as_ptr().cast::<[u64; 2]>().read_unaligned() }
 }
