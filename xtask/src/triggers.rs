@@ -39,6 +39,9 @@ pub(crate) const PACKS: [(&str, &str); 2] = [
     ("rules/packs/trading.yaml", "rules/packs/triggers/trading.yaml"),
 ];
 
+/// More failures than this are no accident, and are not tried again.
+const TRIES: usize = 3;
+
 /// Which cases, against what.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -136,13 +139,21 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     Ok(passed)
 }
 
-/// Runs the cases of one file against binaries that are built, without a word, for `cargo xtask test`.
+/// Runs the cases of one file against binaries that are built, without a word, for `cargo xtask test`. A few that fail are
+/// played once more, alone; those that pass then are named as unsteady.
 pub(crate) fn test(file: &Path, rules: PathBuf, binaries: &Path) -> Result<Score> {
     let (agent, actor) = (binaries.join("rampart"), binaries.join("rampart-actor"));
     let configuration = case::configuration(file)?;
     let talk = Talk::Nothing;
     let cast = Cast { agent: &agent, actor: &actor, rules: &[rules], talk, configuration, pushdown: true };
-    against(&cast, case::read(file, 0)?)
+    let cases = case::read(file, 0)?;
+    let mut score = against(&cast, cases.clone())?;
+    let failed: Vec<Case> = cases.into_iter().filter(|case| score.has_failed(case)).collect();
+    // A busy machine may be too late with the names of a container, for which an alert waits a bounded time only.
+    if (1..=TRIES).contains(&failed.len()) {
+        score.second(against(&cast, failed)?);
+    }
+    Ok(score)
 }
 
 /// The same, twice: with pushdown, unless that has been done, and without.

@@ -241,7 +241,8 @@ fn of_score(score: &Score) -> Outcome {
         passed: score.passed(),
         failed: score.failures().len(),
         skipped: score.skipped(),
-        complaints: score.failures().iter().map(complaint).collect(),
+        complaints: score.failures().iter().chain(score.unsteady()).map(complaint).collect(),
+        unsteady: score.unsteady().iter().map(|(title, _)| title.clone()).collect(),
         ..Outcome::default()
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn configuration(file: &Path) -> Result<String> {
 }
 
 impl Case {
-    fn new(number: usize, value: &Value) -> Self {
+    pub(super) fn new(number: usize, value: &Value) -> Self {
         let word = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (rule, test) =
             (word("rule"), if value.get("test").is_some() { word("test") } else { word("name") });

@@ -18,6 +18,8 @@ struct Count {
 pub(crate) struct Score {
     rules: BTreeMap<String, Count>,
     failures: Vec<(String, String)>,
+    /// Failed at first and passed alone, with what was said of them.
+    unsteady: Vec<(String, String)>,
     /// Number of skipped cases by reason.
     skips: BTreeMap<String, usize>,
     heard: Heard,
@@ -64,6 +66,29 @@ impl Score {
         &self.failures
     }
 
+    /// Cases that failed at first and passed alone, each with its complaint.
+    pub(crate) fn unsteady(&self) -> &[(String, String)] {
+        &self.unsteady
+    }
+
+    /// Whether a case failed.
+    pub(super) fn has_failed(&self, case: &Case) -> bool {
+        let title = case.title();
+        self.failures.iter().any(|(failed, _)| *failed == title)
+    }
+
+    /// Takes over what became of the failed cases when they were played again, alone: what passes then counts, and is named.
+    pub(super) fn second(&mut self, again: Self) {
+        let is_steady =
+            |(title, _): &(String, String)| again.failures.iter().any(|(other, _)| other == title);
+        let (failures, unsteady) = std::mem::take(&mut self.failures).into_iter().partition(is_steady);
+        (self.failures, self.unsteady) = (failures, unsteady);
+        for (rule, count) in again.rules {
+            self.rules.entry(rule).or_default().passed += count.passed;
+        }
+        self.heard.extend(again.heard);
+    }
+
     /// A line for each skipped case.
     pub(crate) fn skipped(&self) -> Vec<String> {
         let each = |(reason, number): (&String, &usize)| vec![format!("trigger case: {reason}"); *number];
@@ -91,5 +116,34 @@ impl Score {
 
     fn count(&mut self, case: &Case) -> &mut Count {
         self.rules.entry(case.rule.clone()).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_passes_alone_counts_and_is_named() {
+        let case =
+            |number| Case::new(number, &json!({"rule": "R", "test": "t", "expect": {"priority": "warning"}}));
+        let (mut first, mut again) = (Score::default(), Score::default());
+        first.pass(&case(0));
+        for number in [1, 2] {
+            first.fail(&case(number), format!("complaint {number}"));
+            first.hear(&case(number), vec!["nothing".to_owned()]);
+            assert!(first.has_failed(&case(number)));
+        }
+        again.fail(&case(1), "again".to_owned());
+        again.pass(&case(2));
+        again.hear(&case(2), vec!["something".to_owned()]);
+        first.second(again);
+        assert_eq!((first.passed(), first.so_far()), (2, (3, 1)));
+        assert_eq!(first.failures(), [(case(1).title(), "complaint 1".to_owned())]);
+        assert_eq!(first.unsteady(), [(case(2).title(), "complaint 2".to_owned())]);
+        assert_eq!(first.heard()[&case(2).title()], ["something"]);
+        assert!(!first.has_failed(&case(2)));
     }
 }
