@@ -18,12 +18,11 @@ use serde_json::{Value, json};
 
 use crate::{
     argument::Bindings,
-    call,
     fields::Fields,
     process::Program,
     resource::{Place, Resource},
     script::Script,
-    sys,
+    step, sys,
 };
 
 /// The files that tell the agent's listener where a case is; none of them exists.
@@ -71,7 +70,7 @@ impl Case {
         }
         let resources = case.list("resources")?.iter().map(Resource::read).collect::<Result<_>>()?;
         let steps = case.list("steps")?;
-        steps.iter().try_for_each(call::check)?;
+        steps.iter().try_for_each(step::check)?;
         let (before, after) = (case.text("before")?, case.text("after")?);
         // For people, for the judge, or already acted on.
         for key in ["rule", "test", "name", "description", "runner", "run_if|runIf", "expect|expectedOutcome"]
@@ -160,8 +159,8 @@ fn perform(case: &Case) -> Result<Vec<String>> {
         made.push(resource.make(&place, &mut bindings)?);
     }
     case.mark("steps");
-    for step in &case.steps {
-        notes.extend(call::run(step, &mut bindings)?);
+    for one in &case.steps {
+        notes.extend(step::run(one, &mut bindings)?);
     }
     case.mark("done");
     // In the reverse order: a directory may hold a file.

@@ -1,24 +1,18 @@
-//! Steps of a case: one system call each, made with real memory behind every address.
-
-use std::{collections::BTreeMap, io};
+//! Steps of a case that are system calls, made with real memory behind every address.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::{
-    address,
-    argument::{Bindings, bytes, number},
+    argument::{Bindings, number},
+    debugger,
     fields::Fields,
-    structure, sys,
-    table::{Kind, Manner, ROWS, Row},
+    frame::Frame,
+    table::{Kind, ROWS, Row},
 };
 
-/// Largest room for a result; a case has no reason for more.
-const ROOM_MAX_BYTES: usize = 1 << 20;
 /// Most repetitions of a step.
 const TIMES_MAX: u64 = 100_000;
-/// Room for a result when a case names none.
-const ROOM_BYTES: usize = 4096;
 
 /// One step as described.
 struct Step {
@@ -27,16 +21,8 @@ struct Step {
     arguments: Value,
     /// How often it is made, one right after the other.
     times: u64,
-}
-
-/// Arguments of a call with the memory they point to.
-#[derive(Default)]
-struct Frame {
-    values: Vec<i64>,
-    /// Every buffer keeps its place in memory until the call is over.
-    memory: Vec<Vec<u8>>,
-    /// Values that later steps may refer to, by the names of their parameters.
-    shown: BTreeMap<&'static str, Value>,
+    /// The process that is made to make it, by its registers; this one where there is none.
+    inside: Option<Value>,
 }
 
 /// Whether a step is one this program can make.
@@ -48,11 +34,19 @@ pub(crate) fn check(step: &Value) -> Result<()> {
 pub(crate) fn run(step: &Value, bindings: &mut Bindings) -> Result<Option<String>> {
     let step = Step::read(step)?;
     let what = format!("the call `{}` of step `{}`", step.row.name, step.name);
-    let frame = Frame::build(&step, bindings).with_context(|| format!("cannot make {what}"))?;
+    let frame =
+        Frame::build(step.row, &step.arguments, bindings).with_context(|| format!("cannot make {what}"))?;
     for (names, value) in &frame.shown {
         for name in names.split('|') {
             bindings.bind(&step.name, name, value.clone());
         }
+    }
+    let inside = step.inside.as_ref().map(|pid| number(&bindings.resolve(pid)?)).transpose()?;
+    if let Some(pid) = inside {
+        let result = debugger::call(pid, step.row.number, frame.arguments())
+            .with_context(|| format!("cannot have {what} made by process {pid}"))?;
+        bindings.bind(&step.name, "ret", result);
+        return Ok((result < 0).then(|| format!("{what} failed: {result}")));
     }
     for _ in 1..step.times {
         // What came of the last one is told.
@@ -73,10 +67,7 @@ pub(crate) fn run(step: &Value, bindings: &mut Bindings) -> Result<Option<String
 impl Step {
     fn read(value: &Value) -> Result<Self> {
         let mut fields = Fields::new("a step", value)?;
-        let kind = fields.needed("type")?;
-        if kind != "syscall" {
-            bail!("unknown type of step `{kind}`");
-        }
+        fields.needed("type")?;
         let call = fields.needed("syscall")?;
         let name = fields.text("name")?.unwrap_or_else(|| call.clone());
         let row = ROWS.iter().find(|row| row.name == call);
@@ -85,7 +76,11 @@ impl Step {
         let times = fields.take("times").as_ref().map_or(Ok(1), number)?;
         let times = u64::try_from(times).ok().filter(|times| (1..=TIMES_MAX).contains(times));
         let times = times.with_context(|| format!("a step is made 1 to {TIMES_MAX} times"))?;
+        let inside = fields.take("inside");
         fields.finish()?;
+        if inside.is_some() && row.parameters.iter().any(|parameter| !is_number(parameter.1)) {
+            bail!("the call `{call}` takes addresses, which mean nothing in another process");
+        }
         let mut given = Fields::new(format!("the call `{call}`"), &arguments)?;
         for parameter in row.parameters.iter().filter(|parameter| !parameter.0.is_empty()) {
             if given.take(parameter.0).is_none() && is_needed(parameter.1) {
@@ -93,133 +88,16 @@ impl Step {
             }
         }
         given.finish()?;
-        Ok(Self { name, row, arguments, times })
-    }
-}
-
-impl Frame {
-    fn build(step: &Step, bindings: &Bindings) -> Result<Self> {
-        let resolved = bindings.resolve(&step.arguments)?;
-        let mut given = Fields::new("arguments", &resolved)?;
-        let mut frame = Self::default();
-        let parameters = step.row.parameters;
-        for (index, parameter) in parameters.iter().enumerate() {
-            let value = if parameter.0.is_empty() { None } else { given.take(parameter.0) };
-            // Room is as long as the parameter after it says.
-            let next = parameters.get(index + 1).map_or("", |next| next.0);
-            let wanted = if matches!(parameter.1, Kind::Room) { given.clone().take(next) } else { None };
-            let before = frame.values.len();
-            frame
-                .push(parameter.1, value, wanted.as_ref())
-                .with_context(|| format!("argument `{}`", parameter.0))?;
-            let shows = matches!(parameter.1, Kind::Number | Kind::Default(_) | Kind::Length);
-            if let Some(value) = frame.values.get(before).filter(|_| shows) {
-                frame.shown.insert(parameter.0, Value::from(*value));
-            }
-        }
-        Ok(frame)
-    }
-
-    fn push(&mut self, kind: Kind, value: Option<Value>, wanted: Option<&Value>) -> Result<()> {
-        let value = value.filter(|value| !value.is_null());
-        match (kind, value) {
-            (Kind::Number | Kind::Address, None) => bail!("is missing"),
-            (Kind::Number | Kind::Default(_), Some(value)) => self.values.push(number(&value)?),
-            (Kind::Default(default) | Kind::Fixed(default), _) => self.values.push(default),
-            (Kind::Text | Kind::MaybeText, value) => {
-                let mut text = value.as_ref().map(bytes).transpose()?.unwrap_or_default();
-                if text.contains(&0) {
-                    bail!("has a NUL byte");
-                }
-                text.push(0);
-                self.point(text);
-            }
-            (Kind::Either, None) => self.values.push(0),
-            (Kind::Either, Some(value)) => match number(&value) {
-                Ok(number) => self.values.push(number),
-                Err(_) => self.push(Kind::Text, Some(value), None)?,
-            },
-            (Kind::Buffer, value) => {
-                self.point(value.as_ref().map(bytes).transpose()?.context("is missing")?);
-            }
-            (Kind::Room, value) => {
-                let given = value.as_ref().map(bytes).transpose()?.map(|bytes| bytes.len());
-                let wanted = wanted.map(number).transpose()?.map(usize::try_from).transpose()?;
-                let length = wanted.or(given).unwrap_or(ROOM_BYTES);
-                if length > ROOM_MAX_BYTES {
-                    bail!("asks for {length} bytes, more than {ROOM_MAX_BYTES}");
-                }
-                self.point(vec![0; length]);
-            }
-            (Kind::Length | Kind::AddressLength, value) => {
-                let length = self.memory.last().map_or(0, Vec::len);
-                let given = value.as_ref().map(number).transpose()?.filter(|given| *given != 0);
-                let given = given.unwrap_or(length as i64);
-                if usize::try_from(given).is_ok_and(|given| given > length) {
-                    bail!("is {given}, but there are only {length} bytes");
-                }
-                self.values.push(given);
-            }
-            (Kind::MaybeAddress, None) => {
-                self.memory.push(Vec::new());
-                self.values.push(0);
-            }
-            (Kind::Address | Kind::MaybeAddress, Some(value)) => {
-                let text = value.as_str().context("is no text")?;
-                self.point(address::parse(text)?);
-            }
-            (Kind::How, value) => self.point(structure::how(&value.unwrap_or_default())?),
-            (Kind::Message, value) => self.point_to_last(structure::message(&value.unwrap_or_default())?),
-            (Kind::Handle, value) => {
-                let path = value.as_ref().and_then(Value::as_str).context("is missing")?;
-                self.point(structure::handle(path)?);
-            }
-            (Kind::Attributes, Some(value)) if value == "program" => {
-                self.point_to_last(structure::program());
-            }
-            (Kind::Integer, value) => {
-                let number = value.as_ref().map(number).transpose()?.unwrap_or_default();
-                self.point((number as i32).to_ne_bytes().to_vec());
-            }
-            (Kind::Preset(value), _) => self.point(value.to_ne_bytes().to_vec()),
-            (Kind::Attributes, value) => self.push(Kind::Zeros(128), value, None)?,
-            (Kind::Zeros(length), value) => {
-                let mut memory = value.as_ref().map(bytes).transpose()?.unwrap_or_default();
-                memory.resize(memory.len().max(length), 0);
-                self.point(memory);
-            }
-            (Kind::Ones(length), _) => self.point(vec![0xff; length]),
-        }
-        Ok(())
-    }
-
-    /// Adds memory and the argument that points to it.
-    fn point(&mut self, bytes: Vec<u8>) {
-        self.values.push(bytes.as_ptr() as i64);
-        self.memory.push(bytes);
-    }
-
-    /// Adds memory of which the last piece is pointed to.
-    fn point_to_last(&mut self, mut pieces: Vec<Vec<u8>>) {
-        let last = pieces.pop().unwrap_or_default();
-        self.memory.extend(pieces);
-        self.point(last);
-    }
-
-    fn make(&self, row: &Row) -> io::Result<i64> {
-        let mut arguments = [0; 6];
-        for (slot, value) in arguments.iter_mut().zip(&self.values) {
-            *slot = *value;
-        }
-        match row.manner {
-            Manner::Plain => sys::call(row.number, arguments),
-            Manner::Twice => sys::call_twice(row.number, arguments),
-        }
+        Ok(Self { name, row, arguments, times, inside })
     }
 }
 
 fn is_needed(kind: Kind) -> bool {
     matches!(kind, Kind::Number | Kind::Text | Kind::Buffer | Kind::Address | Kind::Handle)
+}
+
+fn is_number(kind: Kind) -> bool {
+    matches!(kind, Kind::Number | Kind::Default(_) | Kind::Fixed(_))
 }
 
 #[cfg(test)]
@@ -275,6 +153,14 @@ mod tests {
         ] {
             assert!(run(&step(call, &arguments), &mut bindings).is_err(), "{call} {arguments}");
         }
+    }
+
+    #[test]
+    fn only_calls_of_numbers_are_made_inside_of_others() {
+        let inside = |call: &str, arguments: Value| json!({"type": "syscall", "syscall": call, "inside": 1, "args": arguments});
+        assert!(check(&inside("getpid", json!({}))).is_ok());
+        let error = check(&inside("openat", json!({"pathname": "/x", "flags": 0}))).unwrap_err();
+        assert!(error.to_string().contains("takes addresses"), "{error}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::{
     address,
     argument::Bindings,
     fields::Fields,
+    name_server::{Answers, NameServer},
     process::{DEFAULT_NAME, Program, Started},
     script::Script,
     sys,
@@ -63,6 +64,7 @@ enum Kind {
     Timer,
     Memory(String),
     Pair { protocol: String, address: String },
+    NameServer { address: String, answers: Answers },
     Process(Box<Program>),
 }
 
@@ -74,6 +76,7 @@ pub(crate) struct Made {
     /// A file, or the uppermost directory, that was not there before.
     created: Option<PathBuf>,
     process: Option<Started>,
+    name_server: Option<NameServer>,
 }
 
 impl Resource {
@@ -86,6 +89,10 @@ impl Resource {
             "clientServer" => Kind::Pair {
                 protocol: fields.needed("l4Proto")?,
                 address: fields.text("address")?.unwrap_or_default(),
+            },
+            "nameServer" => Kind::NameServer {
+                address: fields.needed("address")?,
+                answers: Answers::read(fields.texts("answers")?)?,
             },
             "process" => Kind::Process(Box::new(Program::read(&mut fields, "procName|processName")?)),
             other => bail!("unknown type of resource `{other}`"),
@@ -136,6 +143,10 @@ impl Resource {
                 bindings.bind(name, "server.fd", server.as_raw_fd());
                 bindings.bind(name, "client.fd", client.as_raw_fd());
                 made.descriptors.extend([server, client]);
+                return Ok(made);
+            }
+            Kind::NameServer { address, answers } => {
+                made.name_server = Some(NameServer::start(address, answers)?);
                 return Ok(made);
             }
             Kind::Process(program) => {
