@@ -5,18 +5,19 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::test::{self, Tally};
-use crate::{console, interrupt, lint, tidy};
+use crate::{console, interrupt, lint, tidy, vm};
 
 /// A part counts its checks; an error is what kept it from doing so.
 type Part = fn() -> Result<Tally>;
 
 /// Runs all parts even after one failed, names those that did, and closes with one line for the whole.
 pub(crate) fn run() -> bool {
-    let parts: [(&str, Part); 3] = [
+    let parts: [(&str, Part); 4] = [
         ("lint", lint::checks),
         // The tests count its rules again, one by one; here it is only said what is wrong, before the long part.
         ("tidy", || tidy::run().map(|passed| Tally { failed: usize::from(!passed), ..Tally::default() })),
         ("test", || test::groups(&test::Options::default())),
+        ("kernels", vm::checks),
     ];
     let mut rows = Vec::new();
     let mut total = Tally::default();

@@ -36,7 +36,7 @@ enum Task {
     ///
     /// One line per group, the reasons of skips, the output of failures, and one closing line for the whole.
     Test(test::Options),
-    /// Run lint, tidy and test, and name everything that failed at the end
+    /// Run lint, tidy and test, boot one older kernel, and name everything that failed at the end
     Ci,
     /// Run what upstream's own tests assert against the rule language and the agent's fields
     ///

@@ -19,10 +19,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use self::archive::Kernel;
 use self::guest::Guest;
 use self::machine::{Accel, Machine};
 use self::report::Leg;
 use crate::arch::Arch;
+use crate::test::Tally;
 use crate::{console, interrupt, toolchain, workspace};
 
 /// A kernel that can be asked for, and where Debian has it.
@@ -46,6 +48,8 @@ const SERIES: [Series; 6] = [
 ];
 /// Kernels that are booted when none is named.
 const USUAL: [&str; 2] = ["6.1", "6.12"];
+/// The one that `cargo xtask ci` boots: the oldest on which everything works.
+const CHECKED: &str = "6.1";
 /// Other kinds of machines whose usual kernels belong to all.
 const OTHERS: [Arch; 1] = [Arch::Arm64];
 
@@ -102,10 +106,7 @@ pub(crate) struct Options {
 
 /// Boots the kernels one after the other; says whether each did what it must, and must not.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let cache = workspace::cache()?.join("vm");
-    let said_in = options.keep_log.clone().unwrap_or_else(|| workspace::root().join("target/vm"));
-    fs::create_dir_all(&said_in).with_context(|| format!("cannot create `{}`", said_in.display()))?;
-    let lab = Lab { options, cache, said_in };
+    let lab = Lab::open(options)?;
     let (mut legs, mut skipped) = (Vec::new(), Vec::new());
     let mut passed = lab.boot_all(options.arch, &chosen(options)?, &mut legs)?;
     for arch in OTHERS.into_iter().filter(|arch| options.all && !arch.is_own()) {
@@ -125,6 +126,43 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         console::say(format!("wrote {}", path.display()));
     }
     Ok(passed && !legs.is_empty())
+}
+
+/// Boots one kernel for `cargo xtask ci`, where it and the emulator are to be had, and counts the tests that ran in it. What
+/// is not as it must be is tried a second time.
+pub(crate) fn checks() -> Result<Tally> {
+    let options = Options {
+        kernels: vec![CHECKED.to_owned()],
+        all: false,
+        arch: Arch::OWN,
+        accel: Accel::Tcg,
+        hooks_only: false,
+        minutes: 20,
+        keep_log: None,
+    };
+    let lab = Lab::open(&options)?;
+    let target = target(CHECKED, options.arch)?;
+    let found = emulator::find(options.arch, &lab.cache)
+        .and_then(|emulator| Ok((emulator, archive::kernel(&target, &lab.cache)?)));
+    let (emulator, kernel) = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            console::say(format!("  skipped {}: {reason:#}", target.name()));
+            return Ok(Tally { skipped: 1, ..Tally::default() });
+        }
+    };
+    let guest = Guest::build(options.arch, options.hooks_only, &lab.cache)?;
+    let mut leg = lab.boot(&target, &kernel, &emulator, &guest)?;
+    let mut unsteady = 0;
+    if !leg.complaints.is_empty() && !interrupt::pending() {
+        leg = lab.boot(&target, &kernel, &emulator, &guest)?;
+        unsteady = usize::from(leg.complaints.is_empty());
+    }
+    for skip in &leg.skips {
+        console::say(format!("  skipped {skip}"));
+    }
+    let failed = if leg.complaints.is_empty() { 0 } else { leg.failed.max(1) };
+    Ok(Tally { passed: leg.passed, failed, skipped: leg.skips.len(), unsteady })
 }
 
 /// Whether another kind of machine can be built for and computed here; installs what that takes.
@@ -160,7 +198,15 @@ struct Lab<'a> {
     said_in: PathBuf,
 }
 
-impl Lab<'_> {
+impl<'a> Lab<'a> {
+    /// With a folder for what the machines say.
+    fn open(options: &'a Options) -> Result<Self> {
+        let cache = workspace::cache()?.join("vm");
+        let said_in = options.keep_log.clone().unwrap_or_else(|| workspace::root().join("target/vm"));
+        fs::create_dir_all(&said_in).with_context(|| format!("cannot create `{}`", said_in.display()))?;
+        Ok(Self { options, cache, said_in })
+    }
+
     /// Boots kernels of one kind of machine; says whether each was as it must be.
     fn boot_all(&self, arch: Arch, targets: &[Target], legs: &mut Vec<Leg>) -> Result<bool> {
         let emulator = emulator::find(arch, &self.cache)?;
@@ -170,7 +216,8 @@ impl Lab<'_> {
             if interrupt::pending() {
                 bail!("interrupted");
             }
-            match self.boot(target, &emulator, &guest) {
+            let kernel = archive::kernel(target, &self.cache);
+            match kernel.and_then(|kernel| self.boot(target, &kernel, &emulator, &guest)) {
                 Ok(leg) => {
                     passed &= leg.complaints.is_empty();
                     legs.push(leg);
@@ -184,15 +231,14 @@ impl Lab<'_> {
         Ok(passed)
     }
 
-    /// Fetches a kernel, boots it and judges what it said.
-    fn boot(&self, target: &Target, emulator: &Path, guest: &Guest) -> Result<Leg> {
+    /// Boots a kernel and judges what it said.
+    fn boot(&self, target: &Target, kernel: &Kernel, emulator: &Path, guest: &Guest) -> Result<Leg> {
         let started = Instant::now();
-        let kernel = archive::kernel(target, &self.cache)?;
         console::begin(format!("{}: {} … ", target.name(), kernel.package));
         let file = target.name().replace([' ', ','], "-");
         let initrd = self.said_in.join(format!("{file}.cpio"));
         let detects = !target.is_locked && expectation::detects(&kernel.package);
-        initramfs::write(&initrd, guest, &guest.list(detects), &kernel)?;
+        initramfs::write(&initrd, guest, &guest.list(detects), kernel)?;
         let machine = Machine {
             arch: target.arch,
             emulator,
@@ -207,7 +253,7 @@ impl Lab<'_> {
         // As large as everything in it; made again in a second.
         let _ = fs::remove_file(&initrd);
         let said = outcome?;
-        let leg = expectation::judge(target, &kernel, guest, &said);
+        let leg = expectation::judge(target, kernel, guest, &said);
         let verdict = if leg.complaints.is_empty() { "ok" } else { "FAILED" };
         console::say(format!("{verdict}, {} ({:.0} s)", leg.summary(), started.elapsed().as_secs_f64()));
         for complaint in &leg.complaints {

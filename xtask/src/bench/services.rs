@@ -14,7 +14,8 @@ mod rig;
 mod rows;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -39,6 +40,9 @@ const CONNECTS: usize = 4000;
 const REFUSALS: usize = 20_000;
 /// Rounds of a run take a minute and a half each.
 const MAX_ROUNDS: usize = 5;
+/// How long a page may take to show what happened, and how often it is asked for.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
 /// Limit for a program that only says something.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 
@@ -212,11 +216,21 @@ fn refusals(rig: &Rig, agent: &Agent) -> Result<f64> {
     // The first one opens it.
     connects(rig, &[&at], 1)?;
     let timed = connects(rig, &[&at], REFUSALS)?;
-    let (_, page) = agent.page("/circuit-breakers/open/a")?;
-    if timed.refused != REFUSALS || !page.contains("\"state\":\"open\"") {
-        bail!("the breaker is not open: {page}");
+    if timed.refused != REFUSALS {
+        bail!("{} of {REFUSALS} connects were refused", timed.refused);
     }
-    Ok(timed.cpu_ns / 1e3)
+    // The page shows what the agent saw when it last looked, and the connects may be quicker than that.
+    let end = Instant::now() + LOOK_LIMIT;
+    loop {
+        let (_, page) = agent.page("/circuit-breakers/open/a")?;
+        if page.contains("\"state\":\"open\"") {
+            return Ok(timed.cpu_ns / 1e3);
+        }
+        if Instant::now() >= end {
+            bail!("the breaker is not open: {page}");
+        }
+        thread::sleep(LOOK);
+    }
 }
 
 /// What timed connects say.
