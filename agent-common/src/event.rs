@@ -496,8 +496,10 @@ pub struct SyscallPlan {
     /// Arguments that count for pushdown ([`crate::pushdown::CallKey::numbers`]); with [`EXTRA_OPEN_HOW`] the words of
     /// that structure instead.
     pub numbers: [ArgSlot; KEY_NUMBERS],
+    /// 1: by 32-bit programs this number may be a call that is wanted, or the socket multiplexer.
+    pub aliased: u8,
     /// Always zero.
-    pub pad: [u8; 7],
+    pub pad: [u8; 6],
 }
 
 /// The first path of the plan is text, never resolved against a directory (`symlink`'s target).
@@ -508,11 +510,12 @@ impl SyscallPlan {
     #[cfg(feature = "user")]
     pub const fn to_words(self) -> [u64; 3] {
         let Self { family, path, dir, path2, dir2, fd, extra, extra_kind, .. } = self;
-        let Self { text, data, data_len, data_kind, bytes, bytes_len, numbers: [one, two, three], .. } = self;
+        let Self { text, data, data_len, data_kind, bytes, bytes_len, .. } = self;
+        let Self { numbers: [one, two, three], aliased, .. } = self;
         [
             u64::from_ne_bytes([family, path, dir, path2, dir2, fd, extra, extra_kind]),
             u64::from_ne_bytes([text, data, data_len, data_kind, bytes, bytes_len, one, two]),
-            u64::from_ne_bytes([three, 0, 0, 0, 0, 0, 0, 0]),
+            u64::from_ne_bytes([three, aliased, 0, 0, 0, 0, 0, 0]),
         ]
     }
 }

@@ -2,15 +2,13 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
-    },
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
 };
 use rampart_common::{
     abi::ABI_VERSION,
     counter::FamilyCounters,
     event::{EventKind, Family},
+    member::Member as M,
     pushdown::ALL,
     wake::{CPU_WORDS, CpuBits, wakes},
 };
@@ -32,13 +30,13 @@ pub(crate) struct Seen {
     counters: *mut FamilyCounters,
 }
 
-/// Counts the event and rejects the agent's own.
+/// Counts the event and rejects the agent's own. `task` is the current one.
 #[inline(always)]
-pub(crate) fn seen(family: Family) -> Option<Seen> {
+pub(crate) fn seen(family: Family, task: Typed) -> Option<Seen> {
     let seen = Seen { counters: COUNTERS.get_ptr_mut(family as u32)? };
     seen.get().seen += 1;
     let own = CONTROL.get(0).map_or(0, |control| control.own_pid);
-    if own == (bpf_get_current_pid_tgid() >> 32) as u32 {
+    if own == task.load::<u32>(M::TaskTgid) {
         seen.filtered();
         return None;
     }

@@ -4,10 +4,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "indices are masked to the arrays' lengths")]
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid,
-    generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns};
 use rampart_common::{
     abi::SYSCALL_SLOTS,
     event::{AttrTag, Family, RECORD_SHADOW, RECORD_UNSPECIALISED},
@@ -327,7 +324,7 @@ impl Judge {
             return;
         }
         set!(self, unknown_process, 1);
-        let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        let pid: u32 = task.load(M::TaskTgid);
         let Some(entry) = PROCESSES.get_ptr(pid) else { return };
         // SAFETY: a value of the map. It may be freed and used again while it is read: every fact is read before and
         // after the mask, and an entry is written from its beginning.

@@ -208,6 +208,7 @@ impl Kernel {
                 *slot = *plan;
             }
         }
+        compat::mark(&mut table);
         // An entry is not written in one piece: a call that becomes wanted gets its plan first, its family last.
         let mut words: Vec<[u64; 3]> = table
             .iter()

@@ -12,19 +12,16 @@ use crate::{
     read::{Typed, current_task},
 };
 
-/// Looks the call up and leaves for its family; an unwanted call ends here after one array lookup.
+/// Looks the call up and leaves for its family; an unwanted call ends here after one array lookup. Whether a call is one of
+/// 32 bits is asked only where its number may be another call's then: the family's program asks once more.
 #[btf_tracepoint(function = "sys_exit")]
 fn dispatch(ctx: BtfTracePointContext) -> i32 {
-    let regs = Typed(ctx.arg(0));
-    if let Some((nr, _)) = regs::number(regs, current_task())
-        && let Some(plan) = WANTED.get(nr)
-        && plan.family != 0
-    {
+    if let Some(family) = family(Typed(ctx.arg(0))) {
         // By a number that the verifier knows the call is a plain jump, otherwise one by way of a table, which
         // mitigations make slow.
         macro_rules! leave_for {
             ($($family:ident)*) => {
-                $(if plan.family == Family::$family as u8 {
+                $(if family == Family::$family as u8 {
                     // SAFETY: a tail call leaves nothing behind that would need dropping; if it fails the call is not
                     // seen, which cannot happen while the agent keeps every family's program in the array.
                     unsafe { FAMILIES.tail_call(&ctx, Family::$family as u32) };
@@ -34,4 +31,14 @@ fn dispatch(ctx: BtfTracePointContext) -> i32 {
         leave_for!(Open Net Fd Path Exec Scalar);
     }
     0
+}
+
+/// The family of a call that is wanted, or may be: never 0.
+#[inline(always)]
+fn family(regs: Typed) -> Option<u8> {
+    let mut plan = WANTED.get(regs::plain_number(regs))?;
+    if plan.aliased != 0 {
+        plan = WANTED.get(regs::number(regs, current_task())?.0)?;
+    }
+    (plan.family != 0).then_some(plan.family)
 }

@@ -32,8 +32,8 @@ const MM_SHARED: u64 = 3;
 /// Arguments and environment are read from the new image's memory, where the kernel has just put them.
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec(ctx: BtfTracePointContext) -> i32 {
-    let Some(seen) = seen(Family::Exec) else { return 0 };
     let task = current_task();
+    let Some(seen) = seen(Family::Exec, task) else { return 0 };
     let parent = judge::has_children(task);
     if parent {
         judge::tree_changes();

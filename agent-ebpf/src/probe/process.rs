@@ -20,7 +20,7 @@ use crate::{
 /// A new process. Threads share their process's entry and are rejected here.
 #[btf_tracepoint(function = "sched_process_fork")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
-    let Some(seen) = seen(Family::Process) else { return 0 };
+    let Some(seen) = seen(Family::Process, current_task()) else { return 0 };
     let child = Typed(ctx.arg(1));
     if child.load::<u32>(M::TaskPid) != child.load::<u32>(M::TaskTgid) {
         seen.filtered();
@@ -35,8 +35,8 @@ fn process_fork(ctx: BtfTracePointContext) -> i32 {
 /// The end of a process: its last thread is going. Two last threads that leave at once may both report it.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn process_exit(_ctx: BtfTracePointContext) -> i32 {
-    let Some(seen) = seen(Family::Process) else { return 0 };
     let task = current_task();
+    let Some(seen) = seen(Family::Process, task) else { return 0 };
     // Its children get another parent, also when only this thread ends.
     let parent = judge::has_children(task);
     if parent {

@@ -23,6 +23,12 @@ pub(crate) struct Call {
 #[cfg(bpf_target_arch = "x86_64")]
 const TS_COMPAT: u32 = 2;
 
+/// Number of the call as it was made.
+#[inline(always)]
+pub(crate) fn plain_number(regs: Typed) -> u32 {
+    arch::number(regs)
+}
+
 /// Number of the call, native; `None` for a 32-bit call without a counterpart.
 #[inline(always)]
 pub(crate) fn number(regs: Typed, task: Typed) -> Option<(u32, bool)> {

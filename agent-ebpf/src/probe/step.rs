@@ -50,8 +50,8 @@ pub(super) struct Begun {
 /// Counts the call, rejects the agent's own and those of which no rule speaks, and starts the record with its arguments.
 #[inline(always)]
 pub(super) fn begin(ctx: &BtfTracePointContext, family: Family) -> Option<Begun> {
-    let seen = seen(family)?;
     let task = current_task();
+    let seen = seen(family, task)?;
     let call = regs::call(Typed(ctx.arg(0)), task);
     let plan = call.and_then(|call| WANTED.get(call.nr));
     let (Some(call), Some(plan)) = (call, plan) else {

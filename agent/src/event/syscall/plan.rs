@@ -22,7 +22,8 @@ pub(super) const NONE: SyscallPlan = SyscallPlan {
     bytes: 0,
     bytes_len: 0,
     numbers: [0; 3],
-    pad: [0; 7],
+    aliased: 0,
+    pad: [0; 6],
 };
 
 /// A path in the first argument.
