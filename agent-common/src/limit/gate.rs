@@ -25,8 +25,8 @@ pub const NEAR_SHIFT: u32 = 2;
 /// A far prefix gets this many times the rate and burst, as a shift.
 pub const FAR_SHIFT: u32 = 6;
 /// The same while entries come and go quickly: invented sources are spread over few far prefixes and many near ones, and
-/// what they share must not be as much as the node can bear.
-pub const FAR_SHIFT_CHURNING: u32 = 4;
+/// what they share must not be as much as the node can bear: what passes costs it several times what is rejected does.
+pub const FAR_SHIFT_CHURNING: u32 = 3;
 
 /// The two prefixes of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
