@@ -15,15 +15,16 @@ use object::build::elf::{Builder, SectionData};
 const RECORD_ENV: &str = "RAMPART_EBPF_TOOLCHAIN";
 /// Packages that hold kernel programs.
 const PACKAGES: [&str; 3] = ["rampart-ebpf", "rampart-limiter-ebpf", "rampart-services-ebpf"];
-/// Their binaries, the objects made of them, and the variables by which the crate finds those. The flood is for its
-/// example only.
-const OBJECTS: [(&str, &str, &str); 6] = [
+/// Their binaries, the objects made of them, and the variables by which the crate finds those. The flood and
+/// the hook are for their examples only.
+const OBJECTS: [(&str, &str, &str); 7] = [
     ("rampart-ebpf", "rampart.bpf.o", "RAMPART_BPF_OBJECT"),
     ("rampart-deny-ebpf", "deny.bpf.o", "RAMPART_DENY_OBJECT"),
     ("rampart-limiter-ebpf", "limiter.bpf.o", "RAMPART_LIMITER_OBJECT"),
     ("rampart-services-ebpf", "services.bpf.o", "RAMPART_SERVICES_OBJECT"),
     ("rampart-quarantine-ebpf", "quarantine.bpf.o", "RAMPART_QUARANTINE_OBJECT"),
     ("rampart-flood-ebpf", "flood.bpf.o", "RAMPART_FLOOD_OBJECT"),
+    ("rampart-hook-ebpf", "hook.bpf.o", "RAMPART_HOOK_OBJECT"),
 ];
 /// Only little-endian kernels are supported.
 const TARGET: &str = "bpfel-unknown-none";

@@ -9,7 +9,10 @@ mod collector;
 mod compile;
 mod counters;
 mod events;
+mod example;
+mod hook;
 mod latency;
+mod legs;
 mod machine;
 mod measured;
 mod memory;
@@ -159,7 +162,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         }
         Bench::Ratelimit => {
             let agent = agent(options)?;
-            let release = options.binary.is_none();
+            let release = is_release(options);
             measure(options, Some(&agent), || ratelimit::run(&stage(&agent, options)?, release))
                 .map(|report| report.holds)
         }
@@ -227,7 +230,12 @@ fn measure(
 }
 
 fn stage(agent: &Path, options: &Options) -> Result<Stage> {
-    Stage::new(agent, options.rounds, options.json)
+    Stage::new(agent, options.rounds, options.json, is_release(options))
+}
+
+/// Whether the agent is a release build of this workspace, which is there then.
+fn is_release(options: &Options) -> bool {
+    options.binary.is_none()
 }
 
 /// The agent to measure, for benches that load kernel programs.

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::console;
 
 /// Header of the table of results, on the terminal and in a document.
-pub(super) const HEADER: [&str; 8] =
-    ["id", "median", "unit", "min … max", "pushdown off", "no agent", "goal", ""];
+pub(super) const HEADER: [&str; 9] =
+    ["id", "median", "unit", "min … max", "pushdown off", "bare hook", "no agent", "goal", ""];
 
 /// Repeated measurements of one thing in one variant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub(super) struct Measured {
     value: Summary,
     /// The same from an agent that filters nothing in the kernel, where that was measured.
     unpushed: Option<Summary>,
+    /// The same from a program that does nothing at the end of every system call, where that was measured.
+    bare: Option<Summary>,
     /// The same without the agent, where that means anything.
     baseline: Option<Summary>,
     goal: Option<Goal>,
@@ -58,6 +60,11 @@ impl Summary {
     /// Something that was measured once.
     pub(super) fn one(value: f64) -> Self {
         Self { median: value, min: value, max: value }
+    }
+
+    /// The same in another unit.
+    pub(super) fn scaled(self, by: f64) -> Self {
+        Self { median: self.median * by, min: self.min * by, max: self.max * by }
     }
 
     /// The extremes, if they say more than the median.
@@ -96,7 +103,7 @@ impl Goal {
 
 impl Measured {
     pub(super) fn new(id: impl Into<String>, unit: &'static str, value: Summary) -> Self {
-        Self { id: id.into(), unit, value, unpushed: None, baseline: None, goal: None }
+        Self { id: id.into(), unit, value, unpushed: None, bare: None, baseline: None, goal: None }
     }
 
     /// Something that was measured once.
@@ -106,6 +113,10 @@ impl Measured {
 
     pub(super) fn unpushed(self, unpushed: Option<Summary>) -> Self {
         Self { unpushed, ..self }
+    }
+
+    pub(super) fn bare(self, bare: Option<Summary>) -> Self {
+        Self { bare, ..self }
     }
 
     pub(super) fn baseline(self, baseline: Summary) -> Self {
@@ -126,7 +137,7 @@ impl Measured {
     }
 
     fn json(&self) -> Value {
-        let Self { id, unit, value, unpushed, baseline, goal } = self;
+        let Self { id, unit, value, unpushed, bare, baseline, goal } = self;
         let several = value.min < value.max;
         json!({
             "id": id,
@@ -137,6 +148,7 @@ impl Measured {
             "pushdown_off": unpushed.map(|one| rounded(one.median)),
             "pushdown_off_min": unpushed.map(|one| rounded(one.min)),
             "pushdown_off_max": unpushed.map(|one| rounded(one.max)),
+            "bare_hook": bare.map(|one| rounded(one.median)),
             "baseline": baseline.map(|one| rounded(one.median)),
             "goal": goal.map(Goal::limit),
             "ok": self.ok(),
@@ -153,6 +165,7 @@ impl Measured {
             self.unit.to_owned(),
             optional(self.value.extremes()),
             optional(self.unpushed.map(Summary::text)),
+            optional(self.bare.map(Summary::text)),
             optional(self.baseline.map(Summary::text)),
             optional(self.goal.map(Goal::text)),
             optional(verdict),

@@ -19,6 +19,8 @@ const SIZES: [usize; 4] = [10, 50, 100, 250];
 const WINDOW: Duration = Duration::from_millis(400);
 const WARM: Duration = Duration::from_millis(250);
 const ADDED: Goal = Goal::AtMost(250.0);
+/// The same as a part of what open and close take alone: 250 of the 585 ns on the machine that the goal was set for.
+const SLOWDOWN: Goal = Goal::AtMost(43.0);
 const FLAT: Goal = Goal::AtMost(1.3);
 
 /// Rounds of one set in one variant.
@@ -39,7 +41,8 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
             cases.push(Case::new(ruleset::of_size(stage.folder.path(), size)?, *variant));
         }
     }
-    let mut alone = Vec::new();
+    let hook = stage.hook()?;
+    let (mut alone, mut bare) = (Vec::new(), Vec::new());
     for round in 0..stage.rounds {
         let mut before = open(stage)?;
         for case in &mut cases {
@@ -53,6 +56,12 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
             alone.push(before);
             before = after;
         }
+        let attached = hook.attach()?;
+        pause()?;
+        let ran = open(stage)?;
+        drop(attached);
+        pause()?;
+        bare.push([ran, before, open(stage)?]);
         // Each round begins with another set, so that none always comes first.
         cases.rotate_left(1);
         stage.say(&format!("  round {} of {} done", round + 1, stage.rounds));
@@ -60,7 +69,10 @@ pub(super) fn run(stage: &Stage) -> Result<Report> {
     cases.sort_by_key(|case| case.set.count);
     let fastest = fastest(alone.iter()).context("nothing was measured")?;
     let baseline: Vec<f64> = alone.iter().map(|ran| ran.each_at(&fastest)).collect();
-    let mut report = Report::new("opens", results(&cases, &fastest, Summary::of(&baseline)));
+    let mut report = Report::new(
+        "opens",
+        results(&cases, &fastest, Summary::of(&added(&bare, &fastest)), Summary::of(&baseline)),
+    );
     let upstream = cases.iter().map(|case| case.set.upstream).max().unwrap_or(0);
     report = report.note(if upstream > 0 {
         format!("rules: up to half of each set, {upstream} at the most, are upstream's stable rules, the rest is made")
@@ -97,10 +109,7 @@ impl Case {
 
     /// What the agent adds, at the speed of the fastest run.
     fn added_ns(&self, fastest: &Ran) -> Vec<f64> {
-        let added = |[on, before, after]: &[Ran; 3]| {
-            on.each_at(fastest) - f64::midpoint(before.each_at(fastest), after.each_at(fastest))
-        };
-        self.runs.iter().map(added).collect()
+        added(&self.runs, fastest)
     }
 
     fn take(&mut self, runs: [Ran; 3], seen: &Watched) {
@@ -113,8 +122,16 @@ impl Case {
     }
 }
 
+/// What something adds, at the speed of the fastest run: with it, then without it before and after.
+fn added(runs: &[[Ran; 3]], fastest: &Ran) -> Vec<f64> {
+    let one = |[on, before, after]: &[Ran; 3]| {
+        on.each_at(fastest) - f64::midpoint(before.each_at(fastest), after.each_at(fastest))
+    };
+    runs.iter().map(one).collect()
+}
+
 /// One row per size, then how flat the line is.
-fn results(cases: &[Case], fastest: &Ran, alone: Summary) -> Vec<Measured> {
+fn results(cases: &[Case], fastest: &Ran, bare: Summary, alone: Summary) -> Vec<Measured> {
     let of = |size, variant, pick: &dyn Fn(&Case) -> Vec<f64>| {
         cases.iter().find(|case| case.set.count == size && case.variant == variant).map(pick)
     };
@@ -128,8 +145,12 @@ fn results(cases: &[Case], fastest: &Ran, alone: Summary) -> Vec<Measured> {
     };
     let mut results: Vec<Measured> = rows("opens.added_ns", "ns", &|case| case.added_ns(fastest))
         .into_iter()
-        .map(|row| row.baseline(alone).goal(ADDED))
+        .map(|row| row.bare(Some(bare)).baseline(alone).goal(ADDED))
         .collect();
+    let alone_ns = alone.median.max(f64::MIN_POSITIVE);
+    let percent = |case: &Case| case.added_ns(fastest).iter().map(|added| added / alone_ns * 100.0).collect();
+    let slowdowns = rows("opens.slowdown_percent", "%", &percent).into_iter();
+    results.extend(slowdowns.map(|row| row.bare(Some(bare.scaled(100.0 / alone_ns))).goal(SLOWDOWN)));
     let flat = |variant| {
         let [first, .., last] = SIZES;
         let (few, many) = (
@@ -170,10 +191,12 @@ mod tests {
             case(10, Variant::Unpushed, 399.0),
             case(250, Variant::Unpushed, 799.0),
         ];
-        let results = results(&cases, &off, Summary::one(500.0));
+        let results = results(&cases, &off, Summary::one(80.0), Summary::one(500.0));
         let row = |id: &str| results.iter().find(|one| one.id() == id).unwrap();
         assert_eq!(row("opens.added_250_to_10").row()[1..5], ["1.2", "ratio", "-", "2"]);
         assert_eq!(row("opens.added_ns.10_rules").row()[1], "100");
         assert_eq!(row("opens.added_ns.10_rules").ok(), Some(true));
+        let slowdown = row("opens.slowdown_percent.10_rules").row();
+        assert_eq!((slowdown[1].as_str(), slowdown[5].as_str()), ("20", "16"));
     }
 }

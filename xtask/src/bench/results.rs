@@ -12,7 +12,8 @@ use crate::workspace;
 const HEAD: &str = "# Results of the benches\n
 Written by the commands under each table; a rerun replaces its section. Medians with extremes, variants interleaved in
 one run: compare numbers of one section, not of two machines or days. `pushdown off` is the same agent with
-`pushdown.enabled: false`, `no agent` the same load alone.\n";
+`pushdown.enabled: false`, `bare hook` a program that does nothing at the end of every system call in the agent's place (what
+the kernel takes of any agent that watches them), `no agent` the same load alone.\n";
 
 /// Replaces the report's section, or adds it. A bench that was skipped leaves the file as it is.
 pub(super) fn write(report: &Report, machine: &str, command: &str) -> Result<Option<PathBuf>> {

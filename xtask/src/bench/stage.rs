@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::measured::{Measured, Summary, median};
+use super::hook::Hook;
 use super::progress;
 use crate::agent::{Agent, Setup};
 use crate::workload::Loop;
@@ -30,28 +30,14 @@ pub(super) enum Variant {
     Unpushed,
 }
 
-/// What was measured without the agent and, between two of these, with it.
-#[derive(Debug)]
-pub(super) struct Legs<T> {
-    alone: Vec<T>,
-    pushed: Vec<Leg<T>>,
-    unpushed: Vec<Leg<T>>,
-}
-
-/// One measurement beside the agent.
-#[derive(Debug)]
-struct Leg<T> {
-    value: T,
-    /// Index of the measurement without the agent before it; the next one came after it.
-    before: usize,
-}
-
 /// Where the bench keeps its files, and how it starts what it measures.
 pub(super) struct Stage {
     pub(super) folder: tempfile::TempDir,
     pub(super) binary: PathBuf,
     pub(super) rounds: usize,
     pub(super) json: bool,
+    /// Whether the agent is a release build of this workspace.
+    release: bool,
     /// Whether this agent has a switch for filtering in the kernel.
     switch: bool,
 }
@@ -82,13 +68,13 @@ pub(super) struct Ran {
 }
 
 impl Stage {
-    pub(super) fn new(binary: &Path, rounds: usize, json: bool) -> Result<Self> {
+    pub(super) fn new(binary: &Path, rounds: usize, json: bool, release: bool) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("rampart-bench-")
             .tempdir()
             .context("cannot make a scratch folder")?;
         fs::create_dir_all(folder.path().join("a/b/c/d"))?;
-        let mut stage = Self { folder, binary: binary.to_owned(), rounds, json, switch: false };
+        let mut stage = Self { folder, binary: binary.to_owned(), rounds, json, release, switch: false };
         fs::write(stage.file(), "nothing a rule asks about\n")?;
         fs::write(stage.busy(), "")?;
         stage.switch = stage.knows_switch()?;
@@ -125,6 +111,11 @@ impl Stage {
         (!self.switch).then_some("this agent has no setting `pushdown.enabled`: it is measured as it is")
     }
 
+    /// The program that does nothing, to compare with.
+    pub(super) fn hook(&self) -> Result<Hook> {
+        Hook::build(self.release)
+    }
+
     /// Starts the agent on these rules.
     pub(super) fn start(&self, rules: &[PathBuf], variant: Variant) -> Result<Agent> {
         if interrupt::pending() {
@@ -141,36 +132,6 @@ impl Stage {
         })
     }
 
-    /// Measures beside the agent in each variant, each time between two measurements without it: what drifts over the
-    /// run cancels out. Each round begins with another variant.
-    pub(super) fn interleave<T>(
-        &self,
-        rules: &[PathBuf],
-        mut measure: impl FnMut(Option<&Agent>) -> Result<T>,
-    ) -> Result<Legs<T>> {
-        let mut legs = Legs { alone: Vec::new(), pushed: Vec::new(), unpushed: Vec::new() };
-        let mut order = self.watching().to_vec();
-        pause()?;
-        legs.alone.push(measure(None)?);
-        for round in 0..self.rounds {
-            for variant in &order {
-                let agent = self.start(rules, *variant)?;
-                pause()?;
-                let leg = Leg { value: measure(Some(&agent))?, before: legs.alone.len() - 1 };
-                agent.stop()?;
-                match variant {
-                    Variant::Pushed => legs.pushed.push(leg),
-                    Variant::Unpushed => legs.unpushed.push(leg),
-                }
-                pause()?;
-                legs.alone.push(measure(None)?);
-            }
-            order.rotate_left(1);
-            self.say(&format!("  round {} of {} done", round + 1, self.rounds));
-        }
-        Ok(legs)
-    }
-
     /// Whether the agent's configuration has the switch: an agent that has none calls it an unknown setting.
     fn knows_switch(&self) -> Result<bool> {
         let path = self.folder.path().join("switch.yaml");
@@ -185,53 +146,6 @@ impl Stage {
             return Ok(false);
         }
         bail!("`{}` failed: {}", process::describe(&command), finished.tail())
-    }
-}
-
-impl<T> Legs<T> {
-    /// A number of what was measured beside the agent, against its neighbours without it.
-    pub(super) fn against(
-        &self,
-        id: impl Into<String>,
-        unit: &'static str,
-        compare: impl Fn(&T, &T) -> f64,
-    ) -> Measured {
-        self.measured(id, unit, &|leg| {
-            let neighbours: Vec<f64> =
-                self.alone.iter().skip(leg.before).take(2).map(|off| compare(&leg.value, off)).collect();
-            median(&neighbours)
-        })
-    }
-
-    /// A number of what was measured beside the agent.
-    pub(super) fn watched(
-        &self,
-        id: impl Into<String>,
-        unit: &'static str,
-        pick: impl Fn(&T) -> f64,
-    ) -> Measured {
-        self.measured(id, unit, &|leg| pick(&leg.value))
-    }
-
-    /// What was measured without the agent.
-    pub(super) fn alone(&self, pick: impl Fn(&T) -> f64) -> Summary {
-        Summary::of(&self.alone.iter().map(pick).collect::<Vec<f64>>())
-    }
-
-    /// Every measurement without the agent.
-    pub(super) fn every_alone(&self) -> impl Iterator<Item = &T> {
-        self.alone.iter()
-    }
-
-    /// The last measurement beside the agent as it is.
-    pub(super) fn last(&self) -> Option<&T> {
-        self.pushed.last().map(|leg| &leg.value)
-    }
-
-    fn measured(&self, id: impl Into<String>, unit: &'static str, pick: &dyn Fn(&Leg<T>) -> f64) -> Measured {
-        let of = |legs: &[Leg<T>]| Summary::of(&legs.iter().map(pick).collect::<Vec<f64>>());
-        let unpushed = (!self.unpushed.is_empty()).then(|| of(&self.unpushed));
-        Measured::new(id, unit, of(&self.pushed)).unpushed(unpushed)
     }
 }
 
@@ -309,19 +223,6 @@ pub(super) fn quiet_core() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_measurement_is_compared_with_its_neighbours() {
-        let leg = |value, before| Leg { value, before };
-        let legs =
-            Legs { alone: vec![10.0, 20.0, 40.0], pushed: vec![leg(20.0, 0)], unpushed: vec![leg(80.0, 1)] };
-        let row = legs.against("a", "ratio", |on, off| on / off).row();
-        assert_eq!(row, ["a", "1.5", "ratio", "-", "3", "-", "-", "-"]);
-        let without = Legs { unpushed: Vec::new(), ..legs };
-        assert_eq!(without.watched("a", "ns", |on| *on).row()[4], "-");
-        assert_eq!(without.alone(|off| *off), Summary { median: 20.0, min: 10.0, max: 40.0 });
-        assert_eq!(without.last(), Some(&20.0));
-    }
 
     #[test]
     fn a_loop_says_three_numbers() {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::rig::{ADDRESS, HERE, Rig, THERE, Wire, first};
+use crate::bench::example;
+use crate::process;
 use crate::workload::unheard;
-use crate::{process, workspace};
 
 /// Port of the service.
 const SERVICE: u16 = 7;
@@ -44,15 +45,7 @@ pub(super) struct Service {
 impl Tool {
     /// Builds it. `release`: with the agent's release build, which is there already.
     pub(super) fn build(release: bool) -> Result<Self> {
-        let mut command = workspace::cargo();
-        command.args(["build", "--quiet", "--package", "rampart-agent", "--example", "flood"]);
-        if release {
-            command.arg("--release");
-        }
-        process::run(&mut command)?;
-        let profile = if release { "release" } else { "debug" };
-        let target = workspace::metadata()?.target_directory;
-        Ok(Self { path: PathBuf::from(target.join(profile).join("examples/flood")) })
+        Ok(Self { path: example::build("flood", release)? })
     }
 
     /// The command that drops all that comes by an interface.
