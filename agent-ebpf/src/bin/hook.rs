@@ -5,7 +5,6 @@
 
 #![no_std]
 #![no_main]
-#![expect(clippy::needless_pass_by_value, reason = "the program macros hand the context over by value")]
 #![expect(unsafe_code, reason = "names of sections that the kernel reads")]
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
