@@ -159,6 +159,8 @@ struct Thread {
     /// The newest of them, for people.
     recent: Vec<Sample>,
     samples: u64,
+    /// Where the collector's addresses are.
+    status: Arc<Status>,
 }
 
 impl Thread {
@@ -167,7 +169,7 @@ impl Thread {
         state_dir: &Path,
         not_got: feeds::Faults,
         notices: SyncSender<Internal>,
-        status: &Status,
+        status: &Arc<Status>,
     ) -> Result<Self, Fault> {
         let config = LimiterConfig { entries: limits.max_entries, pins: Some(limits.pin_dir.clone()) };
         let store = Store::new(state_dir);
@@ -196,6 +198,7 @@ impl Thread {
             window: VecDeque::new(),
             recent: Vec::new(),
             samples: 0,
+            status: Arc::clone(status),
             limits,
         };
         // What was counted before is nobody's news.
@@ -377,12 +380,17 @@ impl Thread {
         Ok(())
     }
 
+    /// What the node says about itself.
+    fn facts(&self) -> safety::Facts {
+        node_facts(self.status.delivery().addresses)
+    }
+
     fn put(&mut self, passing: &Passing, faults: &mut BTreeSet<String>) -> Result<(), Fault> {
         let interfaces = self.interfaces(faults);
         let indices = interfaces.iter().map(|(name, interface)| (name.clone(), interface.index)).collect();
         let plan = plan(&Given {
             limits: &self.limits,
-            safety: &safety::nets(&node_facts()),
+            safety: &safety::nets(&self.facts()),
             interfaces: &indices,
             numbers: &self.limiter.policy_names()?,
             seeds: self.seeds,

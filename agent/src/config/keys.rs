@@ -335,7 +335,7 @@ pub static KEYS: &[Key] = &[
         "limits.safety",
         Kind::Nets,
         "no address",
-        "sources that nothing can lock out, besides the node, its gateway, name servers, API server and SSH peers",
+        "sources that nothing can lock out, besides the node, its gateway, name servers, API server, collector and SSH peers",
     ),
     key(
         "limits.allow_feeds",

@@ -287,6 +287,29 @@ fn more_policies_than_the_kernel_holds_are_refused() {
 }
 
 #[test]
+fn a_policy_may_be_of_a_service() {
+    let services = "services:
+  vip_cidrs: [198.18.0.0/24]
+  list:
+    orders: {vip: '198.18.0.1:9001', backends: {a: '10.0.0.5:9101', b: '10.0.0.6:9101', c: '10.0.0.7:9102'}}
+";
+    let text = format!("{services}limits:\n  policies:\n    a: {{rate: 1/s, match: {{service: orders}}}}\n");
+    let policy = load(&text).unwrap().limits.policies["a"].clone();
+    assert_eq!((policy.protocol, policy.ports), (Some(6), vec![9101, 9102]));
+    let text = format!(
+        "{services}limits:\n  policies:\n    a: {{rate: 1/s, match: {{service: order}}}}\n    b: {{rate: 1/s, match: {{service: \
+         orders, ports: 1}}}}\n"
+    );
+    assert_eq!(
+        faults(&text),
+        [
+            ":7:28: `limits.policies.a.match.service` names no service; `services.list` has `orders`",
+            ":8:28: `limits.policies.b.match.ports` and `service` do not go together; leave `ports` out: the service says it",
+        ]
+    );
+}
+
+#[test]
 fn quotas_classes_and_throttling_are_read_with_their_faults() {
     let text = "limits:
   time_zone: Europe/London
@@ -295,9 +318,17 @@ fn quotas_classes_and_throttling_are_read_with_their_faults() {
   policies:
     a: {rate: 1/s, class: order_entry, quota: {amount: 10G, per: month, at: '09:30'}}
     b: {rate: 2/s, direction: egress}
+    c: {rate: 3/s, quota: {amount: 5, per: session, calendar: xetra}, match: {protocol: udp}}
+trading:
+  calendars:
+    xetra: {time_zone: Europe/Berlin, sessions: {continuous: 'mon-fri 09:00-17:30'}}
 ";
     let limits = load(text).unwrap().limits;
-    let quota = limits.policies["a"].quota.unwrap();
+    let Some(Period::Session(days)) = limits.policies["c"].quota.as_ref().map(|quota| &quota.period) else {
+        panic!("a quota per session")
+    };
+    assert_eq!(days.name, "xetra");
+    let quota = limits.policies["a"].quota.clone().unwrap();
     assert_eq!((quota.amount, quota.period), (10_000_000_000, Period::Month));
     assert_eq!(quota.at.to_string(), "09:30:00");
     assert_eq!(
@@ -314,16 +345,22 @@ fn quotas_classes_and_throttling_are_read_with_their_faults() {
   policies:
     a: {rate: 1/s, class: first, quota: {per: week}}
     b: {rate: 1/s, direction: egress, quota: {amount: 0, at: noon, from: 1}}
+    c: {rate: 1/s, quota: {amount: 1, per: session}}
+    d: {rate: 1/s, quota: {amount: 1, per: session, calendar: xetra}}
+    e: {rate: 1/s, quota: {amount: 1, calendar: xetra}}
 ";
     assert_eq!(
         faults(faulty),
         [
             ":6:20: `limits.policies.a.class` must be one of order_entry, market_data, interactive, standard, bulk, best_effort, found `first`",
-            ":6:42: `limits.policies.a.quota.per` must be one of day, month, found `week`",
+            ":6:42: `limits.policies.a.quota.per` must be one of day, month, session, found `week`",
             ":6:34: `limits.policies.a.quota` has no amount; set it, such as `amount: 10G`",
             ":7:68: unknown setting `limits.policies.b.quota.from`",
             ":7:58: `limits.policies.b.quota.at` must be a time of day such as `\"09:30\"`, found `noon`",
             ":7:47: `limits.policies.b.quota.amount` must be a number of units, or such as `500k`, `10G`, found `0`",
+            ":8:20: `limits.policies.c.quota` has no calendar; set it to a name below `trading.calendars`",
+            ":9:53: `limits.policies.d.quota.calendar` names no calendar; `trading.calendars` is empty",
+            ":10:39: `limits.policies.e.quota.calendar` is for a quota per session; set `per: session`, or leave `calendar` out",
             ":3:15: `limits.deny_feeds` names `ftp://example.com`, which is no web address; write such as `https://example.com/list.txt`",
             ":3:15: `limits.deny_feeds` names `/etc/deny`, which is no web address; write such as `https://example.com/list.txt`",
             ":2:14: `limits.time_zone` names `Mars/Olympus`, which is no time zone; use a name such as `Europe/London` or `America/New_York`",

@@ -5,7 +5,7 @@ mod read;
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 
 use super::services::Span;
 
@@ -52,6 +52,34 @@ pub struct Calendar {
     pub half_days: Vec<Date>,
     /// Days without any.
     pub holidays: Vec<Date>,
+}
+
+impl Calendar {
+    /// The sessions that begin on a day.
+    pub fn on(&self, day: Date) -> impl Iterator<Item = &(Session, Span)> {
+        let sessions: &[(Session, Span)] = if self.holidays.contains(&day) {
+            &[]
+        } else if self.half_days.contains(&day) {
+            &self.half_day_sessions
+        } else {
+            &self.sessions
+        };
+        let weekday = day.weekday().to_monday_zero_offset() as u32;
+        sessions.iter().filter(move |(_, span)| span.days & 1 << weekday != 0)
+    }
+
+    /// A minute of a day.
+    pub fn at(&self, day: Date, minute: u16) -> Option<Timestamp> {
+        let midnight = day.at(0, 0, 0, 0);
+        let local = midnight.checked_add(i64::from(minute).minutes()).ok()?;
+        Some(local.to_zoned(self.zone.clone()).ok()?.timestamp())
+    }
+
+    /// When the first session of a day begins, if there is any.
+    pub fn opening(&self, day: Date) -> Option<Timestamp> {
+        let first = self.on(day).map(|(_, span)| span.begin).min()?;
+        self.at(day, first)
+    }
 }
 
 /// A part of the trading day; the busier one counts where two overlap.

@@ -79,6 +79,7 @@ const DEFAULT_POLICY: &str = "default";
 pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec<Fault>> {
     let mut check = Check { raw };
     let hostname = check.text("node.hostname").or(hostname).unwrap_or_else(|| "localhost".to_owned());
+    let (trading, services) = (check.trading(), check.services());
     let config = Config {
         log: Log {
             level: check.choice("log.level", keys::LEVELS, "info"),
@@ -128,9 +129,9 @@ pub(super) fn validate(raw: Raw, hostname: Option<String>) -> Result<Config, Vec
         state: State { max_processes: check.number("state.max_processes", &PROCESSES, 65536) as u32 },
         containers: check.containers(),
         kubernetes: check.kubernetes(&hostname),
-        limits: check.limits(),
-        services: check.services(),
-        trading: check.trading(),
+        limits: check.limits(&read::Known { calendars: &trading.calendars, services: &services.list }),
+        services,
+        trading,
         digests: Digests {
             max_bytes: check.number("digests.max_mib", &DIGEST_MIB, 128) << 20,
             bytes_per_sec: check.number("digests.mib_per_sec", &DIGEST_MIB_PER_SEC, 64) << 20,
@@ -311,11 +312,13 @@ impl Check {
         }
     }
 
-    fn limits(&mut self) -> Limits {
+    fn limits(&mut self, known: &read::Known<'_>) -> Limits {
         let setting = self.place("limits.policies");
         let raw = &mut self.raw;
         let interfaces = read::named(raw, "limits.interfaces", read::interface);
-        let mut policies = read::named(raw, "limits.policies", read::policy);
+        let mut policies = read::named(raw, "limits.policies", |raw, _, path, value, place| {
+            read::policy(raw, path, value, place, known)
+        });
         let [allow, deny, safety] =
             ["limits.allow", "limits.deny", "limits.safety"].map(|path| read::nets(raw, path));
         if let Some(policy) = self.default_policy() {

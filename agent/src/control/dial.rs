@@ -1,7 +1,8 @@
 //! Connections to the collector: plain on loopback, by certificates from files, or by one that the collector has made.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, net::IpAddr, path::PathBuf, time::Duration};
 
+use tokio::{net::lookup_host, time::timeout};
 use tonic::{
     Status as Answer,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as Shown},
@@ -12,6 +13,9 @@ use super::{
     join::Joined,
 };
 use crate::config::Join;
+
+/// Time for the collector's name.
+const LOOKUP_MAX: Duration = Duration::from_secs(5);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,19 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
+    /// The collector's addresses; none when nobody knows its name now.
+    pub(super) async fn addresses(&self) -> Vec<IpAddr> {
+        let Some(host) = self.endpoint.uri().host() else { return Vec::new() };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = host.parse() {
+            return vec![address];
+        }
+        // A port is asked for, and of no account.
+        let found = timeout(LOOKUP_MAX, lookup_host((host, 0))).await;
+        let Ok(Ok(found)) = found else { return Vec::new() };
+        found.map(|one| one.ip()).collect()
+    }
+
     /// A channel, and the identity that it shows.
     pub(super) async fn dial(&self) -> Result<(Channel, Option<Identity>), DialError> {
         let Some(joined) = &self.joined else { return Ok((self.endpoint.connect_lazy(), None)) };
@@ -74,4 +91,21 @@ pub(super) fn secure(endpoint: &Endpoint, join: &Join, identity: &Identity) -> R
         .ca_certificates(trusted)
         .identity(Shown::from_pem(&given.certificate, identity.key()));
     Ok(endpoint.clone().tls_config(tls)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_collector_is_found_by_its_name_or_address() {
+        let addresses = async |url: &'static str| {
+            Dialer { endpoint: Endpoint::from_static(url), joined: None }.addresses().await
+        };
+        let parsed = |text: &str| vec![text.parse::<IpAddr>().unwrap()];
+        assert_eq!(addresses("https://192.0.2.7:7443").await, parsed("192.0.2.7"));
+        assert_eq!(addresses("https://[2001:db8::7]:7443").await, parsed("2001:db8::7"));
+        assert!(addresses("http://localhost:7443").await.iter().any(IpAddr::is_loopback));
+        assert_eq!(addresses("https://collector.invalid:7443").await, Vec::<IpAddr>::new());
+    }
 }

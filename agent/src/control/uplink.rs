@@ -191,6 +191,11 @@ impl Uplink {
     }
 
     async fn begin(&self, status: &Status) -> Result<(Session, Option<Own>), SessionError> {
+        let addresses = self.dialer.addresses().await;
+        // Those that were known before are better than none.
+        if !addresses.is_empty() {
+            status.update_delivery(|delivery| delivery.addresses = addresses);
+        }
         let (channel, identity) = self.dialer.dial().await?;
         Ok((session::open(&self.shared, channel, &self.facts, status).await?, identity))
     }

@@ -6,8 +6,8 @@ use nix::ifaddrs::getifaddrs;
 
 use super::safety;
 
-/// What the node says about itself now; what cannot be read says nothing.
-pub fn node_facts() -> safety::Facts {
+/// What the node says about itself now, where the collector is there; what cannot be read says nothing.
+pub fn node_facts(collector: Vec<IpAddr>) -> safety::Facts {
     let own = getifaddrs().map(|addresses| {
         let of = |address: nix::ifaddrs::InterfaceAddress| -> Option<IpAddr> {
             let address = address.address?;
@@ -24,6 +24,7 @@ pub fn node_facts() -> safety::Facts {
         connections: text("/proc/net/tcp"),
         connections6: text("/proc/net/tcp6"),
         api_server: std::env::var("KUBERNETES_SERVICE_HOST").ok(),
+        collector,
     }
 }
 

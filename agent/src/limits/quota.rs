@@ -4,7 +4,10 @@
 //! keeps, besides what was used, the count of each key when it was last looked at. Packets that were admitted without an
 //! entry of their own are not in it, and neither is what a key used between a look and its eviction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
@@ -15,26 +18,42 @@ use rampart_common::limit::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::config::trading::Calendar;
+
 /// Sources in the book; beyond it, those that used least are forgotten.
 const SOURCES_MAX: usize = 1 << 16;
 
+/// Days in which the opening of a trading day is looked for.
+const DAYS: i32 = 30;
+
 /// Which time a quota is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Period {
     /// A day.
     Day,
     /// A month.
     Month,
+    /// From the opening of a trading day to that of the next.
+    Session(Arc<TradingDays>),
+}
+
+/// The trading days of a calendar.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TradingDays {
+    /// Its name in the configuration.
+    pub name: String,
+    /// When sessions are.
+    pub calendar: Calendar,
 }
 
 /// A quota of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Units.
     pub amount: u64,
     /// The time they are for.
     pub period: Period,
-    /// Time of day at which the period begins.
+    /// Time of day at which a day or a month begins.
     pub at: civil::Time,
 }
 
@@ -65,13 +84,10 @@ impl Quota {
     /// The period that a time lies in; `None` beyond the calendar.
     pub fn window(&self, zone: &TimeZone, now: Timestamp) -> Option<Window> {
         let local = now.to_zoned(zone.clone()).date();
-        let first = match self.period {
-            Period::Day => local,
-            Period::Month => local.first_of_month(),
-        };
-        let step = match self.period {
-            Period::Day => 1.day(),
-            Period::Month => 1.month(),
+        let (first, step) = match &self.period {
+            Period::Day => (local, 1.day()),
+            Period::Month => (local.first_of_month(), 1.month()),
+            Period::Session(days) => return days.window(now),
         };
         // A time that a change of the clocks leaves out is the one after it.
         let begins = |date: civil::Date| date.to_datetime(self.at).to_zoned(zone.clone()).ok();
@@ -81,6 +97,17 @@ impl Quota {
         }
         let end = begins(first.checked_add(step).ok()?)?;
         Some(Window { start: begins(first)?.timestamp().as_second(), end: end.timestamp().as_second() })
+    }
+}
+
+impl TradingDays {
+    /// From the last opening until the next; `None` where there is none for a while.
+    fn window(&self, now: Timestamp) -> Option<Window> {
+        let today = now.to_zoned(self.calendar.zone.clone()).date();
+        let opening = |days: i32| self.calendar.opening(today.checked_add(days.days()).ok()?);
+        let start = (-DAYS..=0).rev().filter_map(opening).find(|opening| *opening <= now)?;
+        let end = (0..=DAYS).filter_map(opening).find(|opening| *opening > now)?;
+        Some(Window { start: start.as_second(), end: end.as_second() })
     }
 }
 

@@ -1,5 +1,5 @@
-//! What no policy and no list can lock out: the node itself, its gateways, its name servers, the API server, and who is
-//! logged in by SSH now.
+//! What no policy and no list can lock out: the node itself, its gateways, its name servers, the API server, the collector,
+//! and who is logged in by SSH now.
 //!
 //! Reads texts that the caller took from the node, so that it can be tested; a line that is not understood is left out.
 
@@ -31,6 +31,8 @@ pub struct Facts {
     pub connections6: String,
     /// `KUBERNETES_SERVICE_HOST`.
     pub api_server: Option<String>,
+    /// Addresses of the collector.
+    pub collector: Vec<IpAddr>,
 }
 
 /// Everything that must not be locked out, each address once.
@@ -50,6 +52,7 @@ pub fn reasons(facts: &Facts) -> Vec<(IpNet, &'static str)> {
     all.extend(peers.map(|address| (address, "logged in by SSH")));
     let api_server = facts.api_server.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
     all.extend(api_server.map(|address| (address, "the API server")));
+    all.extend(facts.collector.iter().map(|address| (*address, "the collector")));
     let mut nets: Vec<(IpNet, &str)> = all
         .into_iter()
         .map(|(address, why)| (plain(address), why))
@@ -136,6 +139,7 @@ mod tests {
                 "0: 0000000000000000FFFF00000500000A:0016 0000000000000000FFFF0000090200C0:D431 01 0\n"
                     .to_owned(),
             api_server: Some("10.96.0.1".to_owned()),
+            collector: vec!["10.96.0.7".parse().unwrap(), "::ffff:10.0.0.5".parse().unwrap()],
         };
         let found: Vec<String> = nets(&facts).iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -144,6 +148,7 @@ mod tests {
                 "10.0.0.1/32",
                 "10.0.0.5/32",
                 "10.96.0.1/32",
+                "10.96.0.7/32",
                 "192.0.2.7/32",
                 "192.0.2.9/32",
                 "192.0.2.53/32",

@@ -164,12 +164,14 @@ pub fn policy_page(limits: &Limiting, name: &str, policy: &PolicyLimits) -> Valu
 }
 
 fn policy_settings(name: &str, policy: &PolicyLimits) -> Value {
-    let quota = policy.quota.map(|quota| {
-        json!({
-            "amount": quota.amount,
-            "per": match quota.period { Period::Day => "day", Period::Month => "month" },
-            "at": quota.at.strftime("%H:%M").to_string(),
-        })
+    let quota = policy.quota.as_ref().map(|quota| {
+        let (per, calendar) = match &quota.period {
+            Period::Day => ("day", None),
+            Period::Month => ("month", None),
+            Period::Session(days) => ("session", Some(&days.name)),
+        };
+        let at = calendar.is_none().then(|| quota.at.strftime("%H:%M").to_string());
+        json!({"amount": quota.amount, "per": per, "at": at, "calendar": calendar})
     });
     json!({
         "name": name,

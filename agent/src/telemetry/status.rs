@@ -4,6 +4,7 @@
 //! stage waits for a reader.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -173,6 +174,8 @@ pub struct Delivery {
     pub bytes: u64,
     /// The certificate it is reached with, when the collector gave it.
     pub certificate: Option<CertificateLife>,
+    /// Addresses of the collector, as they were last found.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// How long a certificate is good.

@@ -2,10 +2,7 @@
 
 use jiff::{Timestamp, ToSpan as _, civil::Date};
 
-use crate::config::{
-    Span,
-    trading::{Calendar, Session},
-};
+use crate::config::trading::{Calendar, Session};
 
 /// Days in which a change is looked for; what is further away is looked for again.
 const DAYS: i32 = 10;
@@ -29,7 +26,7 @@ impl Timetable {
         let mut session = Session::Closed;
         for (begun, is_today) in [(Some(today), true), (today.yesterday().ok(), false)] {
             let Some(day) = begun else { continue };
-            for (named, span) in self.on(day) {
+            for (named, span) in self.calendar.on(day) {
                 let overnight = span.end <= span.begin;
                 let contains = match (is_today, overnight) {
                     (true, true) => minute >= span.begin,
@@ -51,7 +48,7 @@ impl Timetable {
         let mut next: Option<u64> = None;
         for days in -1..=DAYS {
             let Ok(day) = today.checked_add(days.days()) else { continue };
-            for (_, span) in self.on(day) {
+            for (_, span) in self.calendar.on(day) {
                 let end_day = if span.end <= span.begin { day.tomorrow().ok() } else { Some(day) };
                 for (day, minute) in [(Some(day), span.begin), (end_day, span.end)] {
                     let at = day.and_then(|day| self.at(day, minute)).filter(|at| *at > wall_ns);
@@ -66,26 +63,9 @@ impl Timetable {
         next.or(far)
     }
 
-    /// The sessions that begin on a day.
-    fn on(&self, day: Date) -> impl Iterator<Item = &(Session, Span)> {
-        let calendar = &self.calendar;
-        let sessions: &[(Session, Span)] = if calendar.holidays.contains(&day) {
-            &[]
-        } else if calendar.half_days.contains(&day) {
-            &calendar.half_day_sessions
-        } else {
-            &calendar.sessions
-        };
-        let weekday = day.weekday().to_monday_zero_offset() as u32;
-        sessions.iter().filter(move |(_, span)| span.days & 1 << weekday != 0)
-    }
-
     /// A minute of a day as nanoseconds since the epoch.
     fn at(&self, day: Date, minute: u16) -> Option<u64> {
-        let midnight = day.at(0, 0, 0, 0);
-        let local = midnight.checked_add(i64::from(minute).minutes()).ok()?;
-        let moment = local.to_zoned(self.calendar.zone.clone()).ok()?.timestamp();
-        u64::try_from(moment.as_nanosecond()).ok()
+        u64::try_from(self.calendar.at(day, minute)?.as_nanosecond()).ok()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Nobody is locked out by a list: the node's own addresses, its API server, name server, gateway, and who is logged in
-//! by SSH. All ways to deny them are tried, while the rest of what is denied is.
+//! Nobody is locked out by a list: the node's own addresses, its API server, name server, gateway, collector, and who is
+//! logged in by SSH. All ways to deny them are tried, while the rest of what is denied is.
 
 use std::{
     fs,
@@ -25,7 +25,8 @@ const API_SERVER: u8 = 2;
 const NAME_SERVER: u8 = 3;
 const SSH_PEER: u8 = 4;
 const CONFIGURED: u8 = 5;
-const NOBODY: u8 = 6;
+const COLLECTOR: u8 = 6;
+const NOBODY: u8 = 7;
 const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// Starts an agent that sees this file as the node's list of name servers.
@@ -50,7 +51,7 @@ fn no_list_locks_out_what_the_node_needs() {
     if !Path::new(RESOLVERS).exists() {
         skip!(name, "there is no `{RESOLVERS}`");
     }
-    let sources = [API_SERVER, NAME_SERVER, SSH_PEER, CONFIGURED, NOBODY];
+    let sources = [API_SERVER, NAME_SERVER, SSH_PEER, CONFIGURED, COLLECTOR, NOBODY];
     let stage = Stage::with("rpsafe", "198.18.85", &sources);
     let file = |name: &str, text: &str| {
         let path = stage.scratch.path().join(name);
@@ -74,9 +75,11 @@ fn no_list_locks_out_what_the_node_needs() {
         connect_from(&bound, here)
     });
     let settings = format!(
-        "  deny_files: ['{}']\n  safety: ['{}']\n  policies:\n    datagrams: {{rate: 10k/s, unit: packets, match: {{protocol: udp, ports: {PORT}}}}}\nkubernetes: {{watch: 'off'}}\n",
+        "  deny_files: ['{}']\n  safety: ['{}']\n  policies:\n    datagrams: {{rate: 10k/s, unit: packets, match: {{protocol: udp, ports: {PORT}}}}}\nkubernetes: {{watch: 'off'}}\noutput: {{collector: {{url: 'https://{}:7443', token: none, spool_dir: '{}'}}}}\n",
         denied.display(),
         address(CONFIGURED),
+        address(COLLECTOR),
+        stage.scratch.path().join("spool").display(),
     );
     let api_server = address(API_SERVER);
     let mut agent = start(&stage, &settings, &[("KUBERNETES_SERVICE_HOST", &api_server)], &resolvers);
@@ -87,6 +90,7 @@ fn no_list_locks_out_what_the_node_needs() {
         (NAME_SERVER, "a name server of this node"),
         (SSH_PEER, "logged in by SSH"),
         (CONFIGURED, "on `limits.safety`"),
+        (COLLECTOR, "the collector"),
     ];
     for (last, why) in safe {
         let body = format!("{{\"net\": \"{}\"}}", address(last));

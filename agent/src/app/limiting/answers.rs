@@ -17,7 +17,6 @@ use crate::{
         entries::{End, Entry, Kind},
         explain::{self, Asked},
         hitters::{hitters, shown},
-        node::node_facts,
         safety,
     },
     telemetry::{limits as pages, status::Status},
@@ -165,7 +164,7 @@ impl Thread {
 
     /// What must not be locked out, and why.
     fn safe(&self) -> Vec<(IpNet, String)> {
-        let found = safety::reasons(&node_facts()).into_iter().map(|(net, why)| (net, why.to_owned()));
+        let found = safety::reasons(&self.facts()).into_iter().map(|(net, why)| (net, why.to_owned()));
         let configured = self.limits.safety.iter();
         found.chain(configured.map(|net| (*net, "on `limits.safety`".to_owned()))).collect()
     }

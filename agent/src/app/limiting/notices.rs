@@ -236,8 +236,11 @@ fn notice(
 pub(super) fn used_up(news: &[&Closed], limits: &Limits) -> Vec<Internal> {
     let mut notices = Vec::new();
     for closed in news.iter().take(USED_UP_MAX) {
-        let amount =
-            limits.policies.get(&closed.policy).and_then(|policy| policy.quota).map(|quota| quota.amount);
+        let amount = limits
+            .policies
+            .get(&closed.policy)
+            .and_then(|policy| policy.quota.as_ref())
+            .map(|quota| quota.amount);
         let source = crate::limits::hitters::shown(closed.net);
         let fields = BTreeMap::from([
             ("policy".to_owned(), Json::from(closed.policy.as_str())),

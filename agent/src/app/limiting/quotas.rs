@@ -135,5 +135,5 @@ impl Quotas {
 
 fn of(limits: &Limits) -> BTreeMap<String, Quota> {
     let policies = limits.policies.iter();
-    policies.filter_map(|(name, policy)| Some((name.clone(), policy.quota?))).collect()
+    policies.filter_map(|(name, policy)| Some((name.clone(), policy.quota.clone()?))).collect()
 }

@@ -279,7 +279,8 @@ fn quota(quota: &Value) -> String {
     if !quota.is_object() {
         return "-".to_owned();
     }
-    format!("{} a {} from {}", at(quota, "amount"), text(at(quota, "per")), text(at(quota, "at")))
+    let from = text(at(quota, if at(quota, "calendar").is_string() { "calendar" } else { "at" }));
+    format!("{} a {} from {from}", at(quota, "amount"), text(at(quota, "per")))
 }
 
 /// What a policy is about.

@@ -1,9 +1,11 @@
 //! Policies and interfaces as written, checked; each fault with its place.
 
+mod quota;
+mod service;
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use jiff::civil;
 use rampart_common::limit::{
     gcra::{Limit, Mode, Unfit},
     packet::{ICMP, ICMP6, SCTP, TCP, UDP},
@@ -17,12 +19,13 @@ use crate::{
         fault::Place,
         keys,
         raw::{Raw, describe},
+        services::ServiceSettings,
+        trading::Calendar,
     },
     kernel::limiter::{Rung, Wish},
     limits::{
         class::Class,
         files,
-        quota::{Period, Quota},
         rate::{self, Rate},
     },
 };
@@ -45,9 +48,7 @@ pub(in crate::config) const POLICY_KEYS: [&str; 14] = [
     "match",
 ];
 /// Settings below a policy's `match`.
-pub(in crate::config) const MATCH_KEYS: [&str; 4] = ["interfaces", "protocol", "ports", "sources"];
-/// Settings below a policy's `quota`.
-pub(in crate::config) const QUOTA_KEYS: [&str; 3] = ["amount", "per", "at"];
+pub(in crate::config) const MATCH_KEYS: [&str; 5] = ["interfaces", "protocol", "ports", "service", "sources"];
 /// What is done with packets over a policy.
 pub(in crate::config) const ACTIONS: [&str; 4] = ["drop", "reset", "mark", "observe"];
 /// Ways to attach to an interface.
@@ -58,6 +59,12 @@ pub(in crate::config) const INTERFACE_KEYS: [&str; 2] = ["directions", "hook"];
 /// Bytes of the largest packet that segmentation offload makes without further ado: a burst of bytes below it would
 /// let such packets pass one at a time only.
 const LARGEST_PACKET: u64 = 65_536;
+
+/// What other sections say that policies name.
+pub(in crate::config) struct Known<'a> {
+    pub(in crate::config) calendars: &'a BTreeMap<String, Calendar>,
+    pub(in crate::config) services: &'a BTreeMap<String, ServiceSettings>,
+}
 
 /// A mapping that is being read.
 pub(in crate::config) struct Section<'a> {
@@ -139,10 +146,10 @@ pub(in crate::config) fn interface(
 /// Reads a policy.
 pub(in crate::config) fn policy(
     raw: &mut Raw,
-    _name: &str,
     path: &str,
     value: Value,
     place: &Place,
+    known: &Known<'_>,
 ) -> Option<PolicyLimits> {
     let mut section = Section::open(raw, path, value, place, &POLICY_KEYS)?;
     let unit = match section.choice("unit", &["new_flows", "packets", "bytes"], "new_flows") {
@@ -162,7 +169,7 @@ pub(in crate::config) fn policy(
     };
     let (rate, limit) = section.limit(unit).unzip();
     let class = section.choice("class", &Class::NAMES, Class::Standard.name());
-    let quota = section.quota();
+    let quota = section.quota(known.calendars);
     let mark = section.number("mark", 0, u64::from(u32::MAX), 0) as u32;
     if action == Action::Mark && mark == 0 {
         let place = section.place_of("mark");
@@ -185,8 +192,13 @@ pub(in crate::config) fn policy(
         let (full, place) = (format!("{path}.match"), section.place_of("match"));
         let mut chosen = Section::open(section.raw, &full, value, &place, &MATCH_KEYS)?;
         interfaces = chosen.words("interfaces").into_iter().map(|(word, _)| word).collect();
-        protocol = chosen.protocol();
-        ports = chosen.ports(protocol);
+        match chosen.service(known.services) {
+            Some(service) => (protocol, ports) = service,
+            None => {
+                protocol = chosen.protocol();
+                ports = chosen.ports(protocol);
+            }
+        }
         sources = chosen.nets("sources");
     }
     Some(PolicyLimits {
@@ -356,43 +368,6 @@ impl<'a> Section<'a> {
             self.raw.fault(place, format!("`{}.ports` needs a protocol that has ports", self.path), help);
         }
         ports
-    }
-
-    /// `{amount: 10G, per: day, at: "09:30"}`.
-    fn quota(&mut self) -> Option<Quota> {
-        let value = self.take("quota")?;
-        let (full, place) = (format!("{}.quota", self.path), self.place_of("quota"));
-        let mut section = Section::open(self.raw, &full, value, &place, &QUOTA_KEYS)?;
-        let period = match section.choice("per", &["day", "month"], "day") {
-            "month" => Period::Month,
-            _ => Period::Day,
-        };
-        let at = match section.take("at") {
-            None => Some(civil::Time::midnight()),
-            Some(value) => {
-                let at = value.as_str().and_then(|text| civil::Time::strptime("%H:%M", text.trim()).ok());
-                if at.is_none() {
-                    section.wrong("at", &value, "a time of day such as `\"09:30\"`");
-                }
-                at
-            }
-        };
-        let amount = match section.take("amount") {
-            None => {
-                let help = Some("set it, such as `amount: 10G`".to_owned());
-                section.raw.fault(place, format!("`{full}` has no amount"), help);
-                None
-            }
-            Some(value) => {
-                let amount = value.as_u64().or_else(|| value.as_str().and_then(rate::amount));
-                let amount = amount.filter(|amount| *amount > 0);
-                if amount.is_none() {
-                    section.wrong("amount", &value, "a number of units, or such as `500k`, `10G`");
-                }
-                amount
-            }
-        };
-        Some(Quota { amount: amount?, period, at: at? })
     }
 
     fn limit(&mut self, unit: Unit) -> Option<(Rate, Limit)> {

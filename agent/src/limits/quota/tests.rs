@@ -1,6 +1,7 @@
 use rampart_common::limit::abi::ENTRY_SOURCE;
 
 use super::*;
+use crate::config::{Span, trading::Session};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -45,6 +46,37 @@ fn periods_begin_in_their_time_zone() {
     let window = month.window(&zone, at("2026-03-01T03:00:00Z")).unwrap();
     assert_eq!(window.start, at("2026-02-01T05:00:00Z").as_second());
     assert_eq!(window.end, at("2026-03-01T05:00:00Z").as_second());
+}
+
+#[test]
+fn a_session_is_from_one_opening_to_the_next_over_nights_and_holidays() {
+    let session = |hours: std::ops::Range<u16>| Span {
+        // Monday to Friday.
+        days: 0b001_1111,
+        begin: hours.start * 60,
+        end: hours.end * 60,
+    };
+    let calendar = Calendar {
+        zone: TimeZone::get("Europe/Berlin").unwrap(),
+        sessions: vec![(Session::Continuous, session(9..17)), (Session::PreOpen, session(8..9))],
+        half_day_sessions: Vec::new(),
+        half_days: Vec::new(),
+        holidays: vec![civil::date(2026, 4, 3), civil::date(2026, 4, 6)],
+    };
+    let never = Calendar { sessions: Vec::new(), ..calendar.clone() };
+    let days = TradingDays { name: "xetra".to_owned(), calendar };
+    let quota = Quota { period: Period::Session(Arc::new(days)), ..day(1, 0, 0) };
+    let window = |text| quota.window(&TimeZone::UTC, at(text)).unwrap();
+    // From the opening before Easter until that after it; the clocks went forward the Sunday before.
+    let easter = window("2026-04-05T12:00:00Z");
+    assert_eq!(easter.start, at("2026-04-02T06:00:00Z").as_second());
+    assert_eq!(easter.end, at("2026-04-07T06:00:00Z").as_second());
+    assert_eq!(window("2026-04-07T05:59:59Z"), easter);
+    assert_eq!(window("2026-04-07T06:00:00Z").start, easter.end);
+    assert_eq!(window("2026-03-27T20:00:00Z").start, at("2026-03-27T07:00:00Z").as_second());
+    let never = TradingDays { name: "never".to_owned(), calendar: never };
+    let never = Quota { period: Period::Session(Arc::new(never)), ..day(1, 0, 0) };
+    assert_eq!(never.window(&TimeZone::UTC, at("2026-04-05T12:00:00Z")), None);
 }
 
 #[test]
