@@ -192,12 +192,11 @@ pub(in crate::config) fn policy(
         let (full, place) = (format!("{path}.match"), section.place_of("match"));
         let mut chosen = Section::open(section.raw, &full, value, &place, &MATCH_KEYS)?;
         interfaces = chosen.words("interfaces").into_iter().map(|(word, _)| word).collect();
-        match chosen.service(known.services) {
-            Some(service) => (protocol, ports) = service,
-            None => {
-                protocol = chosen.protocol();
-                ports = chosen.ports(protocol);
-            }
+        if let Some(service) = chosen.service(known.services) {
+            (protocol, ports) = service;
+        } else {
+            protocol = chosen.protocol();
+            ports = chosen.ports(protocol);
         }
         sources = chosen.nets("sources");
     }
