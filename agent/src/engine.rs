@@ -4,6 +4,21 @@
 //! decode, account, bring the state up to date, evaluate the rules of the event's type, build alerts. It never
 //! waits and does no I/O, except for `/proc` reads for processes whose records were missed.
 
+/// What a detector sees an event against. No method, because the detector's other fields change meanwhile.
+macro_rules! context {
+    ($detector:expr) => {
+        $crate::engine::fields::Context {
+            state: &$detector.state,
+            clock: &$detector.clock,
+            hostname: &$detector.style.hostname,
+            arena: &$detector.arena,
+            scratch: &$detector.scratch,
+            path_limit: $detector.path_limit,
+            trading: $detector.trading.as_deref(),
+        }
+    };
+}
+
 pub mod accounting;
 pub mod clock;
 pub mod fields;
@@ -35,7 +50,7 @@ use rampart_rules::{
 use self::{
     accounting::{Accounting, Check, Counters},
     clock::{Clock, boot_now_ns, system_offset_ns},
-    fields::{Context, EventFields, Facts, Position, Scratch, View, datagram_peer},
+    fields::{EventFields, Facts, Position, Scratch, View, datagram_peer},
     held::Held,
     profile::{Cost, Profile, RuleUse, Stopwatch, Usage},
     push::{Judging, Lessons, Push},
@@ -283,15 +298,7 @@ impl Detector {
     /// Tries the rules on an event, and learns what the kernel is to know.
     fn try_rules(&mut self, event: &Event<'_>, row: &'static Row, sink: &mut dyn FnMut(Alert)) {
         let now_ns = event.header.time_ns;
-        let context = Context {
-            state: &self.state,
-            clock: &self.clock,
-            hostname: &self.style.hostname,
-            arena: &self.arena,
-            scratch: &self.scratch,
-            path_limit: self.path_limit,
-            trading: self.trading.as_deref(),
-        };
+        let context = context!(self);
         let facts = Facts::new(event, row, context, self.position);
         if event.kind == EventKind::Exec {
             self.push.learn_image(event, &facts);
@@ -309,15 +316,17 @@ impl Detector {
         };
         self.push.learn(event, &facts);
         let among = |rule| !self.profile.shed().contains(row.family, rule);
-        if let Some(waiting) =
+        let counted = streams::counted(event);
+        let earlier = |rule: &Rule| self.push.earlier(event, row, counted.as_ref(), rule);
+        if let Some(mut waiting) =
             held::waiting(&facts, row, views, (&self.policy, self.trading.as_ref()), &self.style, among)
         {
+            waiting.keep_earlier(earlier);
             self.hold(waiting, sink);
         } else {
             self.matched.clear();
             let first = self.policy.matching() == Matching::First;
             let candidates = self.push.candidates(&event.header);
-            let counted = streams::counted(event);
             let mut trial = self.profile.begin(row.family);
             for view in views {
                 let fields = EventFields::new(&facts, *view);
@@ -337,8 +346,7 @@ impl Detector {
                         is_told = true;
                         return;
                     }
-                    let earlier = || self.push.earlier(event, row, counted.as_ref(), rule);
-                    let moment = || windows::moment(&self.clock, now_ns, earlier());
+                    let moment = || windows::moment(&self.clock, now_ns, earlier(rule));
                     match windows::pass(&mut self.windows, rule, &fields, moment) {
                         Ok(()) => is_told = true,
                         Err(reason) => return is_told |= reason == Withheld::Throttle,

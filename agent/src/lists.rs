@@ -33,7 +33,7 @@ pub fn standing(lists: &BTreeMap<String, RuleList>) -> BTreeMap<String, Standing
     if lists.is_empty() {
         return BTreeMap::new();
     }
-    let (fence, now) = (Fence::of_node(), SystemTime::now());
+    let (fence, now) = (Fence::of_node(Vec::new()), SystemTime::now());
     let stand = |(name, list): (&String, &RuleList)| {
         let opened = open(name, list, &fence);
         let is_stale = opened.kept.as_ref().is_some_and(|kept| is_stale(list, kept.confirmed, now));

@@ -101,15 +101,7 @@ impl Kind {
         let Ok(event) = decode::decode(&record) else { return Truth::Unknown };
         let (arena, scratch) = (Bump::new(), Scratch::default());
         let (state, clock) = (State::new(crate::state::Config::default()), Clock::fixed(0, 0));
-        let context = Context {
-            state: &state,
-            clock: &clock,
-            hostname: "",
-            arena: &arena,
-            scratch: &scratch,
-            path_limit: None,
-            trading: None,
-        };
+        let context = Context::nowhere(&state, &clock, &arena, &scratch);
         let facts = Facts::new(&event, self.row, context, Position::default());
         comparisons.evaluate(comparison, Some(self.row.event), &EventFields::new(&facts, View::Real))
     }

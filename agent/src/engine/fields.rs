@@ -55,7 +55,12 @@ pub struct Context<'e> {
     pub trading: Option<&'e Trading>,
 }
 
-impl Context<'_> {
+impl<'e> Context<'e> {
+    /// Of a node without a name, without trading.
+    pub fn nowhere(state: &'e State, clock: &'e Clock, arena: &'e Bump, scratch: &'e Scratch) -> Self {
+        Self { state, clock, hostname: "", arena, scratch, path_limit: None, trading: None }
+    }
+
     /// Whether Falco's faults are reproduced.
     fn strict_falco(&self) -> bool {
         self.path_limit.is_some()

@@ -18,6 +18,7 @@ use rampart_rules::{
     rule::{Rule, RuleId, RuleSet},
     typed::{Arg, FieldUse, Right},
     value::{FieldArg, FieldSource, Truth, Value},
+    window::Earlier,
 };
 
 use self::kept::Kept;
@@ -79,9 +80,27 @@ pub(super) struct View {
     /// Rules that may match, in order.
     pub(super) rules: Vec<RuleId>,
     pub(super) values: Kept,
+    /// What the kernel had counted before the event, by the rules that it was counted for.
+    earlier: Vec<(RuleId, Earlier)>,
+}
+
+impl View {
+    /// What was counted before the event for a rule.
+    pub(super) fn earlier(&self, rule: RuleId) -> Earlier {
+        self.earlier.iter().find(|(of, _)| *of == rule).map(|(_, earlier)| *earlier).unwrap_or_default()
+    }
 }
 
 impl Waiting {
+    /// Keeps what was counted before the event for the rules that may match it.
+    pub(super) fn keep_earlier(&mut self, earlier: impl Fn(&Rule) -> Earlier) {
+        for view in &mut self.views {
+            let rules = view.rules.iter().filter_map(|id| self.policy.rule(*id));
+            let counted = rules.map(|rule| (rule.id, earlier(rule)));
+            view.earlier = counted.filter(|(_, earlier)| *earlier != Earlier::default()).collect();
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.views.iter().map(|view| view.values.bytes()).sum()
     }
@@ -171,7 +190,7 @@ fn view<S: FieldSource>(
     if let Some(trading) = trading {
         trading.for_each_role_field(&mut |used| values.keep(used.id, &used.arg, source));
     }
-    View { rules, values }
+    View { rules, values, earlier: Vec::new() }
 }
 
 fn shown<'r>(rule: &'r Rule, suffix: Option<&'r OutputFormat>) -> impl Iterator<Item = (FieldId, &'r Arg)> {

@@ -7,7 +7,7 @@ use rampart_rules::{
     catalog::{FieldId, ids},
     rule::{Matching, RuleId},
     value::Truth,
-    window::{Earlier, Withheld},
+    window::Withheld,
 };
 
 use super::{
@@ -85,7 +85,7 @@ impl Detector {
                         }
                         continue;
                     }
-                    let moment = || windows::moment(&self.clock, waiting.time_ns, Earlier::default());
+                    let moment = || windows::moment(&self.clock, waiting.time_ns, view.earlier(rule.id));
                     let told = match same_policy {
                         true => windows::pass(&mut self.windows, rule, &fields, moment),
                         // What was counted for the rules before is forgotten.

@@ -13,7 +13,7 @@ use rampart_rules::{
 use rustc_hash::FxHashSet;
 use serde_json::Value as Json;
 
-use super::{Context, Detector, EventFields, Facts, View, windows};
+use super::{Detector, EventFields, Facts, View, windows};
 use crate::{
     alert::{
         Alert, build,
@@ -95,15 +95,7 @@ impl Detector {
         let Some(rule) = policy.rules().iter().find(|known| known.name == rule) else { return };
         let (task, now_ns) = (&event.header.task, event.header.time_ns);
         self.refresh_clock(now_ns);
-        let context = Context {
-            state: &self.state,
-            clock: &self.clock,
-            hostname: &self.style.hostname,
-            arena: &self.arena,
-            scratch: &self.scratch,
-            path_limit: self.path_limit,
-            trading: self.trading.as_deref(),
-        };
+        let context = context!(self);
         let facts = Facts::new(&event, row, context, self.position);
         let fields = EventFields::new(&facts, View::Real);
         self.refusals.keep(task.tid, rule.id, now_ns);
@@ -133,15 +125,7 @@ impl Detector {
         let row = self.table.of(&event)?;
         // One that is not in the table may be in any.
         self.state.process(event.process())?;
-        let context = Context {
-            state: &self.state,
-            clock: &self.clock,
-            hostname: &self.style.hostname,
-            arena: &self.arena,
-            scratch: &self.scratch,
-            path_limit: self.path_limit,
-            trading: self.trading.as_deref(),
-        };
+        let context = context!(self);
         let facts = Facts::new(&event, row, context, self.position);
         match EventFields::new(&facts, View::Real).field(ids::K8S_NS_NAME, FieldArg::None) {
             Value::Unknown => None,

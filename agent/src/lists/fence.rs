@@ -1,6 +1,8 @@
 //! What a list of addresses cannot hold, whoever wrote it: a feed that was tampered with must not turn the rules against
 //! the node itself, or against everybody.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::limits::{node::node_facts, safety};
@@ -40,9 +42,9 @@ pub enum Refused {
 pub struct Fence(Vec<IpNet>);
 
 impl Fence {
-    /// Private networks, and what this node must not be cut off from.
-    pub fn of_node() -> Self {
-        Self::new(safety::nets(&node_facts(Vec::new())))
+    /// Private networks, and what this node must not be cut off from; `collector` is where its collector is, as far as known.
+    pub fn of_node(collector: Vec<IpAddr>) -> Self {
+        Self::new(safety::nets(&node_facts(collector)))
     }
 
     /// Private networks and these.

@@ -92,15 +92,7 @@ impl<'p> Judge<'p> {
     fn in_world(&self, comparison: ComparisonId, record: &[u8], plain: bool) -> Truth {
         let Ok(event) = decode::decode(record) else { return Truth::Unknown };
         let (arena, scratch) = (Bump::new(), Scratch::default());
-        let context = Context {
-            state: self.rules.blank,
-            clock: self.rules.clock,
-            hostname: "",
-            arena: &arena,
-            scratch: &scratch,
-            path_limit: None,
-            trading: None,
-        };
+        let context = Context::nowhere(self.rules.blank, self.rules.clock, &arena, &scratch);
         let row = self.known.row;
         let facts = Facts::new(&event, row, context, Position::default());
         let fields = EventFields::new(&facts, View::Lexical);

@@ -93,10 +93,16 @@ impl Keeper {
         }
     }
 
+    /// What makes the fence as it stands now; it reads files.
+    fn fence(&self) -> impl FnOnce() -> Fence + use<> {
+        let collector = self.desk.status.delivery().addresses;
+        move || Fence::of_node(collector)
+    }
+
     async fn open(&self) -> Opened {
-        let (name, list) = (self.name.clone(), Arc::clone(&self.list));
+        let (name, list, fence) = (self.name.clone(), Arc::clone(&self.list), self.fence());
         let opened = spawn_blocking(move || {
-            let opened = lists::open(&name, &list, &Fence::of_node());
+            let opened = lists::open(&name, &list, &fence());
             if let (ListSource::File(path), Some(_), None) = (&list.source, &opened.kept, &opened.fault)
                 && let Ok((text, _)) = lists::text(path, list.max_bytes)
                 && let Err(error) = copy::keep(&list, &Version::default(), &text)
@@ -210,12 +216,13 @@ impl Keeper {
         confirmed: SystemTime,
     ) -> Result<Outcome, Fault> {
         let (name, list, before) = (self.name.clone(), Arc::clone(&self.list), self.members());
+        let fence = self.fence();
         let taken = spawn_blocking(move || {
             let is_file = matches!(list.source, ListSource::File(_));
             if is_file && lists::is_blank(&text) {
                 return Err(Fault::Node(lists::BLANK.to_owned()));
             }
-            let parsed = parse::parse(&name, &list, &text, &Fence::of_node())?;
+            let parsed = parse::parse(&name, &list, &text, &fence())?;
             // Whoever empties a file leaves something behind; a feed that says nothing any more is broken.
             if !is_file && parsed.set.is_empty() && before > 0 {
                 return Err(Fault::Emptied(before));

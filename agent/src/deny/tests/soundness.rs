@@ -221,15 +221,7 @@ fn is_true(rules: &RuleSet, asked: &Asked<'_>, row: &'static Row) -> bool {
     let event = decode::decode(&record).unwrap();
     state.observe(&event, Some(row.event));
     let (arena, scratch, clock) = (Bump::new(), Scratch::default(), Clock::fixed(0, 0));
-    let context = Context {
-        state: &state,
-        clock: &clock,
-        hostname: "",
-        arena: &arena,
-        scratch: &scratch,
-        path_limit: None,
-        trading: None,
-    };
+    let context = Context::nowhere(&state, &clock, &arena, &scratch);
     let facts = Facts::new(&event, row, context, Position::default());
     let fields = EventFields::new(&facts, View::Real);
     rules.evaluate_rule(rules.rules()[0].id, &fields) == Truth::True

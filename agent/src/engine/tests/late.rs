@@ -10,6 +10,7 @@ use crate::{
     alert::{Alert, WaitOutcome},
     engine::{Detector, Options},
     event::build::RecordBuilder,
+    pushdown::Plan,
     state::{
         container::{Metadata, News, Pod, image::ImageName},
         users::NameTable,
@@ -46,7 +47,11 @@ struct Bench {
 
 impl Bench {
     fn new(options: Options) -> Self {
-        let detector = Detector::new(rules(RULES, Matching::First), options);
+        Self::of(RULES, options)
+    }
+
+    fn of(text: &str, options: Options) -> Self {
+        let detector = Detector::new(rules(text, Matching::First), options);
         let mut bench = Self { detector, alerts: Vec::new() };
         bench.feed(&started("bash", &format!("/docker/{ID}")));
         bench
@@ -277,4 +282,30 @@ fn names_of_users_are_the_containers_own() {
     detector.on_record(&read.build(), &mut |alert| alerts.push(alert));
     assert_eq!(alerts[1].message, "user=inside group=staff");
     assert_eq!(alerts[1].wait, None);
+}
+
+#[test]
+fn events_counted_before_one_that_waits_are_counted_with_it() {
+    let text = "
+- rule: often
+  desc: d
+  condition: evt.type=openat and container.privileged=true
+  output: o
+  priority: NOTICE
+  threshold: {count: 10, within: 1m}
+";
+    for (before, expected) in [(8, &[][..]), (9, &["often"])] {
+        let mut bench = Bench::of(text, Options { metadata_wait_ns: Some(100 * MS), ..options() });
+        let policy = Arc::clone(bench.detector.policy());
+        bench.detector.set_plan(Some(Arc::new(Plan::new(policy, 1))));
+        let count: Vec<u8> = [u64::MAX, u64::MAX, u64::MAX, u64::MAX, before, 0, THEN - MS]
+            .iter()
+            .flat_map(|word: &u64| word.to_ne_bytes())
+            .collect();
+        let mut last = inside(by(open("/x", 0), 60, 1, "bash")).attr_flags(AttrTag::Counted, 0, &count);
+        last.header.generation = 1;
+        bench.feed(&last);
+        assert!(bench.alerts.is_empty() && bench.detector.deadline_ns().is_some());
+        assert_eq!(names(&bench.news(Some(privileged(true)), THEN + MS)), expected, "{before}");
+    }
 }
