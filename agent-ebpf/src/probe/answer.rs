@@ -2,7 +2,7 @@
 //! can be shown by the names programs asked for.
 //!
 //! Attached only while a rule names a field that needs it. Lets every packet pass, whatever happens. Minimum
-//! kernel 4.10, with the ring buffer 5.8. A packet that is not UDP costs one short load.
+//! kernel 4.10, with the ring buffer 5.8. A packet that is not UDP costs two loads and no helper.
 
 use core::mem::offset_of;
 
@@ -21,22 +21,40 @@ const PROTOCOL_UDP: u8 = 17;
 const PORT_DNS: u16 = 53;
 const UDP_HEADER: u32 = 8;
 const IPV6_HEADER: u32 = 40;
+/// Bytes of a header as far as IPv4's protocol, which IPv6 has earlier.
+const AS_FAR_AS_PROTOCOL: usize = 10;
 
 /// Copies the message to the agent.
 #[cgroup_skb]
 fn dns_answers(ctx: SkBuffContext) -> i32 {
-    if let Some(offset) = datagram(&ctx) {
+    if may_be_datagram(&ctx)
+        && let Some(offset) = datagram(&ctx)
+    {
         send(&ctx, offset);
     }
     1
+}
+
+/// Whether a packet is UDP by what of its header lies in one piece; true when too little of it does.
+#[inline(always)]
+fn may_be_datagram(ctx: &SkBuffContext) -> bool {
+    // SAFETY: the context, as the kernel hands it over.
+    let context = unsafe { &*ctx.skb.skb };
+    let (data, end) = (context.data as usize, context.data_end as usize);
+    if data + AS_FAR_AS_PROTOCOL > end {
+        return true;
+    }
+    let header = data as *const [u8; AS_FAR_AS_PROTOCOL];
+    // SAFETY: so many bytes lie before the end.
+    let [first, _, _, _, _, _, six, _, _, four] = unsafe { *header };
+    PROTOCOL_UDP == if first >> 4 == 4 { four } else { six }
 }
 
 /// Where the message starts, when the packet is a datagram from a name server. Fragments after the first carry no
 /// ports and are left out; options before the UDP header of IPv6 are not followed.
 #[inline(always)]
 fn datagram(ctx: &SkBuffContext) -> Option<u32> {
-    // As far as IPv4's protocol, which IPv6 has earlier.
-    let [first, _, _, _, _, _, high, low, _, protocol]: [u8; 10] = ctx.load(0).ok()?;
+    let [first, _, _, _, _, _, high, low, _, protocol]: [u8; AS_FAR_AS_PROTOCOL] = ctx.load(0).ok()?;
     let transport = if first >> 4 == 4 {
         if protocol != PROTOCOL_UDP || u16::from_be_bytes([high, low]) & 0x1fff != 0 {
             return None;
